@@ -1,0 +1,2 @@
+//! Symbolic tracing of model descriptions and modules; ONNX import.
+#![forbid(unsafe_code)]

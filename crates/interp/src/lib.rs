@@ -1,0 +1,2 @@
+//! Runs any graph by reference evaluation: the oracle, the calibration engine, the constant folder.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! SIMD kernels for AArch64, one module per ISA tier.

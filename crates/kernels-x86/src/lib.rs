@@ -1,0 +1,1 @@
+//! SIMD kernels for x86-64, one module per ISA tier.

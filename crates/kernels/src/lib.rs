@@ -1,0 +1,1 @@
+//! Kernel traits, packed-weight formats, portable kernels, CPU feature detection.

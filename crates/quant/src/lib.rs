@@ -1,0 +1,2 @@
+//! Observers, QConfig, QConfigMapping, prepare / calibrate / convert.
+#![forbid(unsafe_code)]

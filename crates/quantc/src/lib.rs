@@ -1,0 +1,2 @@
+//! The quantization compiler: facade and command line.
+#![forbid(unsafe_code)]

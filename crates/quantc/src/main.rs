@@ -1,0 +1,4 @@
+//! The `quantc` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

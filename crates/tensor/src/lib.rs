@@ -1,0 +1,2 @@
+//! Data types, shapes, tensors, quantization parameters and quantc's one rounding and saturation contract.
+#![forbid(unsafe_code)]

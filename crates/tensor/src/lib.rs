@@ -1,4 +1,15 @@
 //! Data types, shapes, tensors, quantization parameters and quantc's one rounding and saturation contract.
 #![forbid(unsafe_code)]
 
+pub mod dtype;
+pub mod qparams;
 pub mod round;
+pub mod scaled;
+pub mod shape;
+pub mod tensor;
+
+pub use dtype::DType;
+pub use qparams::{QParams, QRange, QScheme};
+pub use scaled::{Scale, ScaledInt, Value};
+pub use shape::{Dim, Shape, TensorType};
+pub use tensor::{Element, Tensor, TensorError};

@@ -1,2 +1,17 @@
-//! One file per operator: signature, attributes, shape and dtype rule, reference evaluation.
+//! The operators: one file per operator or family, each with its signature, attributes, shape and dtype rule, and reference
+//! evaluation. Outside this crate nobody lists the operators: they are found by name in [`table`].
 #![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod attrs;
+pub mod context;
+pub mod error;
+pub mod operator;
+pub mod quantize;
+pub mod table;
+
+pub use attrs::{Attr, Attrs, Float};
+pub use context::{EvalCx, InferCx, InputInfo};
+pub use error::OpError;
+pub use operator::{AttrDefault, AttrSpec, InputKind, InputSpec, OpClass, OpRef, Operator, Signature};
+pub use table::{lookup, operators};

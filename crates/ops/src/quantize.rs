@@ -1,0 +1,169 @@
+//! Quantize, dequantize and observer operators: the boundary between real and integer tensors.
+
+use quantc_tensor::scaled::quantize_dense;
+use quantc_tensor::{DType, QRange, Scale, ScaledInt, TensorType, Value};
+
+use crate::activation::UNARY_INPUT;
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputKind, InputSpec, OpClass, OpError, Operator, Signature};
+
+const SCALE: AttrSpec = AttrSpec { name: "scale", default: AttrDefault::RequiredFloat, doc: "The scale." };
+const ZERO_POINT: AttrSpec = AttrSpec { name: "zero_point", default: AttrDefault::Int(0), doc: "The zero point." };
+
+/// The quantized range of a call: dtype, narrowed by `quant_min` / `quant_max` if given.
+///
+/// # Errors
+/// If the dtype is not a quantized one.
+pub fn range_of(dtype: DType, quant_min: Option<i64>, quant_max: Option<i64>) -> Result<QRange, OpError> {
+    let mut range = QRange::full(dtype).ok_or_else(|| OpError::new(format!("{dtype} is not a quantized type")))?;
+    if let Some(v) = quant_min {
+        range.qmin = range.qmin.max(v as i32);
+    }
+    if let Some(v) = quant_max {
+        range.qmax = range.qmax.min(v as i32);
+    }
+    Ok(range)
+}
+
+/// `quantize_per_tensor`: f32 to integers.
+pub struct QuantizePerTensor;
+
+impl Operator for QuantizePerTensor {
+    fn signature(&self) -> &'static Signature {
+        &Signature {
+            name: "quantize_per_tensor",
+            doc: "clamp(rne(x / scale) + zero_point, quant_min, quant_max) (torch.quantize_per_tensor, ONNX QuantizeLinear).",
+            inputs: UNARY_INPUT,
+            attrs: &[
+                SCALE,
+                ZERO_POINT,
+                AttrSpec { name: "dtype", default: AttrDefault::DType(DType::U8), doc: "Integer type." },
+                AttrSpec {
+                    name: "quant_min",
+                    default: AttrDefault::OptionalInt,
+                    doc: "Lowest value, if above the type's.",
+                },
+                AttrSpec {
+                    name: "quant_max",
+                    default: AttrDefault::OptionalInt,
+                    doc: "Highest value, if below the type's.",
+                },
+            ],
+            class: OpClass::Quantization,
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::F32])?;
+        let range = range_of(cx.dtype("dtype")?, None, None)?;
+        Ok(vec![TensorType { dtype: range.dtype, shape: cx.ty(0)?.shape.clone() }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let bound = |name: &str| if cx.has(name) { cx.int(name).map(Some) } else { Ok(None) };
+        let range = range_of(cx.dtype("dtype")?, bound("quant_min")?, bound("quant_max")?)?;
+        let (scale, zero_point) = (cx.float("scale")?, cx.int("zero_point")? as i32);
+        let q = match cx.value(0)? {
+            Value::Scaled(s) => s.quantize(scale, zero_point, range),
+            Value::Dense(t) => quantize_dense(t, scale, zero_point, range)?,
+        };
+        Ok(vec![q.into()])
+    }
+}
+
+/// `dequantize_per_tensor`: integers to reals that remember their integers.
+pub struct DequantizePerTensor;
+
+impl Operator for DequantizePerTensor {
+    fn signature(&self) -> &'static Signature {
+        &Signature {
+            name: "dequantize_per_tensor",
+            doc: "(q - zero_point) * scale (torch.dequantize, ONNX DequantizeLinear).",
+            inputs: UNARY_INPUT,
+            attrs: &[SCALE, ZERO_POINT],
+            class: OpClass::Quantization,
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::U8, DType::I8, DType::I16, DType::I32])?;
+        Ok(vec![TensorType { dtype: DType::F32, shape: cx.ty(0)?.shape.clone() }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let scale = Scale::PerTensor(cx.float("scale")?);
+        let s = ScaledInt::from_quantized(&cx.tensor(0)?, &[cx.int("zero_point")? as i32], scale)?;
+        Ok(vec![Value::Scaled(s)])
+    }
+}
+
+/// `dequantize_per_channel`: integers to reals, one scale for each index of an axis.
+pub struct DequantizePerChannel;
+
+impl Operator for DequantizePerChannel {
+    fn signature(&self) -> &'static Signature {
+        &Signature {
+            name: "dequantize_per_channel",
+            doc: "(q - zero_point[c]) * scale[c] along `axis` (torch.dequantize of a per-channel tensor, ONNX DequantizeLinear).",
+            inputs: &[
+                InputSpec { name: "input", kind: InputKind::Required },
+                InputSpec { name: "scales", kind: InputKind::Required },
+                InputSpec { name: "zero_points", kind: InputKind::Optional },
+            ],
+            attrs: &[AttrSpec { name: "axis", default: AttrDefault::Int(0), doc: "The channel axis." }],
+            class: OpClass::Quantization,
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::U8, DType::I8, DType::I16, DType::I32])?;
+        let ty = cx.ty(0)?;
+        let axis = cx.int("axis")?;
+        if axis < 0 || axis as usize >= ty.shape.rank() {
+            return Err(OpError::new(format!("axis {axis} is outside {}", ty.shape)));
+        }
+        Ok(vec![TensorType { dtype: DType::F32, shape: ty.shape.clone() }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let q = cx.tensor(0)?;
+        let axis = cx.int("axis")? as usize;
+        let scales = cx.tensor(1)?.to_f32_vec();
+        let zero_points: Vec<i32> = match cx.opt_tensor(2) {
+            Some(z) => z.to_i64_vec().iter().map(|&v| v as i32).collect(),
+            None => vec![0; scales.len()],
+        };
+        let channels = q.shape().get(axis).copied().unwrap_or(0);
+        if scales.len() != channels || zero_points.len() != channels {
+            return Err(OpError::new(format!("{} scales for {channels} channels", scales.len())));
+        }
+        let s = ScaledInt::from_quantized(&q, &zero_points, Scale::PerChannel { axis, scales })?;
+        Ok(vec![Value::Scaled(s)])
+    }
+}
+
+/// `observer`: the identity, where calibration looks at a value.
+pub struct Observer;
+
+impl Operator for Observer {
+    fn signature(&self) -> &'static Signature {
+        &Signature {
+            name: "observer",
+            doc: "Identity; calibration records the value (torch.ao.quantization activation_post_process).",
+            inputs: UNARY_INPUT,
+            attrs: &[AttrSpec {
+                name: "id",
+                default: AttrDefault::RequiredInt,
+                doc: "Which observer of the prepared model.",
+            }],
+            class: OpClass::Quantization,
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        Ok(vec![cx.value(0)?.clone()])
+    }
+}

@@ -1,0 +1,269 @@
+//! Integer matrix multiplication of two activations: u8 by u8, both with a zero point, exact i32 accumulation (wrapping).
+//!
+//! The right matrix is packed at run time as `b - 128`, which is s8, so that the kernels for weights serve here too:
+//! `sum((a - za)(b - zb)) = sum(a (b - 128)) + (128 - zb) sum(a) - za sum(b - zb)`.
+
+use std::ops::Range;
+
+use crate::conv::portable::{COLUMNS, ROWS, accumulate, store};
+use crate::conv::{ConvPlan, Output, SLACK};
+use crate::epilogue::Epilogue;
+
+/// How the right matrix lies in memory; strides in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RightLayout {
+    /// `[k][n]`, rows `stride` apart.
+    RowMajor {
+        /// From one `k` to the next; at least `n`.
+        stride: usize,
+    },
+    /// `[n][k]`, rows `stride` apart: the matrix is transposed before multiplying.
+    Transposed {
+        /// From one `n` to the next; at least `k`.
+        stride: usize,
+    },
+}
+
+/// One matrix product `[m][k] x [k][n]`; a batch is one call per matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatmulShape {
+    /// Rows of the left matrix and the result.
+    pub m: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Columns of the right matrix and the result.
+    pub n: usize,
+    /// Elements from one row of the left matrix to the next; at least `k`.
+    pub a_stride: usize,
+    /// The right matrix.
+    pub b: RightLayout,
+}
+
+impl MatmulShape {
+    /// Elements of the left matrix that must be readable, slack included.
+    pub fn a_len(&self) -> usize {
+        matrix_len(self.m, self.a_stride, self.k) + SLACK
+    }
+
+    /// Elements of the right matrix that must be readable, slack included.
+    pub fn b_len(&self) -> usize {
+        SLACK
+            + match self.b {
+                RightLayout::RowMajor { stride } => matrix_len(self.k, stride, self.n),
+                RightLayout::Transposed { stride } => matrix_len(self.n, stride, self.k),
+            }
+    }
+
+    /// Checks everything an unchecked `pack` relies on.
+    ///
+    /// # Panics
+    /// If a slice is too short or a stride too small: errors of the caller.
+    pub fn check_pack(&self, b: &[u8], packed: usize, packed_needed: usize) {
+        match self.b {
+            RightLayout::RowMajor { stride } => {
+                assert!(stride >= self.n, "right stride {stride} below n")
+            }
+            RightLayout::Transposed { stride } => {
+                assert!(stride >= self.k, "right stride {stride} below k")
+            }
+        }
+        assert!(
+            b.len() >= self.b_len(),
+            "right matrix holds {} of {} bytes",
+            b.len(),
+            self.b_len()
+        );
+        assert!(
+            packed >= packed_needed,
+            "packed holds {packed} of {packed_needed} bytes"
+        );
+    }
+
+    /// Checks everything an unchecked `run` relies on.
+    ///
+    /// # Panics
+    /// If a slice is too short or a stride too small: errors of the caller.
+    pub fn check_run(&self, a: &[u8], rows: &Range<usize>, packed: usize, packed_needed: usize) {
+        assert!(
+            self.a_stride >= self.k,
+            "left stride {} below k",
+            self.a_stride
+        );
+        assert!(
+            rows.start <= rows.end && rows.end <= self.m,
+            "rows {rows:?} of {}",
+            self.m
+        );
+        assert!(
+            a.len() >= self.a_len(),
+            "left matrix holds {} of {} bytes",
+            a.len(),
+            self.a_len()
+        );
+        assert!(
+            packed >= packed_needed,
+            "packed holds {packed} of {packed_needed} bytes"
+        );
+    }
+}
+
+fn matrix_len(rows: usize, stride: usize, columns: usize) -> usize {
+    let last = rows
+        .saturating_sub(1)
+        .checked_mul(stride)
+        .expect("matrix length overflows usize");
+    if rows == 0 {
+        0
+    } else {
+        last.checked_add(columns + SLACK)
+            .expect("matrix length overflows usize")
+            - SLACK
+    }
+}
+
+/// The zero points of both operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZeroPoints {
+    /// Of the left matrix.
+    pub a: u8,
+    /// Of the right matrix.
+    pub b: u8,
+}
+
+/// A matrix multiplication kernel. Pack once per right matrix, then run any rows on any threads.
+pub trait QMatmul: Send + Sync {
+    /// What reports call this kernel, for example `qmatmul.avx2`.
+    fn name(&self) -> &'static str;
+
+    /// Bytes that `pack` fills for a `[k][n]` matrix. A buffer aligned to 64 bytes is fastest, none is needed.
+    fn packed_len(&self, k: usize, n: usize) -> usize;
+
+    /// Packs the right matrix.
+    ///
+    /// # Panics
+    /// If a slice does not fit (see [`MatmulShape::check_pack`]).
+    fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]);
+
+    /// Computes `rows` of `epilogue(sum((a - za) * (b - zb)))` into `out`, which starts at the first of them, as do the
+    /// epilogue's rows. `packed` and the zero points are those of `pack`.
+    ///
+    /// # Panics
+    /// If a slice does not fit (see [`MatmulShape::check_run`] and [`Output::check`]).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the operands of a matrix product, each of its own kind"
+    )]
+    fn run(
+        &self,
+        shape: &MatmulShape,
+        a: &[u8],
+        packed: &[u8],
+        zero_points: ZeroPoints,
+        rows: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        out: Output<'_>,
+    );
+}
+
+/// Matrix multiplication in plain Rust.
+pub(crate) struct PortableMatmul;
+
+/// Bytes of one packed panel: its offsets (i32), then `[k][COLUMNS]`.
+fn panel_len(k: usize) -> usize {
+    COLUMNS * (size_of::<i32>() + k)
+}
+
+impl QMatmul for PortableMatmul {
+    fn name(&self) -> &'static str {
+        "qmatmul.portable"
+    }
+
+    fn packed_len(&self, k: usize, n: usize) -> usize {
+        n.div_ceil(COLUMNS) * panel_len(k)
+    }
+
+    fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {
+        let MatmulShape { k, n, .. } = *shape;
+        shape.check_pack(b, packed.len(), self.packed_len(k, n));
+        for (panel, packed) in packed
+            .chunks_exact_mut(panel_len(k))
+            .take(n.div_ceil(COLUMNS))
+            .enumerate()
+        {
+            let (offsets, values) = packed.split_at_mut(COLUMNS * size_of::<i32>());
+            let first = panel * COLUMNS;
+            let mut sums = [0i32; COLUMNS];
+            for (ki, values) in values.chunks_exact_mut(COLUMNS).enumerate() {
+                for (j, value) in values.iter_mut().enumerate() {
+                    let column = first + j;
+                    let q = match shape.b {
+                        _ if column >= n => 0x80,
+                        RightLayout::RowMajor { stride } => b[ki * stride + column],
+                        RightLayout::Transposed { stride } => b[column * stride + ki],
+                    };
+                    sums[j] = sums[j].wrapping_add(i32::from(q) - i32::from(zero_points.b));
+                    *value = q ^ 0x80;
+                }
+            }
+            for (offset, sum) in offsets.chunks_exact_mut(size_of::<i32>()).zip(sums) {
+                offset.copy_from_slice(&sum.wrapping_mul(-i32::from(zero_points.a)).to_ne_bytes());
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        shape: &MatmulShape,
+        a: &[u8],
+        packed: &[u8],
+        zero_points: ZeroPoints,
+        rows: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        mut out: Output<'_>,
+    ) {
+        let MatmulShape { k, n, a_stride, .. } = *shape;
+        shape.check_run(a, &rows, packed.len(), self.packed_len(k, n));
+        out.check(rows.len(), n, epilogue);
+        for tile in ConvPlan::tiles(rows.clone(), ROWS) {
+            let a = &a[tile.start * a_stride..];
+            let mut row_terms = [0i32; ROWS];
+            for (i, term) in row_terms[..tile.len()].iter_mut().enumerate() {
+                let sum = a[i * a_stride..][..k]
+                    .iter()
+                    .fold(0i32, |sum, &q| sum.wrapping_add(q.into()));
+                *term = sum.wrapping_mul(128 - i32::from(zero_points.b));
+            }
+            for (panel, packed) in packed
+                .chunks_exact(panel_len(k))
+                .take(n.div_ceil(COLUMNS))
+                .enumerate()
+            {
+                let (offsets, values) = packed.split_at(COLUMNS * size_of::<i32>());
+                let offsets = offsets.as_chunks::<4>().0;
+                let mut acc: [[i32; COLUMNS]; ROWS] = std::array::from_fn(|i| {
+                    std::array::from_fn(|j| {
+                        i32::from_ne_bytes(offsets[j]).wrapping_add(row_terms[i])
+                    })
+                });
+                accumulate(
+                    &mut acc,
+                    a,
+                    a_stride,
+                    k,
+                    tile.len(),
+                    crate::conv::as_i8(values).as_chunks().0,
+                );
+                let first = panel * COLUMNS;
+                for (i, acc) in acc[..tile.len()].iter().enumerate() {
+                    store(
+                        &mut out,
+                        epilogue,
+                        tile.start - rows.start + i,
+                        first,
+                        &acc[..COLUMNS.min(n - first)],
+                    );
+                }
+            }
+        }
+    }
+}

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod dtype;
+pub mod math;
 pub mod qparams;
+pub mod reduce;
 pub mod round;
 pub mod scaled;
 pub mod shape;

@@ -1,0 +1,245 @@
+//! Elementary functions on f32, the same bits on every machine.
+//!
+//! Each is a fixed sequence of IEEE f32 operations (`+ - * /`, comparison, bit moves and the exact square root), with no
+//! call into a math library and nothing fused, so that the reference evaluation, the portable kernels and every SIMD
+//! tier agree bit for bit. They are branch-free, so a loop over any of them vectorises. The polynomials are our own
+//! minimax fits (iteratively reweighted least squares on Chebyshev nodes); the stated errors are over the whole range
+//! and are held by the tests. A NaN argument gives a NaN of no particular payload.
+
+/// `x` limited to `lo..=hi`, keeping NaN and the sign of zero: `hi < t ? hi : t` where `t = lo > x ? lo : x`, which is
+/// what `minps(hi, maxps(lo, x))` computes.
+#[inline(always)]
+pub fn clamp_f32(x: f32, lo: f32, hi: f32) -> f32 {
+    let t = if lo > x { lo } else { x };
+    if hi < t {
+        hi
+    } else {
+        t
+    }
+}
+
+/// `max(x, 0)`; NaN stays NaN and -0 stays -0.
+#[inline(always)]
+pub fn relu_f32(x: f32) -> f32 {
+    if 0.0 > x {
+        0.0
+    } else {
+        x
+    }
+}
+
+#[inline(always)]
+fn horner<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    let mut p = coefficients[N - 1];
+    let mut i = N - 1;
+    while i > 0 {
+        i -= 1;
+        p = p * x + coefficients[i];
+    }
+    p
+}
+
+/// 2^k for `k` in -126..=127.
+#[inline(always)]
+fn power_of_two(k: i32) -> f32 {
+    f32::from_bits((k.wrapping_add(127) << 23) as u32)
+}
+
+/// `e^x` within 1.1 ulp, subnormal results included; above 88.73 infinity, below -103.98 zero.
+///
+/// `x = n ln 2 + r` with ln 2 in two parts (Cody and Waite), `e^r` by a polynomial of degree 6, then two exact
+/// multiplications by powers of two of which only the last can round.
+#[inline(always)]
+pub fn exp_f32(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the significand.
+    const MAGIC: f32 = 12_582_912.0;
+    const LN2_HI: f32 = 0.693_359_4;
+    const LN2_LO: f32 = -2.121_944_4e-4;
+    const P: [f32; 5] = [0.5, 0.166_665_17, 0.041_666_202, 0.008_369_073, 0.001_395_080_8];
+    let x = clamp_f32(x, -104.0, 89.0);
+    let shifted = x * std::f32::consts::LOG2_E + MAGIC;
+    let n = shifted - MAGIC;
+    let r = (x - n * LN2_HI) - n * LN2_LO;
+    let p = (horner(r, P) * (r * r) + r) + 1.0;
+    let n = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+    let half = n >> 1;
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// `1 / (1 + e^-x)` within 2.6 ulp for `x > -87`; below -88.73 zero.
+#[inline(always)]
+pub fn sigmoid_f32(x: f32) -> f32 {
+    1.0 / (1.0 + exp_f32(-x))
+}
+
+/// Hyperbolic tangent within 1.5 ulp: an odd polynomial below 0.625, `1 - 2 / (e^2x + 1)` above.
+#[inline(always)]
+pub fn tanh_f32(x: f32) -> f32 {
+    const P: [f32; 5] = [-0.333_332_78, 0.133_313_31, -0.053_730_007, 0.020_606_179, -0.005_666_979];
+    let a = x.abs();
+    let t = x * x;
+    let small = horner(t, P) * t * a + a;
+    let large = 1.0 - 2.0 / (exp_f32(a + a) + 1.0);
+    (if a < 0.625 { small } else { large }).copysign(x)
+}
+
+/// The error function within 1.5 ulp: an odd polynomial below 0.875, `1 - e^p(x)` with a polynomial `p` fitted to
+/// `ln erfc` above.
+#[inline(always)]
+pub fn erf_f32(x: f32) -> f32 {
+    const SMALL: [f32; 6] = [0.128_379_15, -0.376_125_5, 0.112_824_56, -0.026_791_478, 0.005_032_199, -0.000_620_333_9];
+    const LARGE: [f32; 7] =
+        [-0.000_144_207_7, -1.127_889_4, -0.636_820_6, -0.104_250_23, 0.022_381_045, -0.003_082, 0.000_199_901_83];
+    let a = x.abs();
+    let small = horner(x * x, SMALL) * x + x;
+    // erf(4) is 1 in f32, and the fit ends there.
+    let large = (1.0 - exp_f32(horner(clamp_f32(a, 0.0, 4.0), LARGE))).copysign(x);
+    if a < 0.875 {
+        small
+    } else {
+        large
+    }
+}
+
+/// GELU in its exact form: `(0.5 * x) * (1 + erf(x / sqrt 2))`.
+#[inline(always)]
+pub fn gelu_f32(x: f32) -> f32 {
+    (0.5 * x) * (1.0 + erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// GELU in its tanh form: `(0.5 * x) * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`.
+#[inline(always)]
+pub fn gelu_tanh_f32(x: f32) -> f32 {
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+    let inner = x + 0.044_715 * (x * x * x);
+    (0.5 * x) * (1.0 + tanh_f32(SQRT_2_OVER_PI * inner))
+}
+
+/// SiLU (swish): `x * sigmoid(x)`; -infinity gives NaN, as in PyTorch.
+#[inline(always)]
+pub fn silu_f32(x: f32) -> f32 {
+    x * sigmoid_f32(x)
+}
+
+/// Hard-swish: `x * clamp(x + 3, 0, 6) / 6`.
+#[inline(always)]
+pub fn hardswish_f32(x: f32) -> f32 {
+    x * clamp_f32(x + 3.0, 0.0, 6.0) / 6.0
+}
+
+/// Hard-sigmoid: `clamp(x + 3, 0, 6) / 6` (PyTorch; ONNX's form with its `alpha` and `beta` is another function).
+#[inline(always)]
+pub fn hardsigmoid_f32(x: f32) -> f32 {
+    clamp_f32(x + 3.0, 0.0, 6.0) / 6.0
+}
+
+/// `1 / sqrt(x)`, the two roundings of an exact square root and a division.
+#[inline(always)]
+pub fn rsqrt_f32(x: f32) -> f32 {
+    1.0 / x.sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distance in units of the last place of the correctly rounded result (of the smallest subnormal near zero).
+    fn ulps(got: f32, want: f64) -> f64 {
+        let rounded = want as f32;
+        let ulp = f64::from(f32::from_bits((rounded.abs().to_bits() + 1).min(0x7f7f_ffff)))
+            - f64::from(f32::from_bits((rounded.abs().to_bits()).min(0x7f7f_fffe)));
+        (f64::from(got) - want).abs() / ulp
+    }
+
+    /// All positive terms, so no cancellation: `erf x = 2/sqrt(pi) e^-x^2 sum 2^k x^(2k+1) / (2k+1)!!`.
+    fn erf_f64(x: f64) -> f64 {
+        if x.abs() > 6.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum, mut k) = (x, x, 0.0);
+        while term.abs() > sum.abs() * 1e-18 {
+            k += 1.0;
+            term *= 2.0 * x * x / (2.0 * k + 1.0);
+            sum += term;
+        }
+        std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+    }
+
+    /// A dense linear sweep and every 997th bit pattern between, of both signs.
+    fn worst(lo: f32, hi: f32, f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> (f64, f32) {
+        const STEPS: usize = 1_000_000;
+        let linear = (0..=STEPS).map(|i| lo + (hi - lo) * (i as f32 / STEPS as f32));
+        let patterns = (0..0x7f80_0000u32).step_by(997).flat_map(|b| [f32::from_bits(b), -f32::from_bits(b)]);
+        let mut worst = (0.0, 0.0);
+        for x in linear.chain(patterns.filter(|x| (lo..=hi).contains(x))) {
+            let error = ulps(f(x), exact(f64::from(x)));
+            if error > worst.0 || error.is_nan() {
+                worst = (error, x);
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn errors_are_within_the_stated_bounds() {
+        type Case = (&'static str, f32, f32, fn(f32) -> f32, fn(f64) -> f64, f64);
+        let cases: [Case; 4] = [
+            ("exp", -104.0, 88.72, exp_f32, f64::exp, 1.1),
+            ("tanh", -12.0, 12.0, tanh_f32, f64::tanh, 1.5),
+            ("sigmoid", -87.0, 90.0, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()), 2.6),
+            ("erf", -5.0, 5.0, erf_f32, erf_f64, 1.5),
+        ];
+        for (name, lo, hi, f, exact, bound) in cases {
+            let (error, at) = worst(lo, hi, f, exact);
+            eprintln!("{name}: {error:.3} ulp at {at:e}");
+            assert!(error <= bound, "{name}: {error} ulp at {at:e}");
+        }
+    }
+
+    #[test]
+    fn gelu_errors_are_small_against_the_argument() {
+        type Form = (fn(f32) -> f32, fn(f64) -> f64);
+        let forms: [Form; 2] = [
+            (gelu_f32, |x| 0.5 * x * (1.0 + erf_f64(x * std::f64::consts::FRAC_1_SQRT_2))),
+            (gelu_tanh_f32, |x| {
+                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+            }),
+        ];
+        for (f, exact) in forms {
+            for i in -800_000..=800_000 {
+                let x = i as f32 * 1e-5;
+                let error = (f64::from(f(x)) - exact(f64::from(x))).abs();
+                assert!(error <= 2.5e-7 * f64::from(x.abs()), "gelu({x}): {error:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn non_finite_arguments_are_defined() {
+        let inf = f32::INFINITY;
+        assert_eq!((exp_f32(inf), exp_f32(-inf), exp_f32(0.0)), (inf, 0.0, 1.0));
+        assert_eq!((exp_f32(88.73), exp_f32(-103.99)), (inf, 0.0));
+        assert_eq!((tanh_f32(inf), tanh_f32(-inf)), (1.0, -1.0));
+        assert_eq!((erf_f32(inf), erf_f32(-inf)), (1.0, -1.0));
+        assert_eq!((sigmoid_f32(inf), sigmoid_f32(-inf), sigmoid_f32(0.0)), (1.0, 0.0, 0.5));
+        assert_eq!((relu_f32(-inf), relu_f32(inf), clamp_f32(inf, -1.0, 2.0)), (0.0, inf, 2.0));
+        assert_eq!(tanh_f32(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert_eq!(erf_f32(-0.0).to_bits(), (-0.0f32).to_bits());
+        let functions =
+            [exp_f32, tanh_f32, sigmoid_f32, erf_f32, gelu_f32, gelu_tanh_f32, silu_f32, hardswish_f32, relu_f32];
+        for f in functions {
+            assert!(f(f32::NAN).is_nan());
+        }
+    }
+
+    #[test]
+    fn bounded_functions_stay_in_their_range() {
+        for bits in (0..0x7f80_0000u32).step_by(501) {
+            let x = f32::from_bits(bits);
+            for f in [tanh_f32, erf_f32] {
+                assert!((0.0..=1.0).contains(&f(x)) && f(-x) == -f(x), "{x:e}");
+            }
+            assert!((0.0..=1.0).contains(&sigmoid_f32(x)) && (0.0..=1.0).contains(&sigmoid_f32(-x)), "{x:e}");
+        }
+    }
+}

@@ -41,18 +41,12 @@ pub enum OutputData<'a> {
 impl<'a> Output<'a> {
     /// A u8 output.
     pub fn u8(data: &'a mut [u8], stride: usize) -> Self {
-        Output {
-            data: OutputData::U8(data),
-            stride,
-        }
+        Output { data: OutputData::U8(data), stride }
     }
 
     /// An f32 output.
     pub fn f32(data: &'a mut [f32], stride: usize) -> Self {
-        Output {
-            data: OutputData::F32(data),
-            stride,
-        }
+        Output { data: OutputData::F32(data), stride }
     }
 
     /// Checks everything an unchecked kernel relies on: the slices hold `rows` rows of `channels`, and the element type
@@ -65,45 +59,24 @@ impl<'a> Output<'a> {
             return;
         }
         let needed = span(rows, self.stride, channels);
-        assert!(
-            self.stride >= channels,
-            "output stride {} below its {channels} channels",
-            self.stride
-        );
+        assert!(self.stride >= channels, "output stride {} below its {channels} channels", self.stride);
         let len = match &self.data {
             OutputData::U8(data) => data.len(),
             OutputData::F32(data) => data.len(),
         };
-        assert!(
-            len >= needed,
-            "output holds {len} elements, {needed} needed"
-        );
+        assert!(len >= needed, "output holds {len} elements, {needed} needed");
         let real = matches!(self.data, OutputData::F32(_));
         match epilogue {
-            Epilogue::Requantize {
-                multiplier,
-                clamp,
-                zero_point,
-            } => {
+            Epilogue::Requantize { multiplier, clamp, zero_point } => {
                 assert!(!real, "Requantize stores u8");
                 check_u8(*clamp, *zero_point);
                 assert!(multiplier.len() >= channels, "multiplier per channel");
             }
-            Epilogue::AddRequantize {
-                scale,
-                residual,
-                residual_stride,
-                clamp,
-                zero_point,
-                ..
-            } => {
+            Epilogue::AddRequantize { scale, residual, residual_stride, clamp, zero_point, .. } => {
                 assert!(!real, "AddRequantize stores u8");
                 check_u8(*clamp, *zero_point);
                 assert!(scale.len() >= channels, "scale per channel");
-                assert!(
-                    residual.len() >= span(rows, *residual_stride, channels),
-                    "residual too short"
-                );
+                assert!(residual.len() >= span(rows, *residual_stride, channels), "residual too short");
             }
             Epilogue::Dequantize { scale, .. } => {
                 assert!(real, "Dequantize stores f32");
@@ -114,21 +87,12 @@ impl<'a> Output<'a> {
 }
 
 fn check_u8((lo, hi): (i32, i32), zero_point: i32) {
-    assert!(
-        0 <= lo && lo <= hi && hi <= 255,
-        "clamp {lo}..={hi} outside u8"
-    );
-    assert!(
-        (0..=255).contains(&zero_point),
-        "zero point {zero_point} outside u8"
-    );
+    assert!(0 <= lo && lo <= hi && hi <= 255, "clamp {lo}..={hi} outside u8");
+    assert!((0..=255).contains(&zero_point), "zero point {zero_point} outside u8");
 }
 
 fn span(rows: usize, stride: usize, channels: usize) -> usize {
-    (rows - 1)
-        .checked_mul(stride)
-        .and_then(|v| v.checked_add(channels))
-        .expect("row span overflows usize")
+    (rows - 1).checked_mul(stride).and_then(|v| v.checked_add(channels)).expect("row span overflows usize")
 }
 
 /// What one call of a convolution reads.
@@ -153,44 +117,19 @@ impl ConvArgs<'_> {
     ///
     /// # Panics
     /// If the slices do not fit the geometry, or the weights were packed by another kernel or for another shape.
-    pub fn check(
-        &self,
-        kernel: &str,
-        rows: &Range<usize>,
-        out: &Output<'_>,
-        scratch: usize,
-        scratch_needed: usize,
-    ) {
+    pub fn check(&self, kernel: &str, rows: &Range<usize>, out: &Output<'_>, scratch: usize, scratch_needed: usize) {
         let geometry = self.plan.geometry();
-        assert_eq!(
-            self.weights.kernel(),
-            kernel,
-            "weights packed by another kernel"
-        );
-        assert_eq!(
-            *self.weights.shape(),
-            geometry.weight_shape(),
-            "weights packed for another shape"
-        );
-        assert!(
-            rows.start <= rows.end && rows.end <= geometry.rows(),
-            "rows {rows:?} of {}",
-            geometry.rows()
-        );
+        assert_eq!(self.weights.kernel(), kernel, "weights packed by another kernel");
+        assert_eq!(*self.weights.shape(), geometry.weight_shape(), "weights packed for another shape");
+        assert!(rows.start <= rows.end && rows.end <= geometry.rows(), "rows {rows:?} of {}", geometry.rows());
         assert!(
             self.x.len() >= geometry.x_len() + SLACK,
             "x holds {} of {} + {SLACK} bytes",
             self.x.len(),
             geometry.x_len()
         );
-        assert!(
-            self.offsets.len() >= geometry.oc,
-            "an offset per output channel"
-        );
-        assert!(
-            scratch >= scratch_needed,
-            "scratch holds {scratch} of {scratch_needed} bytes"
-        );
+        assert!(self.offsets.len() >= geometry.oc, "an offset per output channel");
+        assert!(scratch >= scratch_needed, "scratch holds {scratch} of {scratch_needed} bytes");
         out.check(rows.len(), geometry.oc, self.epilogue);
     }
 }

@@ -9,10 +9,7 @@ pub mod isa;
 pub mod matmul;
 pub mod registry;
 
-pub use conv::{
-    ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv,
-    SLACK,
-};
+pub use conv::{ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, SLACK};
 pub use epilogue::Epilogue;
 pub use isa::Isa;
 pub use matmul::{MatmulShape, QMatmul, RightLayout, ZeroPoints};

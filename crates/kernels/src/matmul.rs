@@ -67,16 +67,8 @@ impl MatmulShape {
                 assert!(stride >= self.k, "right stride {stride} below k")
             }
         }
-        assert!(
-            b.len() >= self.b_len(),
-            "right matrix holds {} of {} bytes",
-            b.len(),
-            self.b_len()
-        );
-        assert!(
-            packed >= packed_needed,
-            "packed holds {packed} of {packed_needed} bytes"
-        );
+        assert!(b.len() >= self.b_len(), "right matrix holds {} of {} bytes", b.len(), self.b_len());
+        assert!(packed >= packed_needed, "packed holds {packed} of {packed_needed} bytes");
     }
 
     /// Checks everything an unchecked `run` relies on.
@@ -84,41 +76,16 @@ impl MatmulShape {
     /// # Panics
     /// If a slice is too short or a stride too small: errors of the caller.
     pub fn check_run(&self, a: &[u8], rows: &Range<usize>, packed: usize, packed_needed: usize) {
-        assert!(
-            self.a_stride >= self.k,
-            "left stride {} below k",
-            self.a_stride
-        );
-        assert!(
-            rows.start <= rows.end && rows.end <= self.m,
-            "rows {rows:?} of {}",
-            self.m
-        );
-        assert!(
-            a.len() >= self.a_len(),
-            "left matrix holds {} of {} bytes",
-            a.len(),
-            self.a_len()
-        );
-        assert!(
-            packed >= packed_needed,
-            "packed holds {packed} of {packed_needed} bytes"
-        );
+        assert!(self.a_stride >= self.k, "left stride {} below k", self.a_stride);
+        assert!(rows.start <= rows.end && rows.end <= self.m, "rows {rows:?} of {}", self.m);
+        assert!(a.len() >= self.a_len(), "left matrix holds {} of {} bytes", a.len(), self.a_len());
+        assert!(packed >= packed_needed, "packed holds {packed} of {packed_needed} bytes");
     }
 }
 
 fn matrix_len(rows: usize, stride: usize, columns: usize) -> usize {
-    let last = rows
-        .saturating_sub(1)
-        .checked_mul(stride)
-        .expect("matrix length overflows usize");
-    if rows == 0 {
-        0
-    } else {
-        last.checked_add(columns + SLACK)
-            .expect("matrix length overflows usize")
-            - SLACK
-    }
+    let last = rows.saturating_sub(1).checked_mul(stride).expect("matrix length overflows usize");
+    if rows == 0 { 0 } else { last.checked_add(columns + SLACK).expect("matrix length overflows usize") - SLACK }
 }
 
 /// The zero points of both operands.
@@ -149,10 +116,7 @@ pub trait QMatmul: Send + Sync {
     ///
     /// # Panics
     /// If a slice does not fit (see [`MatmulShape::check_run`] and [`Output::check`]).
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the operands of a matrix product, each of its own kind"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the operands of a matrix product, each of its own kind")]
     fn run(
         &self,
         shape: &MatmulShape,
@@ -185,11 +149,7 @@ impl QMatmul for PortableMatmul {
     fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {
         let MatmulShape { k, n, .. } = *shape;
         shape.check_pack(b, packed.len(), self.packed_len(k, n));
-        for (panel, packed) in packed
-            .chunks_exact_mut(panel_len(k))
-            .take(n.div_ceil(COLUMNS))
-            .enumerate()
-        {
+        for (panel, packed) in packed.chunks_exact_mut(panel_len(k)).take(n.div_ceil(COLUMNS)).enumerate() {
             let (offsets, values) = packed.split_at_mut(COLUMNS * size_of::<i32>());
             let first = panel * COLUMNS;
             let mut sums = [0i32; COLUMNS];
@@ -228,40 +188,19 @@ impl QMatmul for PortableMatmul {
             let a = &a[tile.start * a_stride..];
             let mut row_terms = [0i32; ROWS];
             for (i, term) in row_terms[..tile.len()].iter_mut().enumerate() {
-                let sum = a[i * a_stride..][..k]
-                    .iter()
-                    .fold(0i32, |sum, &q| sum.wrapping_add(q.into()));
+                let sum = a[i * a_stride..][..k].iter().fold(0i32, |sum, &q| sum.wrapping_add(q.into()));
                 *term = sum.wrapping_mul(128 - i32::from(zero_points.b));
             }
-            for (panel, packed) in packed
-                .chunks_exact(panel_len(k))
-                .take(n.div_ceil(COLUMNS))
-                .enumerate()
-            {
+            for (panel, packed) in packed.chunks_exact(panel_len(k)).take(n.div_ceil(COLUMNS)).enumerate() {
                 let (offsets, values) = packed.split_at(COLUMNS * size_of::<i32>());
                 let offsets = offsets.as_chunks::<4>().0;
                 let mut acc: [[i32; COLUMNS]; ROWS] = std::array::from_fn(|i| {
-                    std::array::from_fn(|j| {
-                        i32::from_ne_bytes(offsets[j]).wrapping_add(row_terms[i])
-                    })
+                    std::array::from_fn(|j| i32::from_ne_bytes(offsets[j]).wrapping_add(row_terms[i]))
                 });
-                accumulate(
-                    &mut acc,
-                    a,
-                    a_stride,
-                    k,
-                    tile.len(),
-                    crate::conv::as_i8(values).as_chunks().0,
-                );
+                accumulate(&mut acc, a, a_stride, k, tile.len(), crate::conv::as_i8(values).as_chunks().0);
                 let first = panel * COLUMNS;
                 for (i, acc) in acc[..tile.len()].iter().enumerate() {
-                    store(
-                        &mut out,
-                        epilogue,
-                        tile.start - rows.start + i,
-                        first,
-                        &acc[..COLUMNS.min(n - first)],
-                    );
+                    store(&mut out, epilogue, tile.start - rows.start + i, first, &acc[..COLUMNS.min(n - first)]);
                 }
             }
         }

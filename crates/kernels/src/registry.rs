@@ -19,9 +19,5 @@ pub struct Kernels {
 
 impl Kernels {
     /// The kernels in plain Rust, which run anywhere.
-    pub const PORTABLE: Kernels = Kernels {
-        isa: Isa::Portable,
-        qconv: &PortableConv,
-        qmatmul: &PortableMatmul,
-    };
+    pub const PORTABLE: Kernels = Kernels { isa: Isa::Portable, qconv: &PortableConv, qmatmul: &PortableMatmul };
 }

@@ -16,12 +16,7 @@ pub struct ConvWeightShape {
 impl ConvWeightShape {
     /// The shape of a linear layer's weights `[out_features][in_features]`.
     pub fn linear(in_features: usize, out_features: usize) -> Self {
-        ConvWeightShape {
-            oc: out_features,
-            kernel: [1, 1],
-            c: in_features,
-            groups: 1,
-        }
+        ConvWeightShape { oc: out_features, kernel: [1, 1], c: in_features, groups: 1 }
     }
 
     /// Input channels of a group.
@@ -101,9 +96,7 @@ pub enum GeometryError {
         groups: usize,
     },
     /// `oh` or `ow` is not what the other fields give.
-    #[error(
-        "output {axis} is {given}, but input size, kernel, stride, dilation and padding give {computed}"
-    )]
+    #[error("output {axis} is {given}, but input size, kernel, stride, dilation and padding give {computed}")]
     OutputSize {
         /// `height` or `width`.
         axis: &'static str,
@@ -118,19 +111,9 @@ pub enum GeometryError {
 }
 
 /// `floor((size + pads - (dilation * (kernel - 1) + 1)) / stride) + 1`, 0 where the kernel does not fit.
-fn output_size(
-    size: usize,
-    pads: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-) -> Option<usize> {
+fn output_size(size: usize, pads: usize, kernel: usize, stride: usize, dilation: usize) -> Option<usize> {
     let reach = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
-    Some(
-        size.checked_add(pads)?
-            .checked_sub(reach)
-            .map_or(0, |v| v / stride + 1),
-    )
+    Some(size.checked_add(pads)?.checked_sub(reach).map_or(0, |v| v / stride + 1))
 }
 
 impl ConvGeometry {
@@ -164,11 +147,7 @@ impl ConvGeometry {
     }
 
     fn output_size(&self) -> Result<[usize; 2], GeometryError> {
-        for (what, pair) in [
-            ("kernel", self.kernel),
-            ("stride", self.stride),
-            ("dilation", self.dilation),
-        ] {
+        for (what, pair) in [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)] {
             if pair.contains(&0) {
                 return Err(GeometryError::Zero(what));
             }
@@ -194,24 +173,13 @@ impl ConvGeometry {
         }
         for (what, channels) in [("input channels", self.c), ("output channels", self.oc)] {
             if !channels.is_multiple_of(self.groups) {
-                return Err(GeometryError::Groups {
-                    what,
-                    channels,
-                    groups: self.groups,
-                });
+                return Err(GeometryError::Groups { what, channels, groups: self.groups });
             }
         }
         let computed = self.output_size()?;
-        for (axis, given, computed) in [
-            ("height", self.oh, computed[0]),
-            ("width", self.ow, computed[1]),
-        ] {
+        for (axis, given, computed) in [("height", self.oh, computed[0]), ("width", self.ow, computed[1])] {
             if given != computed {
-                return Err(GeometryError::OutputSize {
-                    axis,
-                    given,
-                    computed,
-                });
+                return Err(GeometryError::OutputSize { axis, given, computed });
             }
         }
         // A fraction of the address space, so that no later sum of lengths and slack can overflow.
@@ -222,31 +190,17 @@ impl ConvGeometry {
                 .is_some_and(|v| v < usize::MAX / 64)
         };
         let [top, left, bottom, right] = self.pad;
-        let padded = [
-            self.h.saturating_add(top).saturating_add(bottom),
-            self.w.saturating_add(left).saturating_add(right),
-        ];
+        let padded =
+            [self.h.saturating_add(top).saturating_add(bottom), self.w.saturating_add(left).saturating_add(right)];
         let [kh, kw] = self.kernel;
-        let sizes = [
-            [self.n, padded[0], padded[1], self.c],
-            [self.n, self.oh, self.ow, self.oc],
-            [self.oc, kh, kw, self.c],
-        ];
-        if sizes.iter().all(|factors| fits(factors)) {
-            Ok(())
-        } else {
-            Err(GeometryError::TooLarge)
-        }
+        let sizes =
+            [[self.n, padded[0], padded[1], self.c], [self.n, self.oh, self.ow, self.oc], [self.oc, kh, kw, self.c]];
+        if sizes.iter().all(|factors| fits(factors)) { Ok(()) } else { Err(GeometryError::TooLarge) }
     }
 
     /// The part that packed weights depend on.
     pub fn weight_shape(&self) -> ConvWeightShape {
-        ConvWeightShape {
-            oc: self.oc,
-            kernel: self.kernel,
-            c: self.c,
-            groups: self.groups,
-        }
+        ConvWeightShape { oc: self.oc, kernel: self.kernel, c: self.c, groups: self.groups }
     }
 
     /// Output pixels: the rows of the GEMM.

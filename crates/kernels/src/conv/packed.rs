@@ -17,10 +17,7 @@ pub struct AlignedBytes {
 impl AlignedBytes {
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
-        AlignedBytes {
-            lines: vec![Line([0; 64]); len.div_ceil(64)],
-            len,
-        }
+        AlignedBytes { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
     }
 
     /// The bytes.
@@ -50,26 +47,12 @@ impl PackedWeights {
     ///
     /// # Panics
     /// If `weights` does not hold `shape.len()` elements.
-    pub fn new(
-        kernel: &'static str,
-        shape: &ConvWeightShape,
-        weights: &[i8],
-        data: AlignedBytes,
-    ) -> Self {
+    pub fn new(kernel: &'static str, shape: &ConvWeightShape, weights: &[i8], data: AlignedBytes) -> Self {
         assert_eq!(weights.len(), shape.len(), "weights do not fit {shape:?}");
         let sum = |row: &[i8]| row.iter().fold(0i32, |sum, &w| sum.wrapping_add(w.into()));
         let k = shape.k();
-        let sum_w = if k == 0 {
-            vec![0; shape.oc]
-        } else {
-            weights.chunks_exact(k).map(sum).collect()
-        };
-        PackedWeights {
-            kernel,
-            shape: *shape,
-            data,
-            sum_w,
-        }
+        let sum_w = if k == 0 { vec![0; shape.oc] } else { weights.chunks_exact(k).map(sum).collect() };
+        PackedWeights { kernel, shape: *shape, data, sum_w }
     }
 
     /// The name of the kernel that packed them, the only one that can run them.

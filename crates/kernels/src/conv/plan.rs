@@ -21,27 +21,14 @@ pub struct ConvPlan {
 }
 
 /// The windows along one axis.
-fn windows(
-    out: usize,
-    size: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    pad: usize,
-) -> Vec<Window> {
+fn windows(out: usize, size: usize, kernel: usize, stride: usize, dilation: usize, pad: usize) -> Vec<Window> {
     (0..out)
         .map(|o| {
             // Distances before and after the image's edges, in taps, rounded up.
             let start = o * stride;
             let first = pad.saturating_sub(start).div_ceil(dilation).min(kernel);
-            let last = (size + pad)
-                .saturating_sub(start)
-                .div_ceil(dilation)
-                .min(kernel);
-            Window {
-                start: start as isize - pad as isize,
-                inside: (first.min(last), last),
-            }
+            let last = (size + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
+            Window { start: start as isize - pad as isize, inside: (first.min(last), last) }
         })
         .collect()
 }
@@ -53,17 +40,7 @@ impl ConvPlan {
     /// If the geometry is not valid.
     pub fn new(geometry: ConvGeometry) -> Result<Self, GeometryError> {
         geometry.validate()?;
-        let ConvGeometry {
-            h,
-            w,
-            oh,
-            ow,
-            kernel,
-            stride,
-            dilation,
-            pad,
-            ..
-        } = geometry;
+        let ConvGeometry { h, w, oh, ow, kernel, stride, dilation, pad, .. } = geometry;
         let y = windows(oh, h, kernel[0], stride[0], dilation[0], pad[0]);
         let x = windows(ow, w, kernel[1], stride[1], dilation[1], pad[1]);
         Ok(ConvPlan { geometry, y, x })
@@ -97,10 +74,7 @@ impl ConvPlan {
             for kx in 0..kw {
                 let inside = row_inside && columns.contains(&kx);
                 let ix = x.start + (kx * g.dilation[1]) as isize;
-                tap(
-                    ky * kw + kx,
-                    inside.then(|| (image + iy as usize * g.w + ix as usize) * g.c),
-                );
+                tap(ky * kw + kx, inside.then(|| (image + iy as usize * g.w + ix as usize) * g.c));
             }
         }
     }
@@ -112,12 +86,7 @@ impl ConvPlan {
     /// # Panics
     /// If `row` is not below `geometry.rows()`.
     #[inline(always)]
-    pub fn for_each_run(
-        &self,
-        row: usize,
-        group: usize,
-        mut run: impl FnMut(usize, Option<usize>, usize),
-    ) {
+    pub fn for_each_run(&self, row: usize, group: usize, mut run: impl FnMut(usize, Option<usize>, usize)) {
         let g = &self.geometry;
         let (image, y, x) = self.windows_of(row);
         let cg = g.c / g.groups;
@@ -158,22 +127,11 @@ impl ConvPlan {
         let g = &self.geometry;
         let pixels = g.oh * g.ow;
         let (image, pixel) = (row / pixels, row % pixels);
-        (
-            image * g.h * g.w,
-            self.y[pixel / g.ow],
-            self.x[pixel % g.ow],
-        )
+        (image * g.h * g.w, self.y[pixel / g.ow], self.x[pixel % g.ow])
     }
 
     /// Copies the patch `[kh][kw][c / groups]` of output pixel `row` to the front of `patch`.
-    pub(crate) fn gather(
-        &self,
-        row: usize,
-        group: usize,
-        x: &[u8],
-        x_zero_point: u8,
-        patch: &mut [u8],
-    ) {
+    pub(crate) fn gather(&self, row: usize, group: usize, x: &[u8], x_zero_point: u8, patch: &mut [u8]) {
         self.for_each_run(row, group, |k, source, len| match source {
             Some(source) => patch[k..k + len].copy_from_slice(&x[source..source + len]),
             None => patch[k..k + len].fill(x_zero_point),
@@ -183,7 +141,6 @@ impl ConvPlan {
     /// `rows` cut into pieces of at most `size`.
     pub(crate) fn tiles(rows: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
         let end = rows.end;
-        rows.step_by(size)
-            .map(move |start| start..end.min(start + size))
+        rows.step_by(size).map(move |start| start..end.min(start + size))
     }
 }

@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    AlignedBytes, ConvArgs, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv,
-    as_i8,
-};
+use super::{AlignedBytes, ConvArgs, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, as_i8};
 use crate::epilogue::Epilogue;
 
 /// Rows computed together: each weight loaded serves all of them.
@@ -39,27 +36,11 @@ impl QConv for PortableConv {
     }
 
     fn scratch_len(&self, plan: &ConvPlan) -> usize {
-        if plan.is_pointwise() && plan.geometry().groups == 1 {
-            0
-        } else {
-            ROWS * plan.geometry().weight_shape().k()
-        }
+        if plan.is_pointwise() && plan.geometry().groups == 1 { 0 } else { ROWS * plan.geometry().weight_shape().k() }
     }
 
-    fn run(
-        &self,
-        args: &ConvArgs<'_>,
-        rows: Range<usize>,
-        mut out: Output<'_>,
-        scratch: &mut [u8],
-    ) {
-        args.check(
-            self.name(),
-            &rows,
-            &out,
-            scratch.len(),
-            self.scratch_len(args.plan),
-        );
+    fn run(&self, args: &ConvArgs<'_>, rows: Range<usize>, mut out: Output<'_>, scratch: &mut [u8]) {
+        args.check(self.name(), &rows, &out, scratch.len(), self.scratch_len(args.plan));
         let shape = args.weights.shape();
         let (k, columns) = (shape.k(), shape.group_oc());
         let panels = columns.div_ceil(COLUMNS);
@@ -72,8 +53,7 @@ impl QConv for PortableConv {
                 } else {
                     for (i, row) in tile.clone().enumerate() {
                         let patch = &mut scratch[i * k..(i + 1) * k];
-                        args.plan
-                            .gather(row, group, args.x, args.x_zero_point, patch);
+                        args.plan.gather(row, group, args.x, args.x_zero_point, patch);
                     }
                     &scratch[..tile.len() * k]
                 };
@@ -87,13 +67,7 @@ impl QConv for PortableConv {
                     let mut acc = [init; ROWS];
                     accumulate(&mut acc, patches, k, k, tile.len(), &weights[at..at + k]);
                     for (i, acc) in acc[..tile.len()].iter().enumerate() {
-                        store(
-                            &mut out,
-                            args.epilogue,
-                            tile.start - rows.start + i,
-                            channel,
-                            &acc[..count],
-                        );
+                        store(&mut out, args.epilogue, tile.start - rows.start + i, channel, &acc[..count]);
                     }
                 }
             }
@@ -135,13 +109,7 @@ fn multiply_add(acc: &mut [i32; COLUMNS], a: u8, weights: &[i8; COLUMNS]) {
 }
 
 /// Stores one row's accumulators from output channel `channel` on.
-pub(crate) fn store(
-    out: &mut Output<'_>,
-    epilogue: &Epilogue<'_>,
-    row: usize,
-    channel: usize,
-    acc: &[i32],
-) {
+pub(crate) fn store(out: &mut Output<'_>, epilogue: &Epilogue<'_>, row: usize, channel: usize, acc: &[i32]) {
     let at = row * out.stride + channel;
     match &mut out.data {
         OutputData::U8(data) => {

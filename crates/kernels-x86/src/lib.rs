@@ -13,10 +13,7 @@ pub fn register(isa: Isa, kernels: &mut Kernels) {
     #[cfg(target_arch = "x86_64")]
     {
         type Register = fn(&mut Kernels);
-        let tiers: [(Isa, Register); 2] = [
-            (Isa::Avx2, avx2::register),
-            (Isa::Avx512Vnni, avx512vnni::register),
-        ];
+        let tiers: [(Isa, Register); 2] = [(Isa::Avx2, avx2::register), (Isa::Avx512Vnni, avx512vnni::register)];
         for (tier, register) in tiers {
             if tier <= isa && tier.is_available() {
                 register(kernels);

@@ -11,21 +11,13 @@
 #[inline(always)]
 pub fn clamp_f32(x: f32, lo: f32, hi: f32) -> f32 {
     let t = if lo > x { lo } else { x };
-    if hi < t {
-        hi
-    } else {
-        t
-    }
+    if hi < t { hi } else { t }
 }
 
 /// `max(x, 0)`; NaN stays NaN and -0 stays -0.
 #[inline(always)]
 pub fn relu_f32(x: f32) -> f32 {
-    if 0.0 > x {
-        0.0
-    } else {
-        x
-    }
+    if 0.0 > x { 0.0 } else { x }
 }
 
 #[inline(always)]
@@ -94,11 +86,7 @@ pub fn erf_f32(x: f32) -> f32 {
     let small = horner(x * x, SMALL) * x + x;
     // erf(4) is 1 in f32, and the fit ends there.
     let large = (1.0 - exp_f32(horner(clamp_f32(a, 0.0, 4.0), LARGE))).copysign(x);
-    if a < 0.875 {
-        small
-    } else {
-        large
-    }
+    if a < 0.875 { small } else { large }
 }
 
 /// GELU in its exact form: `(0.5 * x) * (1 + erf(x / sqrt 2))`.

@@ -1,0 +1,225 @@
+//! QConfigMapping: which QConfig a call gets, by where it came from (torch.ao.quantization.QConfigMapping).
+
+use std::sync::Arc;
+
+use quantc_ir::{Node, Origin};
+use regex::Regex;
+use serde_json::Value as Json;
+
+use crate::qconfig::{MaybeQConfig, NAMES, QConfig, named};
+
+/// A mapping that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum MappingError {
+    /// The JSON text is malformed.
+    #[error("QConfigMapping: not valid JSON: {0}")]
+    Json(String),
+    /// The JSON is not of the mapping's form.
+    #[error("QConfigMapping: {at}: {message}")]
+    Form {
+        /// Where in the document.
+        at: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Entries in rising priority: global < object type < module name regex < module name < module name + object type + index.
+#[derive(Clone, Debug, Default)]
+pub struct QConfigMapping {
+    global: MaybeQConfig,
+    object_type: Vec<(String, MaybeQConfig)>,
+    module_name_regex: Vec<(Regex, MaybeQConfig)>,
+    module_name: Vec<(String, MaybeQConfig)>,
+    module_name_object_type_order: Vec<(String, String, u32, MaybeQConfig)>,
+}
+
+/// What a call was given and which entry gave it.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The QConfig; `None` leaves the call in float.
+    pub qconfig: MaybeQConfig,
+    /// The entry, as reports print it.
+    pub entry: String,
+}
+
+impl QConfigMapping {
+    /// No entries: nothing is quantized.
+    pub fn new() -> QConfigMapping {
+        QConfigMapping::default()
+    }
+
+    /// Sets the QConfig of everything without a more specific entry.
+    pub fn set_global(mut self, qconfig: Option<QConfig>) -> Self {
+        self.global = qconfig.map(Arc::new);
+        self
+    }
+
+    /// Sets the QConfig of calls of an operator (`conv2d`), module type (`Conv2d`) or source operator (`Conv`).
+    pub fn set_object_type(mut self, object_type: &str, qconfig: Option<QConfig>) -> Self {
+        self.object_type.push((object_type.to_owned(), qconfig.map(Arc::new)));
+        self
+    }
+
+    /// Sets the QConfig of modules whose path matches, anchored at its start; the first match registered wins.
+    ///
+    /// # Errors
+    /// If the regular expression is malformed.
+    pub fn set_module_name_regex(mut self, regex: &str, qconfig: Option<QConfig>) -> Result<Self, MappingError> {
+        let anchored = Regex::new(&format!("^(?:{regex})"))
+            .map_err(|e| MappingError::Form { at: format!("module_name_regex `{regex}`"), message: e.to_string() })?;
+        self.module_name_regex.push((anchored, qconfig.map(Arc::new)));
+        Ok(self)
+    }
+
+    /// Sets the QConfig of a module and everything inside it that has no nearer entry.
+    pub fn set_module_name(mut self, module_name: &str, qconfig: Option<QConfig>) -> Self {
+        self.module_name.push((module_name.to_owned(), qconfig.map(Arc::new)));
+        self
+    }
+
+    /// Sets the QConfig of the `index`-th call of an object type in a module.
+    pub fn set_module_name_object_type_order(
+        mut self,
+        module_name: &str,
+        object_type: &str,
+        index: u32,
+        qconfig: Option<QConfig>,
+    ) -> Self {
+        let entry = (module_name.to_owned(), object_type.to_owned(), index, qconfig.map(Arc::new));
+        self.module_name_object_type_order.push(entry);
+        self
+    }
+
+    /// Reads the JSON form: `{"global": Q, "object_type": [["conv2d", Q], ...], "module_name_regex": [[re, Q], ...],
+    /// "module_name": [[path, Q], ...], "module_name_object_type_order": [[path, type, index, Q], ...]}` where `Q` is `null`, a
+    /// preset's name or `{"activation": {...}, "weight": {...}}`. PyTorch's key `""` for global is accepted.
+    ///
+    /// # Errors
+    /// With the place in the document.
+    pub fn from_json(text: &str) -> Result<QConfigMapping, MappingError> {
+        let json: Json = serde_json::from_str(text).map_err(|e| MappingError::Json(e.to_string()))?;
+        let Json::Object(map) = json else {
+            return Err(form("the document", "must be an object"));
+        };
+        let mut mapping = QConfigMapping::new();
+        for (key, value) in &map {
+            match key.as_str() {
+                "global" | "" => mapping = mapping.set_global(parse_qconfig(key, value)?),
+                "object_type" => {
+                    for (at, row) in rows(key, value, 2)? {
+                        mapping = mapping.set_object_type(string(&at, &row[0])?, parse_qconfig(&at, &row[1])?);
+                    }
+                }
+                "module_name_regex" => {
+                    for (at, row) in rows(key, value, 2)? {
+                        mapping = mapping.set_module_name_regex(string(&at, &row[0])?, parse_qconfig(&at, &row[1])?)?;
+                    }
+                }
+                "module_name" => {
+                    for (at, row) in rows(key, value, 2)? {
+                        mapping = mapping.set_module_name(string(&at, &row[0])?, parse_qconfig(&at, &row[1])?);
+                    }
+                }
+                "module_name_object_type_order" => {
+                    for (at, row) in rows(key, value, 4)? {
+                        let index = row[2]
+                            .as_u64()
+                            .and_then(|v| u32::try_from(v).ok())
+                            .ok_or_else(|| form(&at, "the index must be a whole number"))?;
+                        mapping = mapping.set_module_name_object_type_order(
+                            string(&at, &row[0])?,
+                            string(&at, &row[1])?,
+                            index,
+                            parse_qconfig(&at, &row[3])?,
+                        );
+                    }
+                }
+                other => {
+                    let keys = "global, object_type, module_name_regex, module_name, module_name_object_type_order";
+                    return Err(form(other, format!("unknown key (the keys are: {keys})")));
+                }
+            }
+        }
+        Ok(mapping)
+    }
+
+    /// The QConfig of a call. `node` supplies the operator's name, `origin` where it came from.
+    pub fn resolve(&self, node: &Node, origin: Option<&Origin>) -> Resolved {
+        let op = node.call().map_or("", |(op, _)| op.name());
+        let (path, module_type, source_op, index) =
+            origin.map_or(("", "", "", 0), |o| (&*o.module_path, &*o.module_type, &*o.source_op, o.index));
+        let is_type = |t: &str| t == op || t == source_op || t == module_type;
+
+        // A leaf module's calls are listed under the containing module, as PyTorch counts them, or under their own path.
+        let parent = path.rsplit_once('.').map_or("", |p| p.0);
+        for (module, object_type, i, qconfig) in self.module_name_object_type_order.iter().rev() {
+            if (module == path || module == parent) && is_type(object_type) && *i == index {
+                let entry = format!("module_name_object_type_order ({module}, {object_type}, {i})");
+                return Resolved { qconfig: qconfig.clone(), entry };
+            }
+        }
+        let mut ancestor = Some(path);
+        while let Some(name) = ancestor.filter(|n| !n.is_empty()) {
+            if let Some((_, qconfig)) = self.module_name.iter().rev().find(|(n, _)| n == name) {
+                return Resolved { qconfig: qconfig.clone(), entry: format!("module_name {name}") };
+            }
+            ancestor = name.rsplit_once('.').map(|p| p.0);
+        }
+        if let Some((regex, qconfig)) = self.module_name_regex.iter().find(|(r, _)| r.is_match(path)) {
+            let shown = regex.as_str();
+            let shown = shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown);
+            return Resolved { qconfig: qconfig.clone(), entry: format!("module_name_regex {shown}") };
+        }
+        // The containing module's type beats the function's (measured in PyTorch).
+        for wanted in [module_type, op, source_op] {
+            if let Some((t, qconfig)) = self.object_type.iter().rev().find(|(t, _)| !wanted.is_empty() && t == wanted) {
+                return Resolved { qconfig: qconfig.clone(), entry: format!("object_type {t}") };
+            }
+        }
+        Resolved { qconfig: self.global.clone(), entry: "global".to_owned() }
+    }
+
+    /// Whether any entry quantizes statically, so that calibration is needed.
+    pub fn needs_calibration(&self) -> bool {
+        let all = std::iter::once(&self.global)
+            .chain(self.object_type.iter().map(|e| &e.1))
+            .chain(self.module_name_regex.iter().map(|e| &e.1))
+            .chain(self.module_name.iter().map(|e| &e.1))
+            .chain(self.module_name_object_type_order.iter().map(|e| &e.3));
+        all.flatten().any(|q| !q.is_dynamic())
+    }
+}
+
+fn form(at: &str, message: impl Into<String>) -> MappingError {
+    MappingError::Form { at: at.to_owned(), message: message.into() }
+}
+
+fn rows<'a>(key: &str, value: &'a Json, width: usize) -> Result<Vec<(String, &'a Vec<Json>)>, MappingError> {
+    let list = value.as_array().ok_or_else(|| form(key, "must be a list of rows"))?;
+    list.iter()
+        .enumerate()
+        .map(|(i, row)| {
+            let at = format!("{key}[{i}]");
+            match row.as_array() {
+                Some(row) if row.len() == width => Ok((at, row)),
+                _ => Err(form(&at, format!("must be a list of {width} items"))),
+            }
+        })
+        .collect()
+}
+
+fn string<'a>(at: &str, value: &'a Json) -> Result<&'a str, MappingError> {
+    value.as_str().ok_or_else(|| form(at, "a name must be a string"))
+}
+
+fn parse_qconfig(at: &str, value: &Json) -> Result<Option<QConfig>, MappingError> {
+    match value {
+        Json::Null => Ok(None),
+        Json::String(name) => named(name).map(Some).ok_or_else(|| {
+            let known: Vec<_> = NAMES.iter().map(|n| n.0).collect();
+            form(at, format!("unknown qconfig `{name}` (the presets are: {})", known.join(", ")))
+        }),
+        other => serde_json::from_value(other.clone()).map(Some).map_err(|e| form(at, e.to_string())),
+    }
+}

@@ -4,13 +4,27 @@
 //! reference evaluation in `quantc-ops` (`docs/numerics.md`).
 
 pub mod conv;
+pub mod depthwise;
+pub mod elementwise;
 pub mod epilogue;
+pub mod float;
 pub mod isa;
+pub mod layout;
 pub mod matmul;
+pub mod pool;
+pub mod quantize;
 pub mod registry;
+pub mod rows;
 
 pub use conv::{ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, SLACK};
+pub use depthwise::is_depthwise;
+pub use elementwise::{AddParams, Elementwise, MulParams};
 pub use epilogue::Epilogue;
+pub use float::{BinaryOp, Float, LayerNormParams, ReduceOp, UnaryOp};
 pub use isa::Isa;
+pub use layout::Layout;
 pub use matmul::{MatmulShape, QMatmul, RightLayout, ZeroPoints};
+pub use pool::{AvgPoolParams, PoolGeometry, QPool};
+pub use quantize::{DequantizeParams, Quantize, QuantizeParams};
 pub use registry::Kernels;
+pub use rows::{Operand, RowsMut};

@@ -1,0 +1,274 @@
+//! Float kernels: elementwise functions, softmax, layer normalisation, reductions of rows.
+//!
+//! They apply the functions of [`quantc_tensor::math`] and [`quantc_tensor::reduce`], whose order of operations is defined, so
+//! every tier gives the same bits. A NaN result is a NaN on every tier, of no particular payload.
+
+use std::ops::Range;
+
+use crate::rows::{Operand, RowsMut};
+
+/// A function of one f32.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UnaryOp {
+    /// `x`.
+    Copy,
+    /// `-x`.
+    Neg,
+    /// `|x|`.
+    Abs,
+    /// [`quantc_tensor::math::relu_f32`].
+    Relu,
+    /// [`quantc_tensor::math::clamp_f32`].
+    Clamp {
+        /// Lower bound.
+        lo: f32,
+        /// Upper bound.
+        hi: f32,
+    },
+    /// Exact square root.
+    Sqrt,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+    /// [`quantc_tensor::math::exp_f32`].
+    Exp,
+    /// [`quantc_tensor::math::tanh_f32`].
+    Tanh,
+    /// [`quantc_tensor::math::sigmoid_f32`].
+    Sigmoid,
+    /// [`quantc_tensor::math::erf_f32`].
+    Erf,
+    /// [`quantc_tensor::math::gelu_f32`].
+    Gelu,
+    /// [`quantc_tensor::math::gelu_tanh_f32`].
+    GeluTanh,
+    /// [`quantc_tensor::math::silu_f32`].
+    Silu,
+    /// [`quantc_tensor::math::hardswish_f32`].
+    Hardswish,
+    /// [`quantc_tensor::math::hardsigmoid_f32`].
+    Hardsigmoid,
+}
+
+/// A function of two f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// `a + b`.
+    Add,
+    /// `a - b`.
+    Sub,
+    /// `a * b`.
+    Mul,
+    /// `a / b`.
+    Div,
+}
+
+/// A reduction of a row to one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReduceOp {
+    /// [`quantc_tensor::reduce::sum`].
+    Sum,
+    /// [`quantc_tensor::reduce::mean`].
+    Mean,
+    /// [`quantc_tensor::reduce::max`].
+    Max,
+    /// [`quantc_tensor::reduce::min`].
+    Min,
+}
+
+/// The parameters of a layer normalisation over rows.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNormParams<'a> {
+    /// Factor of each column.
+    pub gamma: Option<&'a [f32]>,
+    /// Term of each column.
+    pub beta: Option<&'a [f32]>,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// Float kernels on rows. `out` starts at the first of the rows.
+pub trait Float: Send + Sync {
+    /// What reports call these kernels, for example `float.avx2`.
+    fn name(&self) -> &'static str;
+
+    /// `op(x)`.
+    ///
+    /// # Panics
+    /// If the operand or the output is too short.
+    fn unary(&self, op: UnaryOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>);
+
+    /// `op(a, b)`.
+    ///
+    /// # Panics
+    /// If an operand or the output is too short.
+    fn binary(
+        &self,
+        op: BinaryOp,
+        rows: Range<usize>,
+        columns: usize,
+        a: Operand<'_, f32>,
+        b: Operand<'_, f32>,
+        out: RowsMut<'_, f32>,
+    );
+
+    /// [`quantc_tensor::reduce::softmax_row`] of each row.
+    ///
+    /// # Panics
+    /// If the operand is splat, or it or the output is too short.
+    fn softmax(&self, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>);
+
+    /// [`quantc_tensor::reduce::layer_norm_row`] of each row.
+    ///
+    /// # Panics
+    /// If the operand is splat, or it, the parameters or the output are too short.
+    fn layer_norm(
+        &self,
+        params: &LayerNormParams<'_>,
+        rows: Range<usize>,
+        columns: usize,
+        x: Operand<'_, f32>,
+        out: RowsMut<'_, f32>,
+    );
+
+    /// `out[i] = op(row i)`, `i` counted from the first of the rows.
+    ///
+    /// # Panics
+    /// If the operand is splat, or it or the output is too short.
+    fn reduce(&self, op: ReduceOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: &mut [f32]);
+}
+
+/// Float kernels in plain Rust.
+pub(crate) struct PortableFloat;
+
+impl Float for PortableFloat {
+    fn name(&self) -> &'static str {
+        "float.portable"
+    }
+
+    fn unary(&self, op: UnaryOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>) {
+        body::unary(op, rows, columns, x, out);
+    }
+
+    fn binary(
+        &self,
+        op: BinaryOp,
+        rows: Range<usize>,
+        columns: usize,
+        a: Operand<'_, f32>,
+        b: Operand<'_, f32>,
+        out: RowsMut<'_, f32>,
+    ) {
+        body::binary(op, rows, columns, a, b, out);
+    }
+
+    fn softmax(&self, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>) {
+        body::softmax(rows, columns, x, out);
+    }
+
+    fn layer_norm(
+        &self,
+        params: &LayerNormParams<'_>,
+        rows: Range<usize>,
+        columns: usize,
+        x: Operand<'_, f32>,
+        out: RowsMut<'_, f32>,
+    ) {
+        body::layer_norm(params, rows, columns, x, out);
+    }
+
+    fn reduce(&self, op: ReduceOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: &mut [f32]) {
+        body::reduce(op, rows, columns, x, out);
+    }
+}
+
+/// The definitions, inlined always so that a tier can compile them with its own instructions.
+pub mod body {
+    use super::*;
+    use crate::rows::{for_each_row, for_each_row_pair, map, zip_map};
+    use quantc_tensor::{math, reduce};
+
+    /// [`Float::unary`].
+    #[inline(always)]
+    pub fn unary(op: UnaryOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>) {
+        for_each_row(rows, columns, x, out, |x, out| match op {
+            UnaryOp::Copy => map(x, out, |v| v),
+            UnaryOp::Neg => map(x, out, |v| -v),
+            UnaryOp::Abs => map(x, out, f32::abs),
+            UnaryOp::Relu => map(x, out, math::relu_f32),
+            UnaryOp::Clamp { lo, hi } => map(x, out, |v| math::clamp_f32(v, lo, hi)),
+            UnaryOp::Sqrt => map(x, out, f32::sqrt),
+            UnaryOp::Rsqrt => map(x, out, math::rsqrt_f32),
+            UnaryOp::Exp => map(x, out, math::exp_f32),
+            UnaryOp::Tanh => map(x, out, math::tanh_f32),
+            UnaryOp::Sigmoid => map(x, out, math::sigmoid_f32),
+            UnaryOp::Erf => map(x, out, math::erf_f32),
+            UnaryOp::Gelu => map(x, out, math::gelu_f32),
+            UnaryOp::GeluTanh => map(x, out, math::gelu_tanh_f32),
+            UnaryOp::Silu => map(x, out, math::silu_f32),
+            UnaryOp::Hardswish => map(x, out, math::hardswish_f32),
+            UnaryOp::Hardsigmoid => map(x, out, math::hardsigmoid_f32),
+        });
+    }
+
+    /// [`Float::binary`].
+    #[inline(always)]
+    pub fn binary(
+        op: BinaryOp,
+        rows: Range<usize>,
+        columns: usize,
+        a: Operand<'_, f32>,
+        b: Operand<'_, f32>,
+        out: RowsMut<'_, f32>,
+    ) {
+        for_each_row_pair(rows, columns, a, b, out, |a, b, out| match op {
+            BinaryOp::Add => zip_map(a, b, out, |a, b| a + b),
+            BinaryOp::Sub => zip_map(a, b, out, |a, b| a - b),
+            BinaryOp::Mul => zip_map(a, b, out, |a, b| a * b),
+            BinaryOp::Div => zip_map(a, b, out, |a, b| a / b),
+        });
+    }
+
+    /// [`Float::softmax`].
+    #[inline(always)]
+    pub fn softmax(rows: Range<usize>, columns: usize, x: Operand<'_, f32>, mut out: RowsMut<'_, f32>) {
+        for (index, row) in rows.enumerate() {
+            let out = out.row(index, columns);
+            out.copy_from_slice(x.row(row, columns));
+            reduce::softmax_row(out);
+        }
+    }
+
+    /// [`Float::layer_norm`].
+    #[inline(always)]
+    pub fn layer_norm(
+        params: &LayerNormParams<'_>,
+        rows: Range<usize>,
+        columns: usize,
+        x: Operand<'_, f32>,
+        mut out: RowsMut<'_, f32>,
+    ) {
+        let LayerNormParams { gamma, beta, eps } = *params;
+        let (gamma, beta) = (gamma.map(|v| &v[..columns]), beta.map(|v| &v[..columns]));
+        for (index, row) in rows.enumerate() {
+            let (x, out) = (x.row(row, columns), out.row(index, columns));
+            assert_eq!(x.len(), out.len(), "rows of one length");
+            reduce::layer_norm_row(x, gamma, beta, eps, out);
+        }
+    }
+
+    /// [`Float::reduce`].
+    #[inline(always)]
+    pub fn reduce(op: ReduceOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: &mut [f32]) {
+        let out = &mut out[..rows.len()];
+        for (row, o) in rows.zip(out) {
+            let x = x.row(row, columns);
+            assert_eq!(x.len(), columns, "rows of one length");
+            *o = match op {
+                ReduceOp::Sum => reduce::sum(x),
+                ReduceOp::Mean => reduce::mean(x),
+                ReduceOp::Max => reduce::max(x),
+                ReduceOp::Min => reduce::min(x),
+            };
+        }
+    }
+}

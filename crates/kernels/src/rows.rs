@@ -1,0 +1,172 @@
+//! Operands seen as rows of elements: how elementwise kernels express strides and broadcasting.
+
+use std::ops::Range;
+
+/// What a row-wise kernel reads. Row `r` of the result reads this operand's row `r / repeat`.
+///
+/// | operand, for a result `[N, HW, C]` seen as `N * HW` rows of `C` | constructor |
+/// |---|---|
+/// | `[N, HW, C]` | [`Operand::rows`] |
+/// | `[C]` | [`Operand::vector`] |
+/// | `[N, 1, C]` | [`Operand::repeated`] with `repeat = HW` |
+/// | `[N, HW, 1]` | [`Operand::rows`] with stride 1, then [`Operand::splat`] |
+/// | one element | [`Operand::scalar`] |
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a, T> {
+    data: &'a [T],
+    stride: usize,
+    repeat: usize,
+    splat: bool,
+}
+
+impl<'a, T> Operand<'a, T> {
+    /// One row for each row of the result, `stride` elements apart.
+    pub fn rows(data: &'a [T], stride: usize) -> Self {
+        Operand { data, stride, repeat: 1, splat: false }
+    }
+
+    /// One row for all rows of the result.
+    pub fn vector(data: &'a [T]) -> Self {
+        Operand { data, stride: 0, repeat: 1, splat: false }
+    }
+
+    /// Rows `stride` elements apart, each read by `repeat` consecutive rows of the result (0 counts as 1).
+    pub fn repeated(data: &'a [T], stride: usize, repeat: usize) -> Self {
+        Operand { data, stride, repeat: repeat.max(1), splat: false }
+    }
+
+    /// The first element of `data` for every element of the result.
+    pub fn scalar(data: &'a [T]) -> Self {
+        Operand { data, stride: 0, repeat: 1, splat: true }
+    }
+
+    /// The same rows, but of one element each, which every column reads.
+    pub fn splat(self) -> Self {
+        Operand { splat: true, ..self }
+    }
+
+    /// Whether a row is one element that every column reads.
+    #[inline(always)]
+    pub fn is_splat(&self) -> bool {
+        self.splat
+    }
+
+    /// The elements read by row `row` of a result with `columns` columns: `columns` of them, or one if splat.
+    ///
+    /// # Panics
+    /// If the operand is too short.
+    #[inline(always)]
+    pub fn row(&self, row: usize, columns: usize) -> &'a [T] {
+        let index = if self.repeat == 1 { row } else { row / self.repeat };
+        let at = index * self.stride;
+        &self.data[at..at + if self.splat { 1 } else { columns }]
+    }
+
+    /// All that the rows read, where they lie one after another (or are one element).
+    #[inline(always)]
+    fn block(&self, rows: &Range<usize>, columns: usize) -> Option<&'a [T]> {
+        if self.splat {
+            (self.stride == 0).then(|| &self.data[..1])
+        } else {
+            (self.repeat == 1 && self.stride == columns).then(|| &self.data[rows.start * columns..rows.end * columns])
+        }
+    }
+}
+
+/// What a row-wise kernel writes: the rows of the call, `stride` elements apart.
+#[derive(Debug)]
+pub struct RowsMut<'a, T> {
+    data: &'a mut [T],
+    stride: usize,
+}
+
+impl<'a, T> RowsMut<'a, T> {
+    /// Rows `stride` elements apart; `data` starts at the first row of the call.
+    pub fn new(data: &'a mut [T], stride: usize) -> Self {
+        RowsMut { data, stride }
+    }
+
+    /// Row `index`, counted from the first row of the call.
+    ///
+    /// # Panics
+    /// If the output is too short.
+    #[inline(always)]
+    pub fn row(&mut self, index: usize, columns: usize) -> &mut [T] {
+        let at = index * self.stride;
+        &mut self.data[at..at + columns]
+    }
+
+    /// All rows of the call, where they lie one after another.
+    #[inline(always)]
+    fn block(&mut self, rows: usize, columns: usize) -> Option<&mut [T]> {
+        if self.stride == columns { Some(&mut self.data[..rows * columns]) } else { None }
+    }
+}
+
+/// Calls `f(x, out)` for each row, or once for all rows where they lie one after another.
+///
+/// # Panics
+/// If an operand or the output is too short.
+#[inline(always)]
+pub fn for_each_row<T, U>(
+    rows: Range<usize>,
+    columns: usize,
+    x: Operand<'_, T>,
+    mut out: RowsMut<'_, U>,
+    mut f: impl FnMut(&[T], &mut [U]),
+) {
+    if let (Some(x), Some(out)) = (x.block(&rows, columns), out.block(rows.len(), columns)) {
+        return f(x, out);
+    }
+    for (index, row) in rows.enumerate() {
+        f(x.row(row, columns), out.row(index, columns));
+    }
+}
+
+/// Calls `f(a, b, out)` for each row, or once for all rows where they lie one after another.
+///
+/// # Panics
+/// If an operand or the output is too short.
+#[inline(always)]
+pub fn for_each_row_pair<T, U>(
+    rows: Range<usize>,
+    columns: usize,
+    a: Operand<'_, T>,
+    b: Operand<'_, T>,
+    mut out: RowsMut<'_, U>,
+    mut f: impl FnMut(&[T], &[T], &mut [U]),
+) {
+    let blocks = (a.block(&rows, columns), b.block(&rows, columns), out.block(rows.len(), columns));
+    if let (Some(a), Some(b), Some(out)) = blocks {
+        return f(a, b, out);
+    }
+    for (index, row) in rows.enumerate() {
+        f(a.row(row, columns), b.row(row, columns), out.row(index, columns));
+    }
+}
+
+/// `out[i] = f(x[i])`, where an `x` of one element serves all.
+#[inline(always)]
+pub fn map<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
+    if let ([x], true) = (x, out.len() != 1) {
+        out.iter_mut().for_each(|o| *o = f(*x));
+    } else {
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = f(x);
+        }
+    }
+}
+
+/// `out[i] = f(a[i], b[i])`, where an operand of one element serves all.
+#[inline(always)]
+pub fn zip_map<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
+    match (a, b) {
+        (&[a], _) => map(b, out, |b| f(a, b)),
+        (_, &[b]) => map(a, out, |a| f(a, b)),
+        _ => {
+            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *o = f(a, b);
+            }
+        }
+    }
+}

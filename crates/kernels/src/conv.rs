@@ -12,7 +12,7 @@ use std::ops::Range;
 pub use geometry::{ConvGeometry, ConvWeightShape, GeometryError};
 pub(crate) use packed::as_i8;
 pub use packed::{AlignedBytes, PackedWeights};
-pub use plan::ConvPlan;
+pub use plan::{ConvPlan, Cursor};
 
 use crate::epilogue::Epilogue;
 

@@ -12,6 +12,30 @@ struct Window {
     inside: (usize, usize),
 }
 
+/// The place of an output pixel of a [`ConvPlan`].
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor {
+    image: usize,
+    y: usize,
+    x: usize,
+}
+
+impl Cursor {
+    /// Moves to the next output pixel of the plan that made this cursor.
+    #[inline(always)]
+    pub fn advance(&mut self, plan: &ConvPlan) {
+        self.x += 1;
+        if self.x == plan.x.len() {
+            self.x = 0;
+            self.y += 1;
+            if self.y == plan.y.len() {
+                self.y = 0;
+                self.image += 1;
+            }
+        }
+    }
+}
+
 /// What a kernel needs to know about a geometry, computed once so that running allocates nothing.
 #[derive(Clone, Debug)]
 pub struct ConvPlan {
@@ -57,42 +81,35 @@ impl ConvPlan {
         g.kernel == [1, 1] && g.stride == [1, 1] && g.pad == [0; 4]
     }
 
-    /// Calls `tap(index, offset)` for the taps of output pixel `row` in order; `offset` is that of the input pixel's first
-    /// channel in elements, none outside the image.
+    /// The place of output pixel `row`.
     ///
     /// # Panics
     /// If `row` is not below `geometry.rows()`.
-    #[inline(always)]
-    pub fn for_each_tap(&self, row: usize, mut tap: impl FnMut(usize, Option<usize>)) {
+    #[inline]
+    pub fn cursor(&self, row: usize) -> Cursor {
         let g = &self.geometry;
-        let (image, y, x) = self.windows_of(row);
-        let [kh, kw] = g.kernel;
-        let columns = x.inside.0..x.inside.1;
-        for ky in 0..kh {
-            let row_inside = (y.inside.0..y.inside.1).contains(&ky);
-            let iy = y.start + (ky * g.dilation[0]) as isize;
-            for kx in 0..kw {
-                let inside = row_inside && columns.contains(&kx);
-                let ix = x.start + (kx * g.dilation[1]) as isize;
-                tap(ky * kw + kx, inside.then(|| (image + iy as usize * g.w + ix as usize) * g.c));
-            }
-        }
+        assert!(row < g.rows(), "row {row} of {}", g.rows());
+        let (line, x) = (row / g.ow, row % g.ow);
+        Cursor { image: line / g.oh, y: line % g.oh, x }
     }
 
-    /// Calls `run(k, source, len)` for the runs of contiguous input bytes that output pixel `row` reads for `group`: `len`
-    /// bytes of the patch `[kh][kw][c / groups]` from element `k` on come from `x[source..]`, or from the zero
-    /// point where there is no source. The runs cover the patch in order.
-    ///
-    /// # Panics
-    /// If `row` is not below `geometry.rows()`.
+    /// Calls `run(k, source, len)` for the runs of contiguous input bytes that the output pixel reads of `channels`: `len`
+    /// bytes of the patch `[kh][kw][channels]` from element `k` on come from `x[source..]`, or from the zero point where
+    /// there is no source. The runs cover the patch in order; every source lies within the input.
     #[inline(always)]
-    pub fn for_each_run(&self, row: usize, group: usize, mut run: impl FnMut(usize, Option<usize>, usize)) {
+    pub fn for_each_run(
+        &self,
+        cursor: &Cursor,
+        channels: &Range<usize>,
+        mut run: impl FnMut(usize, Option<usize>, usize),
+    ) {
         let g = &self.geometry;
-        let (image, y, x) = self.windows_of(row);
-        let cg = g.c / g.groups;
+        assert!(channels.start <= channels.end && channels.end <= g.c, "channels {channels:?} of {}", g.c);
+        let (y, x) = (self.y[cursor.y], self.x[cursor.x]);
+        let count = channels.len();
         let [kh, kw] = g.kernel;
-        let line = kw * cg;
-        let contiguous = g.groups == 1 && g.dilation[1] == 1;
+        let line = kw * count;
+        let contiguous = count == g.c && g.dilation[1] == 1;
         let (left, right) = x.inside;
         for ky in 0..kh {
             let k = ky * line;
@@ -103,36 +120,27 @@ impl ConvPlan {
             let iy = (y.start + (ky * g.dilation[0]) as isize) as usize;
             let source = |kx: usize| {
                 let ix = (x.start + (kx * g.dilation[1]) as isize) as usize;
-                (image + iy * g.w + ix) * g.c + group * cg
+                ((cursor.image * g.h + iy) * g.w + ix) * g.c + channels.start
             };
             if left > 0 {
-                run(k, None, left * cg);
+                run(k, None, left * count);
             }
             if contiguous {
-                run(k + left * cg, Some(source(left)), (right - left) * cg);
+                run(k + left * count, Some(source(left)), (right - left) * count);
             } else {
                 for kx in left..right {
-                    run(k + kx * cg, Some(source(kx)), cg);
+                    run(k + kx * count, Some(source(kx)), count);
                 }
             }
             if right < kw {
-                run(k + right * cg, None, (kw - right) * cg);
+                run(k + right * count, None, (kw - right) * count);
             }
         }
     }
 
-    /// The first pixel of the row's image, and its windows.
-    #[inline(always)]
-    fn windows_of(&self, row: usize) -> (usize, Window, Window) {
-        let g = &self.geometry;
-        let pixels = g.oh * g.ow;
-        let (image, pixel) = (row / pixels, row % pixels);
-        (image * g.h * g.w, self.y[pixel / g.ow], self.x[pixel % g.ow])
-    }
-
-    /// Copies the patch `[kh][kw][c / groups]` of output pixel `row` to the front of `patch`.
-    pub(crate) fn gather(&self, row: usize, group: usize, x: &[u8], x_zero_point: u8, patch: &mut [u8]) {
-        self.for_each_run(row, group, |k, source, len| match source {
+    /// Copies the patch `[kh][kw][channels]` of the output pixel to the front of `patch`.
+    pub(crate) fn gather(&self, at: &Cursor, channels: &Range<usize>, x: &[u8], x_zero_point: u8, patch: &mut [u8]) {
+        self.for_each_run(at, channels, |k, source, len| match source {
             Some(source) => patch[k..k + len].copy_from_slice(&x[source..source + len]),
             None => patch[k..k + len].fill(x_zero_point),
         });

@@ -51,9 +51,10 @@ impl QConv for PortableConv {
                 let patches = if direct {
                     &args.x[tile.start * k..tile.end * k]
                 } else {
+                    let channels = group * shape.group_c()..(group + 1) * shape.group_c();
                     for (i, row) in tile.clone().enumerate() {
                         let patch = &mut scratch[i * k..(i + 1) * k];
-                        args.plan.gather(row, group, args.x, args.x_zero_point, patch);
+                        args.plan.gather(&args.plan.cursor(row), &channels, args.x, args.x_zero_point, patch);
                     }
                     &scratch[..tile.len() * k]
                 };

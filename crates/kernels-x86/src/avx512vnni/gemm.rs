@@ -1,0 +1,347 @@
+//! Integer GEMM on `vpdpbusd`: exact, since the four products of a lane are summed without saturation.
+
+use std::arch::x86_64::*;
+
+use quantc_kernels::Epilogue;
+
+use crate::gemm::{Panel, Tier};
+
+/// AVX-512 VNNI.
+pub(crate) struct Avx512Vnni;
+
+impl Tier for Avx512Vnni {
+    const CONV: &'static str = "qconv.avx512vnni";
+    const MATMUL: &'static str = "qmatmul.avx512vnni";
+    const LANES: usize = 16;
+    const VECTORS: usize = 2;
+    const ROWS: usize = 12;
+    const HAS_NARROW: bool = false;
+
+    unsafe fn multiply(panel: &Panel, epilogue: &Epilogue<'_>) {
+        // SAFETY: the caller's promises are those of `multiply`, and each stage is built from the epilogue it is for.
+        unsafe {
+            match *epilogue {
+                Epilogue::Requantize { multiplier, zero_point, clamp } => {
+                    let pack = PackU8::new(zero_point, clamp);
+                    multiply(panel, &Requantize { multiplier: multiplier.as_ptr(), pack });
+                }
+                Epilogue::AddRequantize {
+                    scale,
+                    residual,
+                    residual_stride,
+                    residual_scale,
+                    residual_zero_point,
+                    inverse_scale,
+                    zero_point,
+                    clamp,
+                } => multiply(
+                    panel,
+                    &AddRequantize {
+                        scale: scale.as_ptr(),
+                        residual: residual.as_ptr(),
+                        residual_stride,
+                        residual_scale,
+                        residual_zero_point,
+                        inverse_scale,
+                        pack: PackU8::new(zero_point, clamp),
+                    },
+                ),
+                Epilogue::Dequantize { scale, clamp } => multiply(panel, &Dequantize { scale: scale.as_ptr(), clamp }),
+            }
+        }
+    }
+}
+
+/// All rows of a panel.
+///
+/// # Safety
+/// As [`Tier::multiply`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn multiply<S: Stage>(panel: &Panel, stage: &S) {
+    // SAFETY: `columns` is 1 to 32, so one or two vectors.
+    unsafe {
+        match panel.columns.div_ceil(16) {
+            1 => all_rows::<1, S>(panel, stage),
+            _ => all_rows::<2, S>(panel, stage),
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tier::multiply`]; `NR` vectors hold the panel's columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn all_rows<const NR: usize, S: Stage>(panel: &Panel, stage: &S) {
+    let mut row = 0;
+    while row < panel.rows {
+        // SAFETY: each arm computes no more rows than are left.
+        row += unsafe {
+            match panel.rows - row {
+                12.. => tile::<12, NR, 1, S>(panel, stage, row),
+                6.. => tile::<6, NR, 1, S>(panel, stage, row),
+                4.. => tile::<4, NR, 1, S>(panel, stage, row),
+                2.. => tile::<2, NR, 2, S>(panel, stage, row),
+                _ => tile::<1, NR, 4, S>(panel, stage, row),
+            }
+        };
+    }
+}
+
+/// Computes the rows `row..row + MR` and returns their number. `UNROLL` sets of accumulators share the work along K: with
+/// few rows one set would wait for the latency of its own sums.
+///
+/// # Safety
+/// As [`all_rows`], and the panel has the rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
+    panel: &Panel,
+    stage: &S,
+    row: usize,
+) -> usize {
+    let columns = Columns::<NR>::new(panel.columns);
+    // SAFETY: every address lies within what the fields of `panel` promise: left rows of `4 * quads` bytes,
+    // `quads` steps of `NR` vectors on the right, masked or whole vectors of `columns` elements elsewhere.
+    unsafe {
+        let mut acc = [[[_mm512_setzero_si512(); NR]; MR]; UNROLL];
+        for j in 0..NR {
+            let offset = _mm512_maskz_loadu_epi32(columns.mask[j], panel.offsets.wrapping_add(16 * j));
+            for row in &mut acc[0] {
+                row[j] = offset;
+            }
+        }
+        let stride = panel.a_stride;
+        let mut a = panel.a.add(row * stride);
+        let mut b = panel.b.cast::<i32>();
+        for _ in 0..panel.quads / UNROLL {
+            for (u, acc) in acc.iter_mut().enumerate() {
+                step(acc, a.add(4 * u), stride, b.add(16 * NR * u));
+            }
+            a = a.add(4 * UNROLL);
+            b = b.add(16 * NR * UNROLL);
+        }
+        for _ in 0..panel.quads % UNROLL {
+            step(&mut acc[0], a, stride, b);
+            a = a.add(4);
+            b = b.add(16 * NR);
+        }
+        for u in 1..UNROLL {
+            for i in 0..MR {
+                for j in 0..NR {
+                    acc[0][i][j] = _mm512_add_epi32(acc[0][i][j], acc[u][i][j]);
+                }
+            }
+        }
+        let acc = &mut acc[0];
+        if !panel.row_terms.is_null() {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let term = _mm512_set1_epi32(panel.row_terms.add(row + i).read());
+                for acc in acc {
+                    *acc = _mm512_add_epi32(*acc, term);
+                }
+            }
+        }
+        let scale = columns.load(stage.scale().add(panel.channel));
+        for (i, acc) in acc.iter().enumerate() {
+            let mut real = [_mm512_setzero_ps(); NR];
+            for j in 0..NR {
+                real[j] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[j]), scale[j]);
+            }
+            stage.store(panel, &columns, row + i, real);
+        }
+    }
+    MR
+}
+
+/// `acc += a * b` for four successive k.
+///
+/// # Safety
+/// Four bytes are readable in each of `MR` rows of `a`, `NR` vectors at `b`.
+#[inline(always)]
+unsafe fn step<const MR: usize, const NR: usize>(
+    acc: &mut [[__m512i; NR]; MR],
+    a: *const u8,
+    a_stride: usize,
+    b: *const i32,
+) {
+    // SAFETY: as the caller promises; inlined into functions that have the features.
+    unsafe {
+        let mut weights = [_mm512_setzero_si512(); NR];
+        for (j, weights) in weights.iter_mut().enumerate() {
+            *weights = _mm512_loadu_si512(b.add(16 * j).cast());
+        }
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let quad = _mm512_set1_epi32(a.add(i * a_stride).cast::<i32>().read_unaligned());
+            for j in 0..NR {
+                acc[j] = _mm512_dpbusd_epi32(acc[j], quad, weights[j]);
+            }
+        }
+    }
+}
+
+/// Which lanes of a panel's vectors are columns.
+struct Columns<const NR: usize> {
+    mask: [__mmask16; NR],
+    count: usize,
+}
+
+impl<const NR: usize> Columns<NR> {
+    #[inline(always)]
+    fn new(count: usize) -> Self {
+        let mut mask = [0; NR];
+        for (j, mask) in mask.iter_mut().enumerate() {
+            *mask = (0xffffu32 >> (16 - count.saturating_sub(16 * j).min(16))) as u16;
+        }
+        Columns { mask, count }
+    }
+
+    /// # Safety
+    /// `count` elements are readable, and the machine has AVX-512 F.
+    #[inline(always)]
+    unsafe fn load(&self, from: *const f32) -> [__m512; NR] {
+        // SAFETY: as the caller promises; masked lanes are not read.
+        unsafe {
+            let mut values = [_mm512_setzero_ps(); NR];
+            for (j, value) in values.iter_mut().enumerate() {
+                *value = _mm512_maskz_loadu_ps(self.mask[j], from.wrapping_add(16 * j));
+            }
+            values
+        }
+    }
+}
+
+/// The vector form of one kind of [`Epilogue`], which says what it computes.
+trait Stage {
+    /// The factor of each channel's accumulator.
+    fn scale(&self) -> *const f32;
+
+    /// Finishes and stores one row, given `f32(acc) * scale`.
+    ///
+    /// # Safety
+    /// As [`tile`], for the row `row` of the panel.
+    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]);
+}
+
+/// From reals to u8, `clamp(rne(v) + zero_point, lo, hi)`.
+struct PackU8 {
+    /// `hi - zero_point`.
+    most: f32,
+    zero_point: i16,
+    lo: u8,
+}
+
+impl PackU8 {
+    fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
+        PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
+    }
+
+    /// The same bits as `round_saturate`: the upper clamp before rounding keeps what is too large for an i32 in range;
+    /// what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both narrowings. Clamping to
+    /// `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
+    ///
+    /// # Safety
+    /// As [`Stage::store`].
+    #[inline(always)]
+    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]) {
+        // SAFETY: one or two vectors' columns are stored, all of them where the row has that many and masked otherwise.
+        unsafe {
+            let most = _mm512_set1_ps(self.most);
+            // `min` gives its second operand where one is NaN.
+            let first = _mm512_cvtps_epi32(_mm512_min_ps(most, real[0]));
+            let last = _mm512_cvtps_epi32(_mm512_min_ps(most, real[NR - 1]));
+            let words = _mm512_adds_epi16(_mm512_packs_epi32(first, last), _mm512_set1_epi16(self.zero_point));
+            let bytes = _mm512_max_epu8(_mm512_packus_epi16(words, words), _mm512_set1_epi8(self.lo as i8));
+            // Both packings interleave 128-bit lanes.
+            let order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            let to = panel.out.add(row * panel.out_stride);
+            if columns.count == 32 {
+                _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes));
+            } else if columns.count == 16 {
+                _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes));
+            } else {
+                let mask = ((1u64 << columns.count) - 1) as u32;
+                _mm256_mask_storeu_epi8(to.cast(), mask, _mm512_castsi512_si256(bytes));
+            }
+        }
+    }
+}
+
+struct Requantize {
+    multiplier: *const f32,
+    pack: PackU8,
+}
+
+impl Stage for Requantize {
+    #[inline(always)]
+    fn scale(&self) -> *const f32 {
+        self.multiplier
+    }
+
+    #[inline(always)]
+    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]) {
+        // SAFETY: the caller's promises.
+        unsafe { self.pack.store(panel, columns, row, real) }
+    }
+}
+
+struct AddRequantize {
+    scale: *const f32,
+    residual: *const u8,
+    residual_stride: usize,
+    residual_scale: f32,
+    residual_zero_point: i32,
+    inverse_scale: f32,
+    pack: PackU8,
+}
+
+impl Stage for AddRequantize {
+    #[inline(always)]
+    fn scale(&self) -> *const f32 {
+        self.scale
+    }
+
+    #[inline(always)]
+    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, mut real: [__m512; NR]) {
+        // SAFETY: the residual holds the panel's columns in each row; masked lanes are not read.
+        unsafe {
+            let residual = self.residual.add((panel.row + row) * self.residual_stride + panel.channel);
+            for (j, real) in real.iter_mut().enumerate() {
+                let from = residual.wrapping_add(16 * j);
+                let q = if columns.mask[j] == 0xffff {
+                    _mm_loadu_si128(from.cast())
+                } else {
+                    _mm_maskz_loadu_epi8(columns.mask[j], from.cast())
+                };
+                let r = _mm512_sub_epi32(_mm512_cvtepu8_epi32(q), _mm512_set1_epi32(self.residual_zero_point));
+                let addend = _mm512_mul_ps(_mm512_cvtepi32_ps(r), _mm512_set1_ps(self.residual_scale));
+                *real = _mm512_mul_ps(_mm512_add_ps(*real, addend), _mm512_set1_ps(self.inverse_scale));
+            }
+            self.pack.store(panel, columns, row, real);
+        }
+    }
+}
+
+struct Dequantize {
+    scale: *const f32,
+    clamp: (f32, f32),
+}
+
+impl Stage for Dequantize {
+    #[inline(always)]
+    fn scale(&self) -> *const f32 {
+        self.scale
+    }
+
+    #[inline(always)]
+    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]) {
+        // SAFETY: the output holds the panel's columns in each row; masked lanes are not written.
+        unsafe {
+            let to = panel.out.cast::<f32>().add(row * panel.out_stride);
+            for (j, real) in real.iter().enumerate() {
+                // `max` and `min` give their second operand where one is NaN, as `f32::max` and `f32::min` do here.
+                let v = _mm512_max_ps(*real, _mm512_set1_ps(self.clamp.0));
+                let v = _mm512_min_ps(v, _mm512_set1_ps(self.clamp.1));
+                _mm512_mask_storeu_ps(to.wrapping_add(16 * j), columns.mask[j], v);
+            }
+        }
+    }
+}

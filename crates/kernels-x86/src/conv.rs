@@ -1,0 +1,230 @@
+//! The convolution of the x86-64 tiers: patches of the input, gathered a block at a time, times packed panels.
+//!
+//! A 1x1 convolution of stride 1 reads its rows in place. Otherwise a block of rows is gathered: next to the
+//! multiplications a copy of the patches costs little (about `2 / oc` of them), and it turns every shape into the same
+//! GEMM, with K as long as the patch also where the channels are few.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use quantc_kernels::conv::{AlignedBytes, ConvPlan, Cursor};
+use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
+
+use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
+
+/// Bytes of the patches gathered together: they stay in the second-level cache while every panel passes over them.
+const BLOCK_BYTES: usize = 192 * 1024;
+/// Rows of a block at most: enough to pay for fetching a panel.
+const BLOCK_ROWS: usize = 240;
+/// Bytes that a gathered run may write past its end.
+const CHUNK: usize = 64;
+
+/// The convolution of one tier.
+pub(crate) struct Conv<T>(PhantomData<T>);
+
+impl<T> Conv<T> {
+    /// Safe to call only on machines that have the tier.
+    pub const fn new() -> Self {
+        Conv(PhantomData)
+    }
+}
+
+/// A convolution's groups as the kernel sees them.
+struct Layout {
+    groups: usize,
+    /// Input channels of a merged group.
+    c: usize,
+    /// Output channels of a merged group.
+    oc: usize,
+    k: usize,
+    panels: PanelLayout,
+}
+
+impl Layout {
+    fn new<T: Tier>(shape: &ConvWeightShape) -> Self {
+        let fits = |m: &usize| shape.groups.is_multiple_of(*m) && m * shape.group_oc() <= T::LANES;
+        let merged = (1..=T::LANES.min(shape.groups)).rev().find(fits).unwrap_or(1);
+        let (c, oc) = (shape.group_c() * merged, shape.group_oc() * merged);
+        let k = shape.taps() * c;
+        Layout { groups: shape.groups / merged, c, oc, k, panels: PanelLayout::new::<T>(k, oc) }
+    }
+
+    /// Bytes between gathered rows: not a multiple of 1024, which would put all rows of a tile into the same few
+    /// sets of the first-level cache.
+    fn patch_stride(&self) -> usize {
+        let stride = self.k.next_multiple_of(4);
+        if stride.is_multiple_of(1024) { stride + CHUNK } else { stride }
+    }
+
+    /// One byte per panel, after all panels: whether it needs the wide kernel.
+    fn flags_at(&self) -> usize {
+        self.groups * self.panels.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.flags_at() + self.groups * self.panels.panels()
+    }
+
+    fn block_rows<T: Tier>(&self) -> usize {
+        (BLOCK_BYTES / self.patch_stride().max(1)).min(BLOCK_ROWS).next_multiple_of(T::ROWS)
+    }
+}
+
+/// Whether some pair of activations could take `w0 * x0 + w1 * x1` out of 16 bits.
+fn pair_may_saturate(w0: i8, w1: i8) -> bool {
+    let (w0, w1) = (i32::from(w0), i32::from(w1));
+    let most = 255 * (w0.max(0) + w1.max(0));
+    let least = 255 * (w0.min(0) + w1.min(0));
+    most > i16::MAX.into() || least < i16::MIN.into()
+}
+
+impl<T: Tier> QConv for Conv<T> {
+    fn name(&self) -> &'static str {
+        T::CONV
+    }
+
+    fn pack(&self, shape: &ConvWeightShape, weights: &[i8]) -> PackedWeights {
+        assert_eq!(weights.len(), shape.len(), "weights do not fit {shape:?}");
+        let layout = Layout::new::<T>(shape);
+        let mut data = AlignedBytes::zeroed(layout.bytes());
+        let (panels, flags) = data.as_mut_slice().split_at_mut(layout.flags_at());
+        let group_c = shape.group_c();
+        let patch = shape.k();
+        // An output channel's weights as the merged group sees them.
+        let mut row = vec![0i8; layout.panels.quads * 4];
+        for oc in 0..if patch == 0 { 0 } else { shape.oc } {
+            let (group, column) = (oc / layout.oc, oc % layout.oc);
+            let within = column / shape.group_oc();
+            row.fill(0);
+            for (tap, weights) in weights[oc * patch..(oc + 1) * patch].chunks_exact(group_c).enumerate() {
+                row[tap * layout.c + within * group_c..][..group_c].copy_from_slice(weights);
+            }
+            let panel = (0..layout.panels.panels())
+                .rfind(|&panel| layout.panels.first(panel) <= column)
+                .expect("every column lies in a panel");
+            let at = group * layout.panels.len() + layout.panels.offset(panel);
+            let step = layout.panels.padded(panel) * 4;
+            let lane = (column - layout.panels.first(panel)) * 4;
+            let quads = row.as_chunks::<4>().0;
+            for (quad, to) in quads.iter().zip(panels[at..].chunks_mut(step)) {
+                to[lane..lane + 4].copy_from_slice(&quad.map(|w| w as u8));
+            }
+            if T::HAS_NARROW && quads.iter().any(|q| pair_may_saturate(q[0], q[1]) || pair_may_saturate(q[2], q[3])) {
+                flags[group * layout.panels.panels() + panel] = 1;
+            }
+        }
+        PackedWeights::new(self.name(), shape, weights, data)
+    }
+
+    fn scratch_len(&self, plan: &ConvPlan) -> usize {
+        if plan.is_pointwise() {
+            return 0;
+        }
+        let layout = Layout::new::<T>(&plan.geometry().weight_shape());
+        let rows = layout.block_rows::<T>().min(plan.geometry().rows());
+        rows * layout.patch_stride() + 2 * CHUNK
+    }
+
+    fn run(&self, args: &ConvArgs<'_>, rows: Range<usize>, mut out: Output<'_>, scratch: &mut [u8]) {
+        args.check(self.name(), &rows, &out, scratch.len(), self.scratch_len(args.plan));
+        let layout = Layout::new::<T>(args.weights.shape());
+        let packed = args.weights.data();
+        assert_eq!(packed.len(), layout.bytes(), "packed weights of another layout");
+        let (packed, flags) = packed.split_at(layout.flags_at());
+        let pointwise = args.plan.is_pointwise();
+        let out = RawOutput::new(&mut out);
+        let scratch = if pointwise { scratch } else { align(scratch) };
+        let block_rows = layout.block_rows::<T>();
+        let mut start = rows.start;
+        while start < rows.end {
+            let block = start..rows.end.min(start + block_rows);
+            for group in 0..layout.groups {
+                let channels = group * layout.c..(group + 1) * layout.c;
+                let (a, a_stride) = if pointwise {
+                    let pixels = args.plan.geometry().c;
+                    // SAFETY: a row of the block is a pixel of the input, which `check` found complete.
+                    (unsafe { args.x.as_ptr().add(block.start * pixels + channels.start) }, pixels)
+                } else {
+                    gather(args, &block, &channels, layout.patch_stride(), scratch);
+                    (scratch.as_ptr(), layout.patch_stride())
+                };
+                for panel in 0..layout.panels.panels() {
+                    let first = layout.panels.first(panel);
+                    let channel = group * layout.oc + first;
+                    let panel = Panel {
+                        a,
+                        a_stride,
+                        rows: block.len(),
+                        quads: layout.panels.quads,
+                        b: packed[group * layout.panels.len() + layout.panels.offset(panel)..].as_ptr(),
+                        columns: layout.panels.count(panel),
+                        wide: flags[group * layout.panels.panels() + panel] != 0,
+                        offsets: args.offsets[channel..].as_ptr(),
+                        row_terms: std::ptr::null(),
+                        channel,
+                        row: block.start - rows.start,
+                        // SAFETY: `check` found the output to hold all rows and channels of this call.
+                        out: unsafe { out.at(block.start - rows.start, channel) },
+                        out_stride: out.stride(),
+                    };
+                    // SAFETY: this type is only registered on machines that have the tier. Left rows: a pixel's channels
+                    // and at most 3 bytes, which is less than the slack of `x`, or a gathered patch of `patch_stride`
+                    // bytes. The packed panels, offsets, output and the epilogue's slices were checked above.
+                    unsafe { T::multiply(&panel, args.epilogue) };
+                }
+            }
+            start = block.end;
+        }
+    }
+}
+
+/// The part of a buffer from its first 64-byte boundary on.
+fn align(scratch: &mut [u8]) -> &mut [u8] {
+    let skip = scratch.as_ptr().align_offset(CHUNK).min(scratch.len());
+    &mut scratch[skip..]
+}
+
+/// Gathers the patches of a block of rows, `stride` bytes apart.
+fn gather(args: &ConvArgs<'_>, rows: &Range<usize>, channels: &Range<usize>, stride: usize, patches: &mut [u8]) {
+    let needed = rows.len() * stride + CHUNK;
+    assert!(patches.len() >= needed, "room for the patches and one chunk");
+    let z = [args.x_zero_point; CHUNK];
+    let mut cursor: Cursor = args.plan.cursor(rows.start);
+    let x = args.x.as_ptr();
+    let mut patch = patches.as_mut_ptr();
+    for _ in rows.clone() {
+        args.plan.for_each_run(&cursor, channels, |k, source, len| {
+            // SAFETY: the run lies within the patch, and a chunk past its end within `patches`: what is written too much
+            // is overwritten by the runs and rows that follow, or lies past the last row. A source lies within
+            // the input, and `x` is readable for `SLACK = CHUNK` bytes more.
+            unsafe {
+                let to = patch.add(k);
+                match source {
+                    Some(source) => copy(x.add(source), to, len),
+                    None => (0..len).step_by(CHUNK).for_each(|i| copy(z.as_ptr(), to.add(i), CHUNK)),
+                }
+            }
+        });
+        // SAFETY: at most one row past the last, where the final chunk of `patches` is.
+        patch = unsafe { patch.add(stride) };
+        cursor.advance(args.plan);
+    }
+}
+
+/// Copies `len` bytes, and up to a chunk more.
+///
+/// # Safety
+/// `len + CHUNK - 1` bytes are readable and writable.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: as the caller promises; no chunk starts at or past `len`.
+    unsafe {
+        if len <= CHUNK / 4 {
+            to.cast::<[u8; CHUNK / 4]>().write(from.cast::<[u8; CHUNK / 4]>().read());
+        } else {
+            for i in (0..len).step_by(CHUNK / 2) {
+                to.add(i).cast::<[u8; CHUNK / 2]>().write(from.add(i).cast::<[u8; CHUNK / 2]>().read());
+            }
+        }
+    }
+}

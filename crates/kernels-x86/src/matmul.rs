@@ -1,0 +1,143 @@
+//! The matrix multiplication of the x86-64 tiers, on the panels and inner kernels of the convolution.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use quantc_kernels::{Epilogue, MatmulShape, Output, QMatmul, RightLayout, ZeroPoints};
+
+use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
+
+/// Rows multiplied with a panel before the next: their sums are kept meanwhile.
+const BLOCK_ROWS: usize = 96;
+
+/// The matrix multiplication of one tier. The packed matrix is the i32 offset of each column, then the panels of `b - 128`.
+pub(crate) struct Matmul<T>(PhantomData<T>);
+
+impl<T> Matmul<T> {
+    /// Safe to call only on machines that have the tier.
+    pub const fn new() -> Self {
+        Matmul(PhantomData)
+    }
+}
+
+/// Bytes of the offsets, whole cache lines.
+fn offsets_len(n: usize) -> usize {
+    (n * size_of::<i32>()).next_multiple_of(64)
+}
+
+impl<T: Tier> QMatmul for Matmul<T> {
+    fn name(&self) -> &'static str {
+        T::MATMUL
+    }
+
+    fn packed_len(&self, k: usize, n: usize) -> usize {
+        offsets_len(n) + PanelLayout::new::<T>(k, n).len()
+    }
+
+    fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {
+        let MatmulShape { k, n, .. } = *shape;
+        shape.check_pack(b, packed.len(), self.packed_len(k, n));
+        let layout = PanelLayout::new::<T>(k, n);
+        let (offsets, panels) = packed.split_at_mut(offsets_len(n));
+        // A column of zeros in the packed form stands for 128: the sum over k of `b - zb` is that of `b - 128` plus this.
+        let shift = (k as i32).wrapping_mul(128 - i32::from(zero_points.b));
+        let scale = -i32::from(zero_points.a);
+        for panel in 0..layout.panels() {
+            let (first, count) = (layout.first(panel), layout.count(panel));
+            let step = layout.padded(panel) * 4;
+            let panel = &mut panels[layout.offset(panel)..][..layout.quads * step];
+            match shape.b {
+                RightLayout::RowMajor { stride } => pack_rows(&b[first..], stride, k, count, step, panel),
+                RightLayout::Transposed { stride } => pack_columns(&b[first * stride..], stride, k, count, step, panel),
+            }
+            let mut sums = [0i32; 64];
+            assert!(step <= 4 * sums.len(), "a panel has at most {} columns", sums.len());
+            for quads in panel.chunks_exact(step) {
+                for (sum, quad) in sums.iter_mut().zip(quads.as_chunks::<4>().0) {
+                    *sum = sum.wrapping_add(quad.iter().map(|&q| i32::from(q as i8)).sum());
+                }
+            }
+            let offsets = offsets[4 * first..].as_chunks_mut::<4>().0;
+            for (offset, sum) in offsets.iter_mut().zip(&sums[..count]) {
+                *offset = sum.wrapping_add(shift).wrapping_mul(scale).to_ne_bytes();
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        shape: &MatmulShape,
+        a: &[u8],
+        packed: &[u8],
+        zero_points: ZeroPoints,
+        rows: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        mut out: Output<'_>,
+    ) {
+        let MatmulShape { k, n, a_stride, .. } = *shape;
+        shape.check_run(a, &rows, packed.len(), self.packed_len(k, n));
+        out.check(rows.len(), n, epilogue);
+        let layout = PanelLayout::new::<T>(k, n);
+        let (offsets, panels) = packed.split_at(offsets_len(n));
+        let out = RawOutput::new(&mut out);
+        let mut start = rows.start;
+        while start < rows.end {
+            let block = start..rows.end.min(start + BLOCK_ROWS);
+            let mut row_terms = [0i32; BLOCK_ROWS];
+            for (term, row) in row_terms.iter_mut().zip(block.clone()) {
+                let sum = a[row * a_stride..][..k].iter().fold(0u32, |sum, &q| sum.wrapping_add(q.into()));
+                *term = (sum as i32).wrapping_mul(128 - i32::from(zero_points.b));
+            }
+            for panel in 0..layout.panels() {
+                let first = layout.first(panel);
+                let panel = Panel {
+                    a: a[block.start * a_stride..].as_ptr(),
+                    a_stride,
+                    rows: block.len(),
+                    quads: layout.quads,
+                    b: panels[layout.offset(panel)..].as_ptr(),
+                    columns: layout.count(panel),
+                    wide: true,
+                    offsets: offsets[4 * first..].as_ptr().cast(),
+                    row_terms: row_terms.as_ptr(),
+                    channel: first,
+                    row: block.start - rows.start,
+                    // SAFETY: `Output::check` found the output to hold all rows and columns of this call.
+                    out: unsafe { out.at(block.start - rows.start, first) },
+                    out_stride: out.stride(),
+                };
+                // SAFETY: this type is only registered on machines that have the tier. A left row is `k` bytes and at
+                // most 3 of the slack; the packed length, output and the epilogue's slices were checked above.
+                unsafe { T::multiply(&panel, epilogue) };
+            }
+            start = block.end;
+        }
+    }
+}
+
+/// Packs `count` columns of a `[k][n]` matrix into a panel of `step` bytes per four k.
+fn pack_rows(b: &[u8], stride: usize, k: usize, count: usize, step: usize, panel: &mut [u8]) {
+    panel.fill(0);
+    for (quad, panel) in panel.chunks_exact_mut(step).enumerate() {
+        for (i, ki) in (4 * quad..k.min(4 * quad + 4)).enumerate() {
+            for (to, &q) in panel.as_chunks_mut::<4>().0.iter_mut().zip(&b[ki * stride..][..count]) {
+                to[i] = q ^ 0x80;
+            }
+        }
+    }
+}
+
+/// Packs `count` columns of a matrix given as `[n][k]`.
+fn pack_columns(b: &[u8], stride: usize, k: usize, count: usize, step: usize, panel: &mut [u8]) {
+    panel.fill(0);
+    for column in 0..count {
+        let (quads, rest) = b[column * stride..][..k].as_chunks::<4>();
+        let mut panel = panel.chunks_exact_mut(step);
+        for (from, to) in quads.iter().zip(&mut panel) {
+            to[4 * column..][..4].copy_from_slice(&from.map(|q| q ^ 0x80));
+        }
+        if let Some(to) = panel.next() {
+            rest.iter().zip(&mut to[4 * column..]).for_each(|(&q, to)| *to = q ^ 0x80);
+        }
+    }
+}

@@ -93,6 +93,29 @@ impl ConvPlan {
         Cursor { image: line / g.oh, y: line % g.oh, x }
     }
 
+    /// Calls `tap(index, offset)` for the taps of output pixel `row` in order; `offset` is that of the input pixel's first
+    /// channel in elements, none outside the image.
+    ///
+    /// # Panics
+    /// If `row` is not below `geometry.rows()`.
+    #[inline(always)]
+    pub fn for_each_tap(&self, row: usize, mut tap: impl FnMut(usize, Option<usize>)) {
+        let g = &self.geometry;
+        let cursor = self.cursor(row);
+        let (y, x) = (self.y[cursor.y], self.x[cursor.x]);
+        let [kh, kw] = g.kernel;
+        for ky in 0..kh {
+            let row_inside = (y.inside.0..y.inside.1).contains(&ky);
+            let iy = y.start + (ky * g.dilation[0]) as isize;
+            for kx in 0..kw {
+                let inside = row_inside && (x.inside.0..x.inside.1).contains(&kx);
+                let ix = x.start + (kx * g.dilation[1]) as isize;
+                let pixel = || (cursor.image * g.h + iy as usize) * g.w + ix as usize;
+                tap(ky * kw + kx, inside.then(|| pixel() * g.c));
+            }
+        }
+    }
+
     /// Calls `run(k, source, len)` for the runs of contiguous input bytes that the output pixel reads of `channels`: `len`
     /// bytes of the patch `[kh][kw][channels]` from element `k` on come from `x[source..]`, or from the zero point where
     /// there is no source. The runs cover the patch in order; every source lies within the input.

@@ -1,0 +1,660 @@
+//! Random work for the kernels that are not matrix products: how to run it on a set of kernels, and what it must give
+//! by definition. Shared with the tests of the architectures' crates. Results are bits; gaps between rows included,
+//! which a kernel must leave alone.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+use quantc_kernels::{
+    AddParams, AvgPoolParams, BinaryOp, ConvGeometry, DequantizeParams, Kernels, LayerNormParams, MulParams, Operand,
+    PoolGeometry, QuantizeParams, ReduceOp, RowsMut, UnaryOp,
+};
+use quantc_tensor::{math, reduce, round};
+
+use crate::support::{ConvCase, Fill, Random, fill, stage};
+
+/// f32 values of all magnitudes; some infinite, NaN, zero or exactly between two integers.
+pub fn f32s(random: &mut Random, len: usize, specials: bool) -> Vec<f32> {
+    let mut value = || match random.below(if specials { 12 } else { 6 }) {
+        0..3 => random.real(-8.0, 8.0),
+        3 => random.real(-400.0, 400.0),
+        4 => random.real(-1e-3, 1e-3),
+        5 => (random.below(1024) as f32 - 512.0) * 0.5,
+        6 => f32::from_bits(random.next() as u32),
+        7 => [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0, 0.0, f32::MIN, f32::MAX][random.below(7) as usize],
+        _ => random.real(-100.0, 100.0),
+    };
+    (0..len).map(|_| value()).collect()
+}
+
+/// The bits of a result; NaN has no defined payload.
+fn bits(v: f32) -> u32 {
+    if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }
+}
+
+fn clamp(random: &mut Random) -> (i32, i32) {
+    if random.below(2) == 0 {
+        return (0, 255);
+    }
+    let lo = random.below(256) as i32;
+    (lo, lo + random.below((256 - lo) as u64) as i32)
+}
+
+/// How an operand lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Rows { gap: usize },
+    Vector,
+    Repeated { repeat: usize },
+    SplatRows,
+    Scalar,
+}
+
+pub fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => Just(Kind::Rows { gap: 0 }),
+        1 => (1..5usize).prop_map(|gap| Kind::Rows { gap }),
+        1 => Just(Kind::Vector),
+        1 => (1..5usize).prop_map(|repeat| Kind::Repeated { repeat }),
+        1 => Just(Kind::SplatRows),
+        1 => Just(Kind::Scalar),
+    ]
+}
+
+impl Kind {
+    /// Elements for `rows` rows, none to spare.
+    fn len(self, rows: usize, columns: usize) -> usize {
+        let strided = |rows: usize, stride: usize| if rows == 0 { 0 } else { (rows - 1) * stride + columns };
+        match self {
+            Kind::Rows { gap } => strided(rows, columns + gap),
+            Kind::Vector => columns,
+            Kind::Repeated { repeat } => strided(rows.div_ceil(repeat), columns + 1),
+            Kind::SplatRows => rows,
+            Kind::Scalar => 1,
+        }
+    }
+
+    fn operand<T>(self, data: &[T], columns: usize) -> Operand<'_, T> {
+        match self {
+            Kind::Rows { gap } => Operand::rows(data, columns + gap),
+            Kind::Vector => Operand::vector(data),
+            Kind::Repeated { repeat } => Operand::repeated(data, columns + 1, repeat),
+            Kind::SplatRows => Operand::rows(data, 1).splat(),
+            Kind::Scalar => Operand::scalar(data),
+        }
+    }
+
+    fn at<T: Copy>(self, data: &[T], columns: usize, row: usize, column: usize) -> T {
+        match self {
+            Kind::Rows { gap } => data[row * (columns + gap) + column],
+            Kind::Vector => data[column],
+            Kind::Repeated { repeat } => data[row / repeat * (columns + 1) + column],
+            Kind::SplatRows => data[row],
+            Kind::Scalar => data[0],
+        }
+    }
+}
+
+/// Row-wise work on `rows` of `columns` elements.
+#[derive(Clone, Debug)]
+pub struct RowsCase {
+    pub rows: Range<usize>,
+    pub columns: usize,
+    pub a: Kind,
+    pub b: Kind,
+    pub gap: usize,
+    pub fill: Fill,
+    pub seed: u64,
+}
+
+prop_compose! {
+    pub fn rows_case()(
+        (first, rows) in (0..4usize, 0..9usize),
+        columns in prop_oneof![0..20usize, 20..300usize],
+        a in kind(),
+        b in kind(),
+        gap in prop_oneof![Just(0usize), 1..4usize],
+        fill in fill(),
+        seed in any::<u64>(),
+    ) -> RowsCase {
+        RowsCase { rows: first..first + rows, columns, a, b, gap, fill, seed }
+    }
+}
+
+const UNARY: [UnaryOp; 16] = [
+    UnaryOp::Copy,
+    UnaryOp::Neg,
+    UnaryOp::Abs,
+    UnaryOp::Relu,
+    UnaryOp::Clamp { lo: -1.5, hi: 6.0 },
+    UnaryOp::Sqrt,
+    UnaryOp::Rsqrt,
+    UnaryOp::Exp,
+    UnaryOp::Tanh,
+    UnaryOp::Sigmoid,
+    UnaryOp::Erf,
+    UnaryOp::Gelu,
+    UnaryOp::GeluTanh,
+    UnaryOp::Silu,
+    UnaryOp::Hardswish,
+    UnaryOp::Hardsigmoid,
+];
+
+fn unary(op: UnaryOp, x: f32) -> f32 {
+    match op {
+        UnaryOp::Copy => x,
+        UnaryOp::Neg => -x,
+        UnaryOp::Abs => x.abs(),
+        UnaryOp::Relu => math::relu_f32(x),
+        UnaryOp::Clamp { lo, hi } => math::clamp_f32(x, lo, hi),
+        UnaryOp::Sqrt => x.sqrt(),
+        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
+        UnaryOp::Exp => math::exp_f32(x),
+        UnaryOp::Tanh => math::tanh_f32(x),
+        UnaryOp::Sigmoid => math::sigmoid_f32(x),
+        UnaryOp::Erf => math::erf_f32(x),
+        UnaryOp::Gelu => math::gelu_f32(x),
+        UnaryOp::GeluTanh => math::gelu_tanh_f32(x),
+        UnaryOp::Silu => math::silu_f32(x),
+        UnaryOp::Hardswish => math::hardswish_f32(x),
+        UnaryOp::Hardsigmoid => math::hardsigmoid_f32(x),
+    }
+}
+
+const BINARY: [(BinaryOp, fn(f32, f32) -> f32); 4] = [
+    (BinaryOp::Add, |a, b| a + b),
+    (BinaryOp::Sub, |a, b| a - b),
+    (BinaryOp::Mul, |a, b| a * b),
+    (BinaryOp::Div, |a, b| a / b),
+];
+
+type Reduce = fn(&[f32]) -> f32;
+const REDUCE: [(ReduceOp, Reduce); 4] = [
+    (ReduceOp::Sum, reduce::sum),
+    (ReduceOp::Mean, reduce::mean),
+    (ReduceOp::Max, reduce::max),
+    (ReduceOp::Min, reduce::min),
+];
+
+/// Named results, so that a failure says which kernel.
+pub type Results = Vec<(String, Vec<u32>)>;
+
+/// The operands and parameters of a [`RowsCase`].
+struct RowsData {
+    a: Vec<u8>,
+    b: Vec<u8>,
+    fa: Vec<f32>,
+    fb: Vec<f32>,
+    table: [u8; 256],
+    add: AddParams,
+    mul: MulParams,
+    quantize: QuantizeParams,
+    dequantize: DequantizeParams,
+}
+
+impl RowsCase {
+    fn data(&self) -> RowsData {
+        let random = &mut Random(self.seed);
+        let (a_len, b_len) = (self.a.len(self.rows.end, self.columns), self.b.len(self.rows.end, self.columns));
+        let z = |random: &mut Random| random.below(256) as i32;
+        RowsData {
+            a: self.fill.u8s(random, a_len),
+            b: self.fill.u8s(random, b_len),
+            fa: f32s(random, a_len, true),
+            fb: f32s(random, b_len, true),
+            table: std::array::from_fn(|_| random.next() as u8),
+            add: AddParams {
+                a_zero_point: z(random),
+                a_scale: random.real(0.01, 0.1),
+                b_zero_point: z(random),
+                b_scale: random.real(-0.1, 0.1),
+                inverse_scale: random.real(5.0, 20.0),
+                zero_point: z(random),
+                clamp: clamp(random),
+            },
+            mul: MulParams {
+                a_zero_point: z(random),
+                b_zero_point: z(random),
+                multiplier: [random.real(0.001, 0.02), 0.5, 1.0][random.below(3) as usize],
+                zero_point: z(random),
+                clamp: clamp(random),
+            },
+            quantize: QuantizeParams {
+                inverse_scale: [random.real(0.5, 20.0), 1.0, 1e30][random.below(3) as usize],
+                zero_point: z(random),
+                clamp: clamp(random),
+            },
+            dequantize: DequantizeParams { scale: random.real(0.001, 1.0), zero_point: z(random) },
+        }
+    }
+
+    fn u8_out(&self, run: impl FnOnce(RowsMut<'_, u8>)) -> Vec<u32> {
+        let stride = self.columns + self.gap;
+        let mut out = vec![0xa5; self.rows.len() * stride];
+        run(RowsMut::new(&mut out, stride));
+        out.into_iter().map(u32::from).collect()
+    }
+
+    fn f32_out(&self, run: impl FnOnce(RowsMut<'_, f32>)) -> Vec<u32> {
+        let stride = self.columns + self.gap;
+        let mut out = vec![-12345.0; self.rows.len() * stride];
+        run(RowsMut::new(&mut out, stride));
+        out.into_iter().map(bits).collect()
+    }
+
+    /// Every row-wise kernel of the set.
+    pub fn run(&self, kernels: &Kernels) -> Results {
+        let d = self.data();
+        let (rows, columns) = (|| self.rows.clone(), self.columns);
+        let (a, b) = (self.a.operand(&d.a, columns), self.b.operand(&d.b, columns));
+        let (fa, fb) = (self.a.operand(&d.fa, columns), self.b.operand(&d.fb, columns));
+        let mut results: Results = vec![
+            ("add".into(), self.u8_out(|out| kernels.elementwise.add(&d.add, rows(), columns, a, b, out))),
+            ("mul".into(), self.u8_out(|out| kernels.elementwise.mul(&d.mul, rows(), columns, a, b, out))),
+            ("lookup".into(), self.u8_out(|out| kernels.elementwise.lookup(&d.table, rows(), columns, a, out))),
+            ("quantize".into(), self.u8_out(|out| kernels.quantize.quantize(&d.quantize, rows(), columns, fa, out))),
+            (
+                "dequantize".into(),
+                self.f32_out(|out| kernels.quantize.dequantize(&d.dequantize, rows(), columns, a, out)),
+            ),
+        ];
+        for op in UNARY {
+            results.push((format!("{op:?}"), self.f32_out(|out| kernels.float.unary(op, rows(), columns, fa, out))));
+        }
+        for (op, _) in BINARY {
+            let got = self.f32_out(|out| kernels.float.binary(op, rows(), columns, fa, fb, out));
+            results.push((format!("{op:?}"), got));
+        }
+        results
+    }
+
+    /// What [`RowsCase::run`] must give.
+    pub fn expected(&self) -> Results {
+        let d = self.data();
+        let stride = self.columns + self.gap;
+        let each = |f: &dyn Fn(usize, usize) -> u32, gap: u32| -> Vec<u32> {
+            let one = |(row, column)| if column < self.columns { f(row, column) } else { gap };
+            self.rows.clone().flat_map(|row| (0..stride).map(move |column| (row, column))).map(one).collect()
+        };
+        let a = |row, column| i32::from(self.a.at(&d.a, self.columns, row, column));
+        let b = |row, column| i32::from(self.b.at(&d.b, self.columns, row, column));
+        let fa = |row, column| self.a.at(&d.fa, self.columns, row, column);
+        let fb = |row, column| self.b.at(&d.fb, self.columns, row, column);
+        let u8_each = |f: &dyn Fn(usize, usize) -> i32| each(&|r, c| f(r, c) as u32, 0xa5);
+        let f32_each = |f: &dyn Fn(usize, usize) -> f32| each(&|r, c| bits(f(r, c)), (-12345.0f32).to_bits());
+        let (add, mul, q) = (d.add, d.mul, d.quantize);
+        let mut results: Results = vec![
+            (
+                "add".into(),
+                u8_each(&|r, c| {
+                    let a = (a(r, c) - add.a_zero_point) as f32 * add.a_scale;
+                    let b = (b(r, c) - add.b_zero_point) as f32 * add.b_scale;
+                    round::round_saturate((a + b) * add.inverse_scale, add.zero_point, add.clamp.0, add.clamp.1)
+                }),
+            ),
+            (
+                "mul".into(),
+                u8_each(&|r, c| {
+                    let product = (a(r, c) - mul.a_zero_point) * (b(r, c) - mul.b_zero_point);
+                    round::requantize(product, mul.multiplier, mul.zero_point, mul.clamp.0, mul.clamp.1)
+                }),
+            ),
+            ("lookup".into(), u8_each(&|r, c| d.table[a(r, c) as usize].into())),
+            (
+                "quantize".into(),
+                u8_each(&|r, c| round::quantize(fa(r, c), q.inverse_scale, q.zero_point, q.clamp.0, q.clamp.1)),
+            ),
+            (
+                "dequantize".into(),
+                f32_each(&|r, c| round::dequantize(a(r, c), d.dequantize.scale, d.dequantize.zero_point)),
+            ),
+        ];
+        for op in UNARY {
+            results.push((format!("{op:?}"), f32_each(&|r, c| unary(op, fa(r, c)))));
+        }
+        for (op, f) in BINARY {
+            results.push((format!("{op:?}"), f32_each(&|r, c| f(fa(r, c), fb(r, c)))));
+        }
+        results
+    }
+
+    /// Softmax, layer normalisation and reductions of the rows (all rows are in memory: broadcasting is ignored).
+    pub fn run_row_functions(&self, kernels: &Kernels) -> Results {
+        let (columns, rows) = (self.columns, || self.rows.clone());
+        let RowFunctionData { x, gamma, beta } = self.row_function_data();
+        let operand = Operand::rows(&x, columns + 1);
+        let mut results: Results =
+            vec![("softmax".into(), self.f32_out(|out| kernels.float.softmax(rows(), columns, operand, out)))];
+        for (gamma, beta) in
+            [(None, None), (Some(&gamma[..]), None), (None, Some(&beta[..])), (Some(&gamma[..]), Some(&beta[..]))]
+        {
+            let params = LayerNormParams { gamma, beta, eps: 1e-5 };
+            let got = self.f32_out(|out| kernels.float.layer_norm(&params, rows(), columns, operand, out));
+            results.push((format!("layer_norm {} {}", gamma.is_some(), beta.is_some()), got));
+        }
+        for (op, _) in REDUCE {
+            let mut out = vec![0.0; self.rows.len()];
+            kernels.float.reduce(op, rows(), columns, operand, &mut out);
+            results.push((format!("{op:?}"), out.into_iter().map(bits).collect()));
+        }
+        let range = kernels.quantize.min_max(&x);
+        results.push(("min_max".into(), vec![bits(range.min), bits(range.max), range.has_nan.into()]));
+        results
+    }
+
+    /// What [`RowsCase::run_row_functions`] must give.
+    pub fn expected_row_functions(&self) -> Results {
+        let columns = self.columns;
+        let RowFunctionData { x, gamma, beta } = self.row_function_data();
+        let row = |row: usize| &x[row * (columns + 1)..][..columns];
+        let each = |f: &dyn Fn(&[f32], &mut [f32])| {
+            self.f32_out(|mut out| {
+                for (i, r) in self.rows.clone().enumerate() {
+                    f(row(r), out.row(i, columns));
+                }
+            })
+        };
+        let mut results: Results = vec![(
+            "softmax".into(),
+            each(&|x, out| {
+                out.copy_from_slice(x);
+                reduce::softmax_row(out);
+            }),
+        )];
+        for (gamma, beta) in
+            [(None, None), (Some(&gamma[..]), None), (None, Some(&beta[..])), (Some(&gamma[..]), Some(&beta[..]))]
+        {
+            let got = each(&|x, out| reduce::layer_norm_row(x, gamma, beta, 1e-5, out));
+            results.push((format!("layer_norm {} {}", gamma.is_some(), beta.is_some()), got));
+        }
+        for (op, f) in REDUCE {
+            results.push((format!("{op:?}"), self.rows.clone().map(|r| bits(f(row(r)))).collect()));
+        }
+        let smallest = x.iter().copied().fold(f32::INFINITY, f32::min) + 0.0;
+        let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0;
+        let has_nan = x.iter().any(|v| v.is_nan());
+        results.push(("min_max".into(), vec![bits(smallest), bits(largest), has_nan.into()]));
+        results
+    }
+
+    fn row_function_data(&self) -> RowFunctionData {
+        let random = &mut Random(self.seed);
+        let specials = random.below(4) == 0;
+        let x = f32s(random, self.rows.end * (self.columns + 1), specials);
+        RowFunctionData { x, gamma: f32s(random, self.columns, false), beta: f32s(random, self.columns, false) }
+    }
+}
+
+struct RowFunctionData {
+    x: Vec<f32>,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+/// Changes of layout of one image or tensor.
+#[derive(Clone, Debug)]
+pub struct LayoutCase {
+    pub channels: usize,
+    pub pixels: Range<usize>,
+    pub plane: usize,
+    pub gap: usize,
+    pub shape: Vec<usize>,
+    pub permutation: Vec<usize>,
+    pub seed: u64,
+}
+
+prop_compose! {
+    pub fn layout_case()(
+        channels in prop_oneof![3 => 1..9usize, 2 => 1..70usize, 1 => 60..300usize],
+        plane in prop_oneof![1..20usize, 20..200usize],
+        (from, to) in any::<(u16, u16)>(),
+        gap in prop_oneof![Just(0usize), 1..4usize],
+        shape in prop::collection::vec(prop_oneof![1 => Just(1usize), 3 => 1..7usize, 1 => 7..20usize], 1..=6),
+    )(
+        permutation in Just((0..shape.len()).collect::<Vec<_>>()).prop_shuffle(),
+        channels in Just(channels),
+        plane in Just(plane),
+        ends in Just([usize::from(from) % (plane + 1), usize::from(to) % (plane + 1)]),
+        gap in Just(gap),
+        shape in Just(shape),
+        seed in any::<u64>(),
+    ) -> LayoutCase {
+        let pixels = ends[0].min(ends[1])..ends[0].max(ends[1]);
+        LayoutCase { channels, pixels, plane, gap, shape, permutation, seed }
+    }
+}
+
+impl LayoutCase {
+    /// Every layout kernel of the set, or its definition where there is no set.
+    pub fn run(&self, kernels: Option<&Kernels>) -> Results {
+        let random = &mut Random(self.seed);
+        let (channels, plane, gap) = (self.channels, self.plane, self.gap);
+        let image = f32s(random, channels * plane, true);
+        let quantized = Fill::Full.u8s(random, plane * (channels + gap) - gap);
+        let q = QuantizeParams {
+            inverse_scale: random.real(0.1, 10.0),
+            zero_point: random.below(256) as i32,
+            clamp: clamp(random),
+        };
+        let dq = DequantizeParams { scale: random.real(0.001, 1.0), zero_point: random.below(256) as i32 };
+        let stride = channels + gap;
+        let mut results = Results::new();
+
+        let mut out = vec![0xa5; self.pixels.len() * stride];
+        match kernels {
+            Some(k) => {
+                k.quantize.quantize_to_nhwc(&q, &image, channels, self.pixels.clone(), RowsMut::new(&mut out, stride))
+            }
+            None => {
+                for (i, pixel) in self.pixels.clone().enumerate() {
+                    for c in 0..channels {
+                        let x = image[c * plane + pixel];
+                        out[i * stride + c] =
+                            round::quantize(x, q.inverse_scale, q.zero_point, q.clamp.0, q.clamp.1) as u8;
+                    }
+                }
+            }
+        }
+        results.push(("quantize_to_nhwc".into(), out.into_iter().map(u32::from).collect()));
+
+        let some = random.below(channels as u64) as usize..channels;
+        let mut out = vec![0.0; some.len() * plane];
+        match kernels {
+            Some(k) => k.quantize.dequantize_to_nchw(&dq, &quantized, stride, some, &mut out),
+            None => {
+                for (i, o) in out.iter_mut().enumerate() {
+                    let x = quantized[i % plane * stride + some.start + i / plane];
+                    *o = round::dequantize(x.into(), dq.scale, dq.zero_point);
+                }
+            }
+        }
+        results.push(("dequantize_to_nchw".into(), out.into_iter().map(bits).collect()));
+
+        let transposed = |i: usize| (i % (plane + gap) < plane).then(|| i % (plane + gap) * stride + i / (plane + gap));
+        let mut out = vec![0xa5u8; channels * (plane + gap)];
+        match kernels {
+            Some(k) => {
+                k.layout.transpose_u8(plane, channels, &quantized, stride, RowsMut::new(&mut out, plane + gap));
+            }
+            None => out.iter_mut().enumerate().for_each(|(i, o)| *o = transposed(i).map_or(0xa5, |i| quantized[i])),
+        }
+        results.push(("transpose_u8".into(), out.into_iter().map(u32::from).collect()));
+
+        let reals: Vec<f32> = quantized.iter().map(|&q| q.into()).collect();
+        let mut out = vec![-1.0f32; channels * (plane + gap)];
+        match kernels {
+            Some(k) => k.layout.transpose_f32(plane, channels, &reals, stride, RowsMut::new(&mut out, plane + gap)),
+            None => out.iter_mut().enumerate().for_each(|(i, o)| *o = transposed(i).map_or(-1.0, |i| reals[i])),
+        }
+        results.push(("transpose_f32".into(), out.into_iter().map(bits).collect()));
+
+        let len = self.shape.iter().product();
+        let x = Fill::Full.u8s(random, len);
+        let reals: Vec<f32> = (0..len).map(|i| i as f32).collect();
+        let (mut out, mut real_out) = (vec![0; len], vec![0.0; len]);
+        match kernels {
+            Some(k) => {
+                k.layout.permute_u8(&self.shape, &self.permutation, &x, &mut out);
+                k.layout.permute_f32(&self.shape, &self.permutation, &reals, &mut real_out);
+            }
+            None => {
+                for i in 0..len {
+                    let from = self.permuted(i);
+                    (out[i], real_out[i]) = (x[from], reals[from]);
+                }
+            }
+        }
+        results.push(("permute_u8".into(), out.into_iter().map(u32::from).collect()));
+        results.push(("permute_f32".into(), real_out.into_iter().map(bits).collect()));
+        results
+    }
+
+    /// The input element that output element `i` of the permutation is.
+    fn permuted(&self, mut i: usize) -> usize {
+        let mut index = vec![0; self.shape.len()];
+        for &axis in self.permutation.iter().rev() {
+            index[axis] = i % self.shape[axis];
+            i /= self.shape[axis];
+        }
+        index.iter().zip(&self.shape).fold(0, |at, (i, len)| at * len + i)
+    }
+}
+
+/// A pooling.
+#[derive(Clone, Debug)]
+pub struct PoolCase {
+    pub geometry: PoolGeometry,
+    pub rows: Range<usize>,
+    pub count_include_pad: bool,
+    pub gap: usize,
+    pub fill: Fill,
+    pub seed: u64,
+}
+
+prop_compose! {
+    pub fn pool_case()(
+        (n, h, w) in (1..3usize, 1..12usize, 1..12usize),
+        c in prop_oneof![1..20usize, 20..200usize],
+        (kernel, stride, dilation) in ([1..5usize, 1..5usize], [1..4usize, 1..4usize], [1..3usize, 1..3usize]),
+        pad in [0..4usize, 0..4usize, 0..4usize, 0..4usize],
+        ceil in any::<bool>(),
+        global in prop::bool::weighted(0.2),
+        (from, to) in any::<(u16, u16)>(),
+        count_include_pad in any::<bool>(),
+        gap in 0..3usize,
+        fill in fill(),
+        seed in any::<u64>(),
+    ) -> PoolCase {
+        let size = |size: usize, i: usize| {
+            let reach = dilation[i] * (kernel[i] - 1) + 1;
+            let span = (size + pad[i] + pad[i + 2]).checked_sub(reach);
+            span.map_or(0, |v| if ceil { v.div_ceil(stride[i]) } else { v / stride[i] } + 1)
+        };
+        let geometry = if global {
+            PoolGeometry::global(n, h * 3, w * 3, c)
+        } else {
+            PoolGeometry { n, h, w, c, oh: size(h, 0), ow: size(w, 1), kernel, stride, dilation, pad }
+        };
+        let ends = [from, to].map(|v| usize::from(v) % (geometry.rows() + 1));
+        let rows = ends[0].min(ends[1])..ends[0].max(ends[1]);
+        PoolCase { geometry, rows, count_include_pad, gap, fill, seed }
+    }
+}
+
+impl PoolCase {
+    /// Both poolings of the set, or their definitions where there is no set.
+    pub fn run(&self, kernels: Option<&Kernels>) -> Results {
+        let g = &self.geometry;
+        let random = &mut Random(self.seed);
+        let x = self.fill.u8s(random, g.x_len());
+        let scale = random.real(0.2, 3.0);
+        let multiplier: Vec<f32> = (0..=g.kernel[0] * g.kernel[1]).map(|n| scale / n as f32).collect();
+        let params = AvgPoolParams {
+            x_zero_point: random.below(256) as i32,
+            count_include_pad: self.count_include_pad,
+            multiplier: &multiplier,
+            zero_point: random.below(256) as i32,
+            clamp: clamp(random),
+        };
+        let stride = g.c + self.gap;
+        let len = (self.rows.len() * stride).saturating_sub(self.gap);
+        let (mut max, mut avg) = (vec![0xa5u8; len], vec![0xa5u8; len]);
+        match kernels {
+            Some(k) => {
+                k.qpool.max_pool(g, &x, self.rows.clone(), RowsMut::new(&mut max, stride));
+                k.qpool.avg_pool(g, &params, &x, self.rows.clone(), RowsMut::new(&mut avg, stride));
+            }
+            None => {
+                for (i, row) in self.rows.clone().enumerate() {
+                    for c in 0..g.c {
+                        let (largest, sum, counted) = self.window(&x, row, c, params.x_zero_point);
+                        max[i * stride + c] = largest;
+                        let (lo, hi) = params.clamp;
+                        avg[i * stride + c] =
+                            round::requantize(sum, multiplier[counted], params.zero_point, lo, hi) as u8;
+                    }
+                }
+            }
+        }
+        let bits = |v: Vec<u8>| v.into_iter().map(u32::from).collect();
+        vec![("max_pool".into(), bits(max)), ("avg_pool".into(), bits(avg))]
+    }
+
+    /// Largest value, sum less zero points, and the taps that count.
+    fn window(&self, x: &[u8], row: usize, c: usize, zero_point: i32) -> (u8, i32, usize) {
+        let g = &self.geometry;
+        let (image, oy, ox) = (row / (g.oh * g.ow), row / g.ow % g.oh, row % g.ow);
+        let (mut largest, mut sum, mut inside, mut padded) = (0, 0, 0, 0);
+        for ky in 0..g.kernel[0] {
+            for kx in 0..g.kernel[1] {
+                let (py, px) = (oy * g.stride[0] + ky * g.dilation[0], ox * g.stride[1] + kx * g.dilation[1]);
+                if py < g.pad[0] + g.h + g.pad[2] && px < g.pad[1] + g.w + g.pad[3] {
+                    padded += 1;
+                }
+                let (Some(iy), Some(ix)) = (py.checked_sub(g.pad[0]), px.checked_sub(g.pad[1])) else { continue };
+                if iy < g.h && ix < g.w {
+                    let q = x[((image * g.h + iy) * g.w + ix) * g.c + c];
+                    largest = largest.max(q);
+                    sum += i32::from(q) - zero_point;
+                    inside += 1;
+                }
+            }
+        }
+        (largest, sum, if self.count_include_pad { padded } else { inside })
+    }
+}
+
+prop_compose! {
+    /// Depthwise convolutions, most of them of the usual kernels.
+    pub fn depthwise_case()(
+        (n, h, w) in (1..3usize, 1..20usize, 1..20usize),
+        c in prop_oneof![2 => 1..20usize, 2 => 20..70usize, 1 => Just(64usize), 1 => Just(128usize), 1 => 70..300usize],
+        (kernel, stride, dilation, pad) in prop_oneof![
+            2 => (1..3usize, [0..2usize, 0..2usize, 0..2usize, 0..2usize])
+                .prop_map(|(s, pad)| ([3, 3], [s, s], [1, 1], pad)),
+            1 => (1..3usize, [0..3usize, 0..3usize, 0..3usize, 0..3usize])
+                .prop_map(|(s, pad)| ([5, 5], [s, s], [1, 1], pad)),
+            2 => (
+                [1..8usize, 1..8usize],
+                [1..4usize, 1..4usize],
+                [1..4usize, 1..4usize],
+                [0..7usize, 0..7usize, 0..7usize, 0..7usize],
+            ),
+        ],
+        fill in fill(),
+        stage in stage(),
+        x_zero_point in any::<u8>(),
+        gap in 0..3usize,
+        cuts in prop::collection::vec(any::<usize>(), 0..3),
+        seed in any::<u64>(),
+    ) -> ConvCase {
+        let geometry = ConvGeometry { n, h, w, c, oh: 0, ow: 0, oc: c, kernel, stride, dilation, pad, groups: c };
+        let geometry = geometry.with_output_size().expect("small positive sizes");
+        ConvCase { geometry, fill, stage, x_zero_point, gap, cuts, seed }
+    }
+}
+
+/// The set with its depthwise kernel in the place of the dense one, for [`ConvCase::run`].
+pub fn depthwise_as_conv(kernels: &Kernels) -> Kernels {
+    Kernels { qconv: kernels.qdepthwise, ..*kernels }
+}

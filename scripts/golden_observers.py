@@ -9,7 +9,8 @@ The file (`golden_observers.rs` beside it reads it):
   "generator", "seed", "scale_log2", "checksum"} for the larger ones (`generate` below; the checksum is the wrapping u32 sum of the bits).
 - `configs`: dtype, qscheme (`affine` / `symmetric`), reduce_range, quant_min / quant_max (null: the dtype's), eps (bits).
 - `results`: [observer, averaging_constant or bins, config index, input name, min bits, max bits, scale bits, zero points]. min and max are
-  the range that the qparams were computed from: for HistogramObserver what its search chose. Empty if nothing was observed.
+  the range that the qparams were computed from: for HistogramObserver what its search chose. Empty if nothing was observed, null
+  where PyTorch's search underflows f32 (any range gives the smallest scale there).
 - `errors`: [observer, config] that the constructor must refuse.
 - `quantized`: [config index, input name, per_channel, int values, dequantized bits] of the input's last batch (at most its first 64
   values) with the parameters of MinMaxObserver or PerChannelMinMaxObserver.
@@ -141,6 +142,7 @@ OBSERVERS = {
 MULTI_CHANNEL = ("weights", "weights_axis1", "activations_axis1", "linear_weights", "empty", "relu_batches")
 # PyTorch's search overflows f32 here and its result is an accident: ours is compared on finite arithmetic only.
 NOT_FOR_HISTOGRAM = ("huge",)
+SEARCH_UNDERFLOWS = ("tiny", "subnormal")
 
 
 def build(cls, c, per_channel, **kwargs):
@@ -176,9 +178,11 @@ def main():
                     if name == "HistogramObserver" and torch.isfinite(lo):
                         lo, hi = o._non_linear_param_search()
                     observed = lo.numel() > 0 and bool(torch.isfinite(lo).all())
+                    chosen = [bits(lo), bits(hi)] if observed else ["", ""]
+                    if name == "HistogramObserver" and input_name in SEARCH_UNDERFLOWS:
+                        chosen = [None, None]
                     results.append([
-                        name, next(iter(variant.values()), None), ci, input_name,
-                        bits(lo) if observed else "", bits(hi) if observed else "", bits(scale), zero_point.tolist(),
+                        name, next(iter(variant.values()), None), ci, input_name, *chosen, bits(scale), zero_point.tolist()
                     ])
                     if name in ("MinMaxObserver", "PerChannelMinMaxObserver") and observed:
                         x = torch.from_numpy(batches[-1][0])

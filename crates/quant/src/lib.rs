@@ -1,6 +1,7 @@
 //! Observers, QConfig, QConfigMapping, prepare / calibrate / convert.
 #![forbid(unsafe_code)]
 
+pub mod observer;
 pub mod qconfig;
 pub mod qconfig_mapping;
 

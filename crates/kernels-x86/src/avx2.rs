@@ -1,6 +1,10 @@
 //! The AVX2 tier.
 
+mod elem;
+
 use quantc_kernels::Kernels;
 
 /// One row per kernel of this tier. Only for machines that have it.
-pub(crate) fn register(_kernels: &mut Kernels) {}
+pub(crate) fn register(kernels: &mut Kernels) {
+    elem::register(kernels);
+}

@@ -1,5 +1,6 @@
 //! The AVX-512 VNNI tier.
 
+mod elem;
 mod gemm;
 
 use quantc_kernels::Kernels;
@@ -11,4 +12,5 @@ use crate::matmul::Matmul;
 pub(crate) fn register(kernels: &mut Kernels) {
     kernels.qconv = const { &Conv::<gemm::Avx512Vnni>::new() };
     kernels.qmatmul = const { &Matmul::<gemm::Avx512Vnni>::new() };
+    elem::register(kernels);
 }

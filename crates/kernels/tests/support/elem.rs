@@ -1,6 +1,7 @@
 //! Random work for the kernels that are not matrix products: how to run it on a set of kernels, and what it must give
 //! by definition. Shared with the tests of the architectures' crates. Results are bits; gaps between rows included,
 //! which a kernel must leave alone.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::ops::Range;
 
@@ -161,7 +162,8 @@ fn unary(op: UnaryOp, x: f32) -> f32 {
     }
 }
 
-const BINARY: [(BinaryOp, fn(f32, f32) -> f32); 4] = [
+type Binary = fn(f32, f32) -> f32;
+const BINARY: [(BinaryOp, Binary); 4] = [
     (BinaryOp::Add, |a, b| a + b),
     (BinaryOp::Sub, |a, b| a - b),
     (BinaryOp::Mul, |a, b| a * b),

@@ -1,0 +1,154 @@
+//! Kernels whose portable definition the compiler vectorises well: the definition, compiled with a tier's
+//! instructions. Rust never fuses or reorders float operations, so the bits stay the same.
+
+/// Methods of a kernel trait that call a portable body compiled with the given target features.
+macro_rules! compiled {
+    ($features:literal: $(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;)*) => {
+        $(fn $name(&self, $($arg: $type),*) $(-> $result)? {
+            #[target_feature(enable = $features)]
+            fn run($($arg: $type),*) $(-> $result)? {
+                $body($($arg),*)
+            }
+            // SAFETY: a tier's kernels are registered only on machines that have its features.
+            unsafe { run($($arg),*) }
+        })*
+    };
+}
+
+/// Implements `Float` for a tier.
+macro_rules! compiled_float {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::Float for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn unary(
+                    op: quantc_kernels::UnaryOp, rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::float::body::unary;
+                fn binary(
+                    op: quantc_kernels::BinaryOp, rows: std::ops::Range<usize>, columns: usize,
+                    a: quantc_kernels::Operand<'_, f32>, b: quantc_kernels::Operand<'_, f32>,
+                    out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::float::body::binary;
+                fn softmax(
+                    rows: std::ops::Range<usize>, columns: usize, x: quantc_kernels::Operand<'_, f32>,
+                    out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::float::body::softmax;
+                fn layer_norm(
+                    params: &quantc_kernels::LayerNormParams<'_>, rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::float::body::layer_norm;
+                fn reduce(
+                    op: quantc_kernels::ReduceOp, rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, f32>, out: &mut [f32],
+                ) = quantc_kernels::float::body::reduce;
+            }
+        }
+    };
+}
+
+/// Implements `Elementwise` for a tier.
+macro_rules! compiled_elementwise {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::Elementwise for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn add(
+                    params: &quantc_kernels::AddParams, rows: std::ops::Range<usize>, columns: usize,
+                    a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
+                    out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::elementwise::body::add;
+                fn mul(
+                    params: &quantc_kernels::MulParams, rows: std::ops::Range<usize>, columns: usize,
+                    a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
+                    out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::elementwise::body::mul;
+                fn lookup(
+                    table: &[u8; 256], rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::elementwise::body::lookup;
+            }
+        }
+    };
+}
+
+/// Implements `Quantize` for a tier.
+macro_rules! compiled_quantize {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::Quantize for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn quantize(
+                    params: &quantc_kernels::QuantizeParams, rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::quantize::body::quantize;
+                fn quantize_to_nhwc(
+                    params: &quantc_kernels::QuantizeParams, image: &[f32], channels: usize,
+                    pixels: std::ops::Range<usize>, out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::quantize::body::quantize_to_nhwc;
+                fn dequantize(
+                    params: &quantc_kernels::DequantizeParams, rows: std::ops::Range<usize>, columns: usize,
+                    x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::quantize::body::dequantize;
+                fn dequantize_to_nchw(
+                    params: &quantc_kernels::DequantizeParams, image: &[u8], x_stride: usize,
+                    channels: std::ops::Range<usize>, out: &mut [f32],
+                ) = quantc_kernels::quantize::body::dequantize_to_nchw;
+                fn min_max(x: &[f32]) -> quantc_tensor::reduce::MinMax = quantc_tensor::reduce::min_max;
+            }
+        }
+    };
+}
+
+/// Implements `QPool` for a tier.
+macro_rules! compiled_pool {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::QPool for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn max_pool(
+                    geometry: &quantc_kernels::PoolGeometry, x: &[u8], rows: std::ops::Range<usize>,
+                    out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::pool::body::max_pool;
+                fn avg_pool(
+                    geometry: &quantc_kernels::PoolGeometry, params: &quantc_kernels::AvgPoolParams<'_>, x: &[u8],
+                    rows: std::ops::Range<usize>, out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::pool::body::avg_pool;
+            }
+        }
+    };
+}
+
+/// Implements `Layout` for a tier.
+macro_rules! compiled_layout {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::Layout for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn transpose_u8(
+                    rows: usize, columns: usize, x: &[u8], x_stride: usize, out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::layout::body::transpose;
+                fn transpose_f32(
+                    rows: usize, columns: usize, x: &[f32], x_stride: usize, out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::layout::body::transpose;
+            }
+        }
+    };
+}
+
+pub(crate) use {compiled, compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};

@@ -1,10 +1,12 @@
 //! The AVX2 tier.
 
 mod elem;
+mod gemm;
 
 use quantc_kernels::Kernels;
 
-/// One row per kernel of this tier. Only for machines that have it.
+/// The kernels of this tier. Only for machines that have it.
 pub(crate) fn register(kernels: &mut Kernels) {
     elem::register(kernels);
+    gemm::register(kernels);
 }

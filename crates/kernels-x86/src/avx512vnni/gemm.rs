@@ -2,9 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use quantc_kernels::Epilogue;
+use quantc_kernels::{Epilogue, Kernels};
 
+use crate::conv::Conv;
 use crate::gemm::{Panel, Tier};
+use crate::matmul::Matmul;
+
+/// One row per kernel.
+pub(super) fn register(kernels: &mut Kernels) {
+    kernels.qconv = const { &Conv::<Avx512Vnni>::new() };
+    kernels.qmatmul = const { &Matmul::<Avx512Vnni>::new() };
+}
 
 /// AVX-512 VNNI.
 pub(crate) struct Avx512Vnni;
@@ -123,14 +131,13 @@ unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
             a = a.add(4);
             b = b.add(16 * NR);
         }
-        for u in 1..UNROLL {
-            for i in 0..MR {
-                for j in 0..NR {
-                    acc[0][i][j] = _mm512_add_epi32(acc[0][i][j], acc[u][i][j]);
-                }
+        let mut total = acc[0];
+        for partial in &acc[1..] {
+            for (total, partial) in total.iter_mut().flatten().zip(partial.iter().flatten()) {
+                *total = _mm512_add_epi32(*total, *partial);
             }
         }
-        let acc = &mut acc[0];
+        let mut acc = total;
         if !panel.row_terms.is_null() {
             for (i, acc) in acc.iter_mut().enumerate() {
                 let term = _mm512_set1_epi32(panel.row_terms.add(row + i).read());

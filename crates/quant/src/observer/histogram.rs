@@ -1,7 +1,5 @@
 //! The per-tensor observer that keeps a histogram.
 
-use std::iter;
-
 use super::histogram_search::search;
 use super::{Observer, ObserverError, QuantizationRule, Range, check_shape, finite_range, min_max, same_kind};
 use crate::qconfig::ObserverSpec;
@@ -66,7 +64,7 @@ impl Observer for HistogramObserver {
                 // that the parameters are the same.
                 let weight: f32 = update.iter().sum();
                 let bin = Bins::new(range, update.len()).of(self.range.min);
-                update[bin] += weight;
+                update[bin as usize] += weight;
             } else {
                 add(&mut update, &widen(&self.histogram, self.range, range));
             }
@@ -110,19 +108,19 @@ struct Bins {
     min: f32,
     width: f32,
     bins: f32,
-    last: usize,
+    last: i32,
 }
 
 impl Bins {
     fn new(range: Range, bins: usize) -> Bins {
-        Bins { min: range.min, width: range.max - range.min, bins: bins as f32, last: bins - 1 }
+        Bins { min: range.min, width: range.max - range.min, bins: bins as f32, last: bins as i32 - 1 }
     }
 
     /// The bin of a value of the range. The last bin holds its right end. (A range of one value, where this is 0 / 0, gives bin 0: which
     /// one makes no difference, since such a histogram has no width.)
     #[inline(always)]
-    fn of(self, value: f32) -> usize {
-        (((value - self.min) * self.bins / self.width) as usize).min(self.last)
+    fn of(self, value: f32) -> u32 {
+        (((value - self.min) * self.bins / self.width) as i32).min(self.last) as u32
     }
 }
 
@@ -133,12 +131,15 @@ fn count(data: &[f32], range: Range, bins: usize) -> Vec<f32> {
     const TABLES: usize = 4;
     let place = Bins::new(range, bins);
     let mut tables = vec![[0u32; TABLES]; bins];
-    let blocks = data.chunks_exact(TABLES);
-    let rest = blocks.remainder();
-    for block in blocks.chain(iter::once(rest)) {
-        for (lane, &value) in block.iter().enumerate() {
-            if value.is_finite() {
-                tables[place.of(value)][lane] += 1;
+    let mut positions = [0u32; 256];
+    for block in data.chunks(positions.len()) {
+        // Two loops, so that the arithmetic is vectorised; the additions cannot be. Infinities go past the tables.
+        for (position, &value) in positions.iter_mut().zip(block) {
+            *position = if value.is_finite() { place.of(value) } else { u32::MAX };
+        }
+        for (i, &position) in positions[..block.len()].iter().enumerate() {
+            if let Some(counts) = tables.get_mut(position as usize) {
+                counts[i % TABLES] += 1;
             }
         }
     }

@@ -1,12 +1,15 @@
 //! The AVX-512 VNNI tier.
 
+mod depthwise;
 mod elem;
 mod gemm;
+mod pack;
 
 use quantc_kernels::Kernels;
 
 /// The kernels of this tier. Only for machines that have it.
 pub(crate) fn register(kernels: &mut Kernels) {
+    depthwise::register(kernels);
     elem::register(kernels);
     gemm::register(kernels);
 }

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use quantc_kernels::conv::{AlignedBytes, ConvPlan, Cursor};
+use quantc_kernels::conv::{AlignedBytes, ConvPlan};
 use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
 
 use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
@@ -16,8 +16,8 @@ use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
 const BLOCK_BYTES: usize = 192 * 1024;
 /// Rows of a block at most: enough to pay for fetching a panel.
 const BLOCK_ROWS: usize = 240;
-/// Bytes that a gathered run may write past its end.
-const CHUNK: usize = 64;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The convolution of one tier.
 pub(crate) struct Conv<T>(PhantomData<T>);
@@ -49,13 +49,6 @@ impl Layout {
         Layout { groups: shape.groups / merged, c, oc, k, panels: PanelLayout::new::<T>(k, oc) }
     }
 
-    /// Bytes between gathered rows: not a multiple of 1024, which would put all rows of a tile into the same few
-    /// sets of the first-level cache.
-    fn patch_stride(&self) -> usize {
-        let stride = self.k.next_multiple_of(4);
-        if stride.is_multiple_of(1024) { stride + CHUNK } else { stride }
-    }
-
     /// One byte per panel, after all panels: whether it needs the wide kernel.
     fn flags_at(&self) -> usize {
         self.groups * self.panels.len()
@@ -64,9 +57,23 @@ impl Layout {
     fn bytes(&self) -> usize {
         self.flags_at() + self.groups * self.panels.panels()
     }
+}
 
-    fn block_rows<T: Tier>(&self) -> usize {
-        (BLOCK_BYTES / self.patch_stride().max(1)).min(BLOCK_ROWS).next_multiple_of(T::ROWS)
+/// How rows are gathered.
+struct Patches {
+    /// Bytes between rows.
+    stride: usize,
+    /// Rows of a block.
+    rows: usize,
+}
+
+impl Patches {
+    fn new<T: Tier>(plan: &ConvPlan, layout: &Layout) -> Self {
+        let stride = plan.min_patch_stride(layout.c).max(layout.k).next_multiple_of(4);
+        // Not a multiple of 1024, which would put all rows of a tile into the same few sets of the first-level cache.
+        let stride = if stride.is_multiple_of(1024) { stride + LINE } else { stride };
+        let rows = (BLOCK_BYTES / stride).min(BLOCK_ROWS).next_multiple_of(T::ROWS);
+        Patches { stride, rows }
     }
 }
 
@@ -121,8 +128,8 @@ impl<T: Tier> QConv for Conv<T> {
             return 0;
         }
         let layout = Layout::new::<T>(&plan.geometry().weight_shape());
-        let rows = layout.block_rows::<T>().min(plan.geometry().rows());
-        rows * layout.patch_stride() + 2 * CHUNK
+        let patches = Patches::new::<T>(plan, &layout);
+        patches.rows.min(plan.geometry().rows()) * patches.stride + LINE
     }
 
     fn run(&self, args: &ConvArgs<'_>, rows: Range<usize>, mut out: Output<'_>, scratch: &mut [u8]) {
@@ -134,10 +141,10 @@ impl<T: Tier> QConv for Conv<T> {
         let pointwise = args.plan.is_pointwise();
         let out = RawOutput::new(&mut out);
         let scratch = if pointwise { scratch } else { align(scratch) };
-        let block_rows = layout.block_rows::<T>();
+        let patches = Patches::new::<T>(args.plan, &layout);
         let mut start = rows.start;
         while start < rows.end {
-            let block = start..rows.end.min(start + block_rows);
+            let block = start..rows.end.min(start + patches.rows);
             for group in 0..layout.groups {
                 let channels = group * layout.c..(group + 1) * layout.c;
                 let (a, a_stride) = if pointwise {
@@ -145,8 +152,8 @@ impl<T: Tier> QConv for Conv<T> {
                     // SAFETY: a row of the block is a pixel of the input, which `check` found complete.
                     (unsafe { args.x.as_ptr().add(block.start * pixels + channels.start) }, pixels)
                 } else {
-                    gather(args, &block, &channels, layout.patch_stride(), scratch);
-                    (scratch.as_ptr(), layout.patch_stride())
+                    args.plan.gather(block.clone(), channels, args.x, args.x_zero_point, scratch, patches.stride);
+                    (scratch.as_ptr(), patches.stride)
                 };
                 for panel in 0..layout.panels.panels() {
                     let first = layout.panels.first(panel);
@@ -167,9 +174,10 @@ impl<T: Tier> QConv for Conv<T> {
                         out: unsafe { out.at(block.start - rows.start, channel) },
                         out_stride: out.stride(),
                     };
-                    // SAFETY: this type is only registered on machines that have the tier. Left rows: a pixel's channels
-                    // and at most 3 bytes, which is less than the slack of `x`, or a gathered patch of `patch_stride`
-                    // bytes. The packed panels, offsets, output and the epilogue's slices were checked above.
+                    // SAFETY: this type is only registered on machines that have the tier. A left row is a pixel's
+                    // channels and at most 3 bytes, which is less than the slack of `x`, or a gathered patch whose
+                    // stride is at least `4 * quads` bytes. The packed panels, offsets, output and the epilogue's slices
+                    // were checked above.
                     unsafe { T::multiply(&panel, args.epilogue) };
                 }
             }
@@ -180,51 +188,6 @@ impl<T: Tier> QConv for Conv<T> {
 
 /// The part of a buffer from its first 64-byte boundary on.
 fn align(scratch: &mut [u8]) -> &mut [u8] {
-    let skip = scratch.as_ptr().align_offset(CHUNK).min(scratch.len());
+    let skip = scratch.as_ptr().align_offset(LINE).min(scratch.len());
     &mut scratch[skip..]
-}
-
-/// Gathers the patches of a block of rows, `stride` bytes apart.
-fn gather(args: &ConvArgs<'_>, rows: &Range<usize>, channels: &Range<usize>, stride: usize, patches: &mut [u8]) {
-    let needed = rows.len() * stride + CHUNK;
-    assert!(patches.len() >= needed, "room for the patches and one chunk");
-    let z = [args.x_zero_point; CHUNK];
-    let mut cursor: Cursor = args.plan.cursor(rows.start);
-    let x = args.x.as_ptr();
-    let mut patch = patches.as_mut_ptr();
-    for _ in rows.clone() {
-        args.plan.for_each_run(&cursor, channels, |k, source, len| {
-            // SAFETY: the run lies within the patch, and a chunk past its end within `patches`: what is written too much
-            // is overwritten by the runs and rows that follow, or lies past the last row. A source lies within
-            // the input, and `x` is readable for `SLACK = CHUNK` bytes more.
-            unsafe {
-                let to = patch.add(k);
-                match source {
-                    Some(source) => copy(x.add(source), to, len),
-                    None => (0..len).step_by(CHUNK).for_each(|i| copy(z.as_ptr(), to.add(i), CHUNK)),
-                }
-            }
-        });
-        // SAFETY: at most one row past the last, where the final chunk of `patches` is.
-        patch = unsafe { patch.add(stride) };
-        cursor.advance(args.plan);
-    }
-}
-
-/// Copies `len` bytes, and up to a chunk more.
-///
-/// # Safety
-/// `len + CHUNK - 1` bytes are readable and writable.
-#[inline(always)]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: as the caller promises; no chunk starts at or past `len`.
-    unsafe {
-        if len <= CHUNK / 4 {
-            to.cast::<[u8; CHUNK / 4]>().write(from.cast::<[u8; CHUNK / 4]>().read());
-        } else {
-            for i in (0..len).step_by(CHUNK / 2) {
-                to.add(i).cast::<[u8; CHUNK / 2]>().write(from.add(i).cast::<[u8; CHUNK / 2]>().read());
-            }
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A linear layer is the 1x1 convolution of `n = M` one-pixel images, a 1-d convolution has `h = 1`.
 
+mod gather;
 mod geometry;
 mod packed;
 mod plan;
@@ -12,7 +13,7 @@ use std::ops::Range;
 pub use geometry::{ConvGeometry, ConvWeightShape, GeometryError};
 pub(crate) use packed::as_i8;
 pub use packed::{AlignedBytes, PackedWeights};
-pub use plan::{ConvPlan, Cursor};
+pub use plan::ConvPlan;
 
 use crate::epilogue::Epilogue;
 

@@ -1,12 +1,9 @@
 //! Integer matrix multiplication of two activations: u8 by u8, both with a zero point, exact i32 accumulation (wrapping).
-//!
-//! The right matrix is packed at run time as `b - 128`, which is s8, so that the kernels for weights serve here too:
-//! `sum((a - za)(b - zb)) = sum(a (b - 128)) + (128 - zb) sum(a) - za sum(b - zb)`.
 
 use std::ops::Range;
 
-use crate::conv::portable::{COLUMNS, ROWS, accumulate, store};
-use crate::conv::{ConvPlan, Output, SLACK};
+use crate::conv::portable::{multiply, store};
+use crate::conv::{Output, SLACK};
 use crate::epilogue::Epilogue;
 
 /// How the right matrix lies in memory; strides in elements.
@@ -129,13 +126,9 @@ pub trait QMatmul: Send + Sync {
     );
 }
 
-/// Matrix multiplication in plain Rust.
+/// Matrix multiplication in plain Rust. The packed matrix is the i32 offset of each column, `-za * sum(b - zb)`, then
+/// `b - zb` as `[n][k]` of i16.
 pub(crate) struct PortableMatmul;
-
-/// Bytes of one packed panel: its offsets (i32), then `[k][COLUMNS]`.
-fn panel_len(k: usize) -> usize {
-    COLUMNS * (size_of::<i32>() + k)
-}
 
 impl QMatmul for PortableMatmul {
     fn name(&self) -> &'static str {
@@ -143,31 +136,26 @@ impl QMatmul for PortableMatmul {
     }
 
     fn packed_len(&self, k: usize, n: usize) -> usize {
-        n.div_ceil(COLUMNS) * panel_len(k)
+        n * (size_of::<i32>() + k * size_of::<i16>())
     }
 
     fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {
         let MatmulShape { k, n, .. } = *shape;
         shape.check_pack(b, packed.len(), self.packed_len(k, n));
-        for (panel, packed) in packed.chunks_exact_mut(panel_len(k)).take(n.div_ceil(COLUMNS)).enumerate() {
-            let (offsets, values) = packed.split_at_mut(COLUMNS * size_of::<i32>());
-            let first = panel * COLUMNS;
-            let mut sums = [0i32; COLUMNS];
-            for (ki, values) in values.chunks_exact_mut(COLUMNS).enumerate() {
-                for (j, value) in values.iter_mut().enumerate() {
-                    let column = first + j;
-                    let q = match shape.b {
-                        _ if column >= n => 0x80,
-                        RightLayout::RowMajor { stride } => b[ki * stride + column],
-                        RightLayout::Transposed { stride } => b[column * stride + ki],
-                    };
-                    sums[j] = sums[j].wrapping_add(i32::from(q) - i32::from(zero_points.b));
-                    *value = q ^ 0x80;
-                }
+        let (offsets, values) = packed.split_at_mut(n * size_of::<i32>());
+        let values = values.as_chunks_mut().0;
+        for (column, offset) in offsets.as_chunks_mut().0.iter_mut().enumerate() {
+            let mut sum = 0i32;
+            for (ki, value) in values[column * k..(column + 1) * k].iter_mut().enumerate() {
+                let q = match shape.b {
+                    RightLayout::RowMajor { stride } => b[ki * stride + column],
+                    RightLayout::Transposed { stride } => b[column * stride + ki],
+                };
+                let q = i16::from(q) - i16::from(zero_points.b);
+                sum = sum.wrapping_add(q.into());
+                *value = q.to_ne_bytes();
             }
-            for (offset, sum) in offsets.chunks_exact_mut(size_of::<i32>()).zip(sums) {
-                offset.copy_from_slice(&sum.wrapping_mul(-i32::from(zero_points.a)).to_ne_bytes());
-            }
+            *offset = sum.wrapping_mul(-i32::from(zero_points.a)).to_ne_bytes();
         }
     }
 
@@ -176,7 +164,7 @@ impl QMatmul for PortableMatmul {
         shape: &MatmulShape,
         a: &[u8],
         packed: &[u8],
-        zero_points: ZeroPoints,
+        _zero_points: ZeroPoints,
         rows: Range<usize>,
         epilogue: &Epilogue<'_>,
         mut out: Output<'_>,
@@ -184,25 +172,16 @@ impl QMatmul for PortableMatmul {
         let MatmulShape { k, n, a_stride, .. } = *shape;
         shape.check_run(a, &rows, packed.len(), self.packed_len(k, n));
         out.check(rows.len(), n, epilogue);
-        for tile in ConvPlan::tiles(rows.clone(), ROWS) {
-            let a = &a[tile.start * a_stride..];
-            let mut row_terms = [0i32; ROWS];
-            for (i, term) in row_terms[..tile.len()].iter_mut().enumerate() {
-                let sum = a[i * a_stride..][..k].iter().fold(0i32, |sum, &q| sum.wrapping_add(q.into()));
-                *term = sum.wrapping_mul(128 - i32::from(zero_points.b));
-            }
-            for (panel, packed) in packed.chunks_exact(panel_len(k)).take(n.div_ceil(COLUMNS)).enumerate() {
-                let (offsets, values) = packed.split_at(COLUMNS * size_of::<i32>());
-                let offsets = offsets.as_chunks::<4>().0;
-                let mut acc: [[i32; COLUMNS]; ROWS] = std::array::from_fn(|i| {
-                    std::array::from_fn(|j| i32::from_ne_bytes(offsets[j]).wrapping_add(row_terms[i]))
-                });
-                accumulate(&mut acc, a, a_stride, k, tile.len(), crate::conv::as_i8(values).as_chunks().0);
-                let first = panel * COLUMNS;
-                for (i, acc) in acc[..tile.len()].iter().enumerate() {
-                    store(&mut out, epilogue, tile.start - rows.start + i, first, &acc[..COLUMNS.min(n - first)]);
+        let (offsets, values) = packed.split_at(n * size_of::<i32>());
+        let offsets = offsets.as_chunks().0;
+        let values = &values.as_chunks().0[..n * k];
+        for row in rows.clone() {
+            multiply(&a[row * a_stride..][..k], values, n, |column, sums| {
+                for (sum, &offset) in sums.iter_mut().zip(&offsets[column..]) {
+                    *sum = sum.wrapping_add(i32::from_ne_bytes(offset));
                 }
-            }
+                store(&mut out, epilogue, row - rows.start, column, sums);
+            });
         }
     }
 }

@@ -12,36 +12,14 @@ struct Window {
     inside: (usize, usize),
 }
 
-/// The place of an output pixel of a [`ConvPlan`].
-#[derive(Clone, Copy, Debug)]
-pub struct Cursor {
-    image: usize,
-    y: usize,
-    x: usize,
-}
-
-impl Cursor {
-    /// Moves to the next output pixel of the plan that made this cursor.
-    #[inline(always)]
-    pub fn advance(&mut self, plan: &ConvPlan) {
-        self.x += 1;
-        if self.x == plan.x.len() {
-            self.x = 0;
-            self.y += 1;
-            if self.y == plan.y.len() {
-                self.y = 0;
-                self.image += 1;
-            }
-        }
-    }
-}
-
 /// What a kernel needs to know about a geometry, computed once so that running allocates nothing.
 #[derive(Clone, Debug)]
 pub struct ConvPlan {
     geometry: ConvGeometry,
     y: Vec<Window>,
     x: Vec<Window>,
+    /// For each tap of a kernel row, the output columns that read it inside the image.
+    inside: Vec<Range<usize>>,
 }
 
 /// The windows along one axis.
@@ -67,7 +45,14 @@ impl ConvPlan {
         let ConvGeometry { h, w, oh, ow, kernel, stride, dilation, pad, .. } = geometry;
         let y = windows(oh, h, kernel[0], stride[0], dilation[0], pad[0]);
         let x = windows(ow, w, kernel[1], stride[1], dilation[1], pad[1]);
-        Ok(ConvPlan { geometry, y, x })
+        let inside = (0..kernel[1])
+            .map(|kx| {
+                let offset = kx * dilation[1];
+                let end = (w + pad[1]).saturating_sub(offset).div_ceil(stride[1]).min(ow);
+                pad[1].saturating_sub(offset).div_ceil(stride[1]).min(end)..end
+            })
+            .collect();
+        Ok(ConvPlan { geometry, y, x, inside })
     }
 
     /// The geometry.
@@ -75,22 +60,15 @@ impl ConvPlan {
         &self.geometry
     }
 
+    /// The output columns for which tap `kx` of a kernel row lies inside the image.
+    pub(super) fn inside(&self, kx: usize) -> Range<usize> {
+        self.inside[kx].clone()
+    }
+
     /// Whether output pixel `p` reads the input pixel `p` and nothing else: the input is the GEMM's left matrix.
     pub fn is_pointwise(&self) -> bool {
         let g = &self.geometry;
         g.kernel == [1, 1] && g.stride == [1, 1] && g.pad == [0; 4]
-    }
-
-    /// The place of output pixel `row`.
-    ///
-    /// # Panics
-    /// If `row` is not below `geometry.rows()`.
-    #[inline]
-    pub fn cursor(&self, row: usize) -> Cursor {
-        let g = &self.geometry;
-        assert!(row < g.rows(), "row {row} of {}", g.rows());
-        let (line, x) = (row / g.ow, row % g.ow);
-        Cursor { image: line / g.oh, y: line % g.oh, x }
     }
 
     /// Calls `tap(index, offset)` for the taps of output pixel `row` in order; `offset` is that of the input pixel's first
@@ -101,8 +79,9 @@ impl ConvPlan {
     #[inline(always)]
     pub fn for_each_tap(&self, row: usize, mut tap: impl FnMut(usize, Option<usize>)) {
         let g = &self.geometry;
-        let cursor = self.cursor(row);
-        let (y, x) = (self.y[cursor.y], self.x[cursor.x]);
+        assert!(row < g.rows(), "row {row} of {}", g.rows());
+        let (line, x) = (row / g.ow, self.x[row % g.ow]);
+        let (image, y) = (line / g.oh, self.y[line % g.oh]);
         let [kh, kw] = g.kernel;
         for ky in 0..kh {
             let row_inside = (y.inside.0..y.inside.1).contains(&ky);
@@ -110,63 +89,10 @@ impl ConvPlan {
             for kx in 0..kw {
                 let inside = row_inside && (x.inside.0..x.inside.1).contains(&kx);
                 let ix = x.start + (kx * g.dilation[1]) as isize;
-                let pixel = || (cursor.image * g.h + iy as usize) * g.w + ix as usize;
+                let pixel = || (image * g.h + iy as usize) * g.w + ix as usize;
                 tap(ky * kw + kx, inside.then(|| pixel() * g.c));
             }
         }
-    }
-
-    /// Calls `run(k, source, len)` for the runs of contiguous input bytes that the output pixel reads of `channels`: `len`
-    /// bytes of the patch `[kh][kw][channels]` from element `k` on come from `x[source..]`, or from the zero point where
-    /// there is no source. The runs cover the patch in order; every source lies within the input.
-    #[inline(always)]
-    pub fn for_each_run(
-        &self,
-        cursor: &Cursor,
-        channels: &Range<usize>,
-        mut run: impl FnMut(usize, Option<usize>, usize),
-    ) {
-        let g = &self.geometry;
-        assert!(channels.start <= channels.end && channels.end <= g.c, "channels {channels:?} of {}", g.c);
-        let (y, x) = (self.y[cursor.y], self.x[cursor.x]);
-        let count = channels.len();
-        let [kh, kw] = g.kernel;
-        let line = kw * count;
-        let contiguous = count == g.c && g.dilation[1] == 1;
-        let (left, right) = x.inside;
-        for ky in 0..kh {
-            let k = ky * line;
-            if !(y.inside.0..y.inside.1).contains(&ky) || left == right {
-                run(k, None, line);
-                continue;
-            }
-            let iy = (y.start + (ky * g.dilation[0]) as isize) as usize;
-            let source = |kx: usize| {
-                let ix = (x.start + (kx * g.dilation[1]) as isize) as usize;
-                ((cursor.image * g.h + iy) * g.w + ix) * g.c + channels.start
-            };
-            if left > 0 {
-                run(k, None, left * count);
-            }
-            if contiguous {
-                run(k + left * count, Some(source(left)), (right - left) * count);
-            } else {
-                for kx in left..right {
-                    run(k + kx * count, Some(source(kx)), count);
-                }
-            }
-            if right < kw {
-                run(k + right * count, None, (kw - right) * count);
-            }
-        }
-    }
-
-    /// Copies the patch `[kh][kw][channels]` of the output pixel to the front of `patch`.
-    pub(crate) fn gather(&self, at: &Cursor, channels: &Range<usize>, x: &[u8], x_zero_point: u8, patch: &mut [u8]) {
-        self.for_each_run(at, channels, |k, source, len| match source {
-            Some(source) => patch[k..k + len].copy_from_slice(&x[source..source + len]),
-            None => patch[k..k + len].fill(x_zero_point),
-        });
     }
 
     /// `rows` cut into pieces of at most `size`.

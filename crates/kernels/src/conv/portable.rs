@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-use super::{AlignedBytes, ConvArgs, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, as_i8};
+use super::{AlignedBytes, ConvArgs, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv};
 use crate::epilogue::Epilogue;
 
-/// Rows computed together: each weight loaded serves all of them.
-pub(crate) const ROWS: usize = 4;
-/// Output channels computed together.
-pub(crate) const COLUMNS: usize = 16;
+/// Rows gathered together.
+const ROWS: usize = 16;
 
-/// Convolution in plain Rust.
+/// Convolution in plain Rust. Packed weights are `[oc][k]`, as i16.
 pub(crate) struct PortableConv;
 
-/// Weights of one block of columns: `[k][COLUMNS]`, zero where there is no column.
-type Panel = [[i8; COLUMNS]];
+/// A row's distance to the next among the gathered patches.
+fn patch_stride(plan: &ConvPlan) -> usize {
+    plan.min_patch_stride(plan.geometry().weight_shape().group_c()).max(1)
+}
 
 impl QConv for PortableConv {
     fn name(&self) -> &'static str {
@@ -22,91 +22,75 @@ impl QConv for PortableConv {
     }
 
     fn pack(&self, shape: &ConvWeightShape, weights: &[i8]) -> PackedWeights {
-        assert_eq!(weights.len(), shape.len(), "weights do not fit {shape:?}");
-        let (k, columns) = (shape.k(), shape.group_oc());
-        let panels = columns.div_ceil(COLUMNS);
-        let mut data = AlignedBytes::zeroed(shape.groups * panels * k * COLUMNS);
-        for (i, &weight) in weights.iter().enumerate() {
-            let (oc, ki) = (i / k, i % k);
-            let (group, column) = (oc / columns, oc % columns);
-            let panel = group * panels + column / COLUMNS;
-            data.as_mut_slice()[(panel * k + ki) * COLUMNS + column % COLUMNS] = weight as u8;
+        let mut data = AlignedBytes::zeroed(weights.len() * size_of::<i16>());
+        for (to, &weight) in data.as_mut_slice().as_chunks_mut().0.iter_mut().zip(weights) {
+            *to = i16::from(weight).to_ne_bytes();
         }
         PackedWeights::new(self.name(), shape, weights, data)
     }
 
     fn scratch_len(&self, plan: &ConvPlan) -> usize {
-        if plan.is_pointwise() && plan.geometry().groups == 1 { 0 } else { ROWS * plan.geometry().weight_shape().k() }
+        if plan.is_pointwise() { 0 } else { ROWS.min(plan.geometry().rows()) * patch_stride(plan) }
     }
 
     fn run(&self, args: &ConvArgs<'_>, rows: Range<usize>, mut out: Output<'_>, scratch: &mut [u8]) {
         args.check(self.name(), &rows, &out, scratch.len(), self.scratch_len(args.plan));
         let shape = args.weights.shape();
         let (k, columns) = (shape.k(), shape.group_oc());
-        let panels = columns.div_ceil(COLUMNS);
-        let direct = self.scratch_len(args.plan) == 0;
-        let weights = as_i8(args.weights.data()).as_chunks::<COLUMNS>().0;
-        for tile in ConvPlan::tiles(rows.clone(), ROWS) {
+        let weights = args.weights.data().as_chunks().0;
+        for block in ConvPlan::tiles(rows.clone(), ROWS) {
             for group in 0..shape.groups {
-                let patches = if direct {
-                    &args.x[tile.start * k..tile.end * k]
+                let channels = group * shape.group_c()..(group + 1) * shape.group_c();
+                let (patches, stride) = if args.plan.is_pointwise() {
+                    (&args.x[block.start * shape.c + channels.start..], shape.c)
                 } else {
-                    let channels = group * shape.group_c()..(group + 1) * shape.group_c();
-                    for (i, row) in tile.clone().enumerate() {
-                        let patch = &mut scratch[i * k..(i + 1) * k];
-                        args.plan.gather(&args.plan.cursor(row), &channels, args.x, args.x_zero_point, patch);
-                    }
-                    &scratch[..tile.len() * k]
+                    let stride = patch_stride(args.plan);
+                    args.plan.gather(block.clone(), channels, args.x, args.x_zero_point, scratch, stride);
+                    (&*scratch, stride)
                 };
-                for panel in 0..panels {
-                    let first = panel * COLUMNS;
-                    let count = COLUMNS.min(columns - first);
-                    let channel = group * columns + first;
-                    let mut init = [0; COLUMNS];
-                    init[..count].copy_from_slice(&args.offsets[channel..channel + count]);
-                    let at = (group * panels + panel) * k;
-                    let mut acc = [init; ROWS];
-                    accumulate(&mut acc, patches, k, k, tile.len(), &weights[at..at + k]);
-                    for (i, acc) in acc[..tile.len()].iter().enumerate() {
-                        store(&mut out, args.epilogue, tile.start - rows.start + i, channel, &acc[..count]);
-                    }
+                let first = group * columns;
+                let weights = &weights[first * k..(first + columns) * k];
+                for (i, row) in block.clone().enumerate() {
+                    multiply(&patches[i * stride..][..k], weights, columns, |column, sums| {
+                        for (sum, offset) in sums.iter_mut().zip(&args.offsets[first + column..]) {
+                            *sum = sum.wrapping_add(*offset);
+                        }
+                        store(&mut out, args.epilogue, row - rows.start, first + column, sums);
+                    });
                 }
             }
         }
     }
 }
 
-/// Adds `a * panel` to the first `rows` accumulators; row `i` of `a` starts at `i * stride`.
-#[inline(always)]
-pub(crate) fn accumulate(
-    acc: &mut [[i32; COLUMNS]; ROWS],
-    a: &[u8],
-    stride: usize,
-    k: usize,
-    rows: usize,
-    panel: &Panel,
-) {
-    if rows == ROWS && k > 0 {
-        let a: [&[u8]; ROWS] = std::array::from_fn(|i| &a[i * stride..i * stride + k]);
-        for (ki, weights) in panel.iter().enumerate() {
-            for (acc, a) in acc.iter_mut().zip(a) {
-                multiply_add(acc, a[ki], weights);
-            }
-        }
-    } else {
-        for (i, acc) in acc[..rows].iter_mut().enumerate() {
-            for (&a, weights) in a[i * stride..][..k].iter().zip(panel) {
-                multiply_add(acc, a, weights);
-            }
-        }
+/// Columns computed together: each byte of the left row serves all of them.
+const COLUMNS: usize = 4;
+
+/// Multiplies a row with the columns of a matrix, `[columns][k]` as i16 in bytes, and calls `finish(first, sums)` for the
+/// sums of a few columns at a time.
+pub(crate) fn multiply(a: &[u8], b: &[[u8; 2]], columns: usize, mut finish: impl FnMut(usize, &mut [i32])) {
+    let k = a.len();
+    let whole = columns / COLUMNS * COLUMNS;
+    for column in (0..whole).step_by(COLUMNS) {
+        finish(column, &mut dots::<COLUMNS>(a, &b[column * k..]));
+    }
+    for column in whole..columns {
+        finish(column, &mut dots::<1>(a, &b[column * k..]));
     }
 }
 
+/// The sums of products of a row and each of the first `N` columns. One running sum per column is the form that
+/// compilers turn into multiply-add instructions on pairs.
 #[inline(always)]
-fn multiply_add(acc: &mut [i32; COLUMNS], a: u8, weights: &[i8; COLUMNS]) {
-    for (acc, &weight) in acc.iter_mut().zip(weights) {
-        *acc = acc.wrapping_add(i32::from(a) * i32::from(weight));
+fn dots<const N: usize>(a: &[u8], b: &[[u8; 2]]) -> [i32; N] {
+    let columns: [&[[u8; 2]]; N] = std::array::from_fn(|j| &b[j * a.len()..][..a.len()]);
+    let mut sums = [0i32; N];
+    for (i, &a) in a.iter().enumerate() {
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            *sum = sum.wrapping_add(i32::from(i16::from(a)) * i32::from(i16::from_ne_bytes(column[i])));
+        }
     }
+    sums
 }
 
 /// Stores one row's accumulators from output channel `channel` on.

@@ -1,8 +1,9 @@
 //! QConfigMapping: which QConfig a call gets, by where it came from (torch.ao.quantization.QConfigMapping).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use quantc_ir::{Node, Origin};
+use quantc_ir::{Graph, Node, NodeId, Origin};
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -144,17 +145,40 @@ impl QConfigMapping {
         Ok(mapping)
     }
 
-    /// The QConfig of a call. `node` supplies the operator's name, `origin` where it came from.
+    /// The QConfigs of the calls of `graph`.
+    pub fn resolver<'a>(&'a self, graph: &'a Graph) -> Resolver<'a> {
+        let mut modules: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
+        let mut index_in_parent = HashMap::new();
+        for id in graph.calls() {
+            let Some(origin) = graph.node(id).origins().first() else { continue };
+            let (path, module_type) = (&*origin.module_path, &*origin.module_type);
+            let siblings = modules.entry((parent_of(path), module_type)).or_default();
+            let index = siblings.iter().position(|p| *p == path).unwrap_or_else(|| {
+                siblings.push(path);
+                siblings.len() - 1
+            });
+            index_in_parent.insert(id, index as u32);
+        }
+        Resolver { mapping: self, graph, index_in_parent }
+    }
+
+    /// The QConfig of a call on its own. Entries that count modules in the containing one need [`QConfigMapping::resolver`].
     pub fn resolve(&self, node: &Node, origin: Option<&Origin>) -> Resolved {
+        self.resolve_call(node, origin, None)
+    }
+
+    /// The QConfig of a call. `node` supplies the operator's name, `origin` where it came from, `index_in_parent` is the index of
+    /// its module among those of the same type in the containing module.
+    fn resolve_call(&self, node: &Node, origin: Option<&Origin>, index_in_parent: Option<u32>) -> Resolved {
         let op = node.call().map_or("", |(op, _)| op.name());
         let (path, module_type, source_op, index) =
             origin.map_or(("", "", "", 0), |o| (&*o.module_path, &*o.module_type, &*o.source_op, o.index));
-        let is_type = |t: &str| t == op || t == source_op || t == module_type;
 
-        // A leaf module's calls are listed under the containing module, as PyTorch counts them, or under their own path.
-        let parent = path.rsplit_once('.').map_or("", |p| p.0);
         for (module, object_type, i, qconfig) in self.module_name_object_type_order.iter().rev() {
-            if (module == path || module == parent) && is_type(object_type) && *i == index {
+            // Operators are counted in the module that calls them, modules in the one that contains them, as in PyTorch.
+            let of_operator = (object_type == op || object_type == source_op) && module == path && *i == index;
+            let of_module = object_type == module_type && module == parent_of(path) && Some(*i) == index_in_parent;
+            if of_operator || (of_module && !path.is_empty()) {
                 let entry = format!("module_name_object_type_order ({module}, {object_type}, {i})");
                 return Resolved { qconfig: qconfig.clone(), entry };
             }
@@ -189,6 +213,27 @@ impl QConfigMapping {
             .chain(self.module_name_object_type_order.iter().map(|e| &e.3));
         all.flatten().any(|q| !q.is_dynamic())
     }
+}
+
+/// Resolves the calls of one graph: [`QConfigMapping::resolver`].
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    mapping: &'a QConfigMapping,
+    graph: &'a Graph,
+    index_in_parent: HashMap<NodeId, u32>,
+}
+
+impl Resolver<'_> {
+    /// The QConfig of a call and the entry that gave it. Of a node with several origins, the first counts.
+    pub fn resolve(&self, id: NodeId) -> Resolved {
+        let node = self.graph.node(id);
+        self.mapping.resolve_call(node, node.origins().first(), self.index_in_parent.get(&id).copied())
+    }
+}
+
+/// The path of the module that contains the one at `path`; empty for the root.
+fn parent_of(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |p| p.0)
 }
 
 fn form(at: &str, message: impl Into<String>) -> MappingError {

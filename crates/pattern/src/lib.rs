@@ -1,2 +1,21 @@
-//! .qpat files parsed and type-checked into rewrite rules and backend configurations.
+//! `.qpat` files parsed and type-checked into rewrite rules and backend configurations, every error with file, line, column
+//! and caret; and the matcher both are used with. The language: `docs/qpat.md`.
 #![forbid(unsafe_code)]
+
+pub mod ast;
+pub mod backend;
+pub mod expr;
+pub mod graph_host;
+pub mod library;
+pub mod matcher;
+mod parse;
+mod reader;
+pub mod source;
+
+pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template};
+pub use backend::{
+    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
+};
+pub use graph_host::{Match, match_pattern};
+pub use library::{Library, PatternError, RuleSet, builtin_sources};
+pub use source::{QpatError, QpatErrors, Source, Span};

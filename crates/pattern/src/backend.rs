@@ -1,0 +1,185 @@
+//! What a backend can run quantized (PyTorch `BackendConfig`), as plain data.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use quantc_ir::{Graph, NodeId, ValueRef};
+use quantc_tensor::DType;
+
+use crate::ast::{Pattern, VarId};
+use crate::expr::{Env, Expr};
+use crate::graph_host::{self, Match};
+use crate::source::Span;
+
+/// A quantized type and what the backend asks of its parameters (PyTorch `DTypeWithConstraints`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DTypeWithConstraints {
+    /// The element type; f32 for a value that stays float.
+    pub dtype: DType,
+    /// The quantized range must not go below this.
+    pub quant_min: Option<i32>,
+    /// The quantized range must not go above this.
+    pub quant_max: Option<i32>,
+    /// The scale must not be smaller.
+    pub scale_min: Option<f32>,
+    /// The scale must not be larger.
+    pub scale_max: Option<f32>,
+}
+
+impl DTypeWithConstraints {
+    /// A type without constraints.
+    pub fn new(dtype: DType) -> DTypeWithConstraints {
+        DTypeWithConstraints { dtype, quant_min: None, quant_max: None, scale_min: None, scale_max: None }
+    }
+}
+
+/// One combination of types a pattern supports (PyTorch `DTypeConfig`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DTypeConfig {
+    /// Its name; several configurations may share one, they are alternatives in order.
+    pub name: Arc<str>,
+    /// Activations; `None` if the pattern's inputs are not observed.
+    pub input: Option<DTypeWithConstraints>,
+    /// The result.
+    pub output: Option<DTypeWithConstraints>,
+    /// Weights.
+    pub weight: Option<DTypeWithConstraints>,
+    /// Bias.
+    pub bias: Option<DType>,
+    /// Whether activations are quantized at each call from their own range.
+    pub dynamic: bool,
+}
+
+/// How the output of a pattern is observed (PyTorch `ObservationType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObservationType {
+    /// The output gets its own observer: `:observation different`.
+    OutputUseDifferentObserverAsInput,
+    /// The output has the parameters of the input: `:observation share-with-input`.
+    OutputShareObserverWithInput,
+    /// Nothing is observed: `:observation not-observed`.
+    InputOutputNotObserved,
+}
+
+impl ObservationType {
+    /// Every type and its name in a file.
+    pub const ALL: &[(&'static str, ObservationType)] = &[
+        ("different", ObservationType::OutputUseDifferentObserverAsInput),
+        ("share-with-input", ObservationType::OutputShareObserverWithInput),
+        ("not-observed", ObservationType::InputOutputNotObserved),
+    ];
+}
+
+/// Parameters an operator's output always has (sigmoid, tanh).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FixedQParams {
+    /// For this element type.
+    pub dtype: DType,
+    /// The scale.
+    pub scale: f32,
+    /// The zero point.
+    pub zero_point: i32,
+}
+
+/// What a variable of a backend pattern is to quantization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An activation.
+    Input,
+    /// A weight.
+    Weight,
+    /// A bias.
+    Bias,
+}
+
+/// A pattern a backend can run quantized (PyTorch `BackendPatternConfig`).
+#[derive(Clone, Debug)]
+pub struct BackendPatternConfig {
+    /// Unique within the backend.
+    pub name: Arc<str>,
+    /// What it is.
+    pub doc: String,
+    /// The tree of float operators.
+    pub pattern: Pattern,
+    /// What must hold besides.
+    pub conditions: Vec<Expr>,
+    /// How the output is observed.
+    pub observation_type: ObservationType,
+    /// Supported types, the first that fits is used.
+    pub dtype_configs: Vec<DTypeConfig>,
+    /// What each value variable is, in the order of the pattern.
+    pub roles: Vec<(VarId, Role)>,
+    /// The call whose origin decides the qconfig (PyTorch `root_module`); the pattern's own root if not given.
+    pub root: Option<VarId>,
+    /// Fixed output parameters, one per element type.
+    pub fixed_qparams: Vec<FixedQParams>,
+    /// Where it is defined.
+    pub span: Span,
+}
+
+impl BackendPatternConfig {
+    /// Matches at a node; see [`graph_host::match_pattern`]. Conditions are held, and inputs sorted into roles.
+    pub fn match_at(&self, graph: &Graph, node: NodeId) -> Option<Match> {
+        graph_host::match_config(graph, node, self)
+    }
+
+    /// How many calls the pattern has.
+    pub fn size(&self) -> usize {
+        self.pattern.calls()
+    }
+
+    pub(crate) fn holds(&self, env: Env<'_, Graph>) -> bool {
+        self.conditions.iter().all(|c| env.holds(c))
+    }
+
+    /// The fixed parameters for an element type.
+    pub fn fixed_qparams_for(&self, dtype: DType) -> Option<FixedQParams> {
+        self.fixed_qparams.iter().copied().find(|f| f.dtype == dtype)
+    }
+
+    /// What a variable is.
+    pub fn role(&self, var: VarId) -> Option<Role> {
+        self.roles.iter().find(|r| r.0 == var).map(|r| r.1)
+    }
+}
+
+/// What a backend supports (PyTorch `BackendConfig`).
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub doc: String,
+    /// The combinations of types it declares.
+    pub dtype_configs: Vec<DTypeConfig>,
+    /// What it can run quantized, in order of declaration.
+    pub patterns: Vec<BackendPatternConfig>,
+    /// Operators it surely never runs quantized, and why: the reason that is reported for them.
+    pub unsupported: IndexMap<&'static str, String>,
+}
+
+impl BackendConfig {
+    /// The pattern of that name.
+    pub fn pattern(&self, name: &str) -> Option<&BackendPatternConfig> {
+        self.patterns.iter().find(|p| &*p.name == name)
+    }
+
+    /// Every match at a node: the one with the most calls first, ties in order of declaration (PyTorch's order). Inner calls
+    /// have one user.
+    pub fn matches_at<'a>(&'a self, graph: &Graph, node: NodeId) -> Vec<(&'a BackendPatternConfig, Match)> {
+        let mut found: Vec<_> = self.patterns.iter().filter_map(|p| Some((p, p.match_at(graph, node)?))).collect();
+        found.sort_by_key(|(_, m)| std::cmp::Reverse(m.nodes.len()));
+        found
+    }
+}
+
+/// The values of a match, by role.
+#[derive(Clone, Debug, Default)]
+pub struct RoleValues {
+    /// Activations, in the order of the pattern.
+    pub inputs: Vec<ValueRef>,
+    /// The weight.
+    pub weight: Option<ValueRef>,
+    /// The bias.
+    pub bias: Option<ValueRef>,
+}

@@ -1,0 +1,338 @@
+//! Expressions of conditions and templates: facts about matched values, attributes, arithmetic.
+
+use std::sync::Arc;
+
+use quantc_ops::{Attr, Float};
+
+use crate::ast::VarId;
+use crate::matcher::{Binding, Bindings, Host};
+
+/// An expression. It has a value or none: an absent optional attribute, an unknown size. A condition holds only if its value
+/// is `true`.
+#[derive(Clone, Debug)]
+pub enum Expr {
+    /// A literal.
+    Literal(Attr),
+    /// A variable bound to an attribute.
+    Field(VarId),
+    /// `(attr ?record name)`, the default if it was not given.
+    Attr(VarId, Arc<str>),
+    /// A variable bound to a value, as the argument of a function that asks about it.
+    Value(VarId),
+    /// A function call.
+    Call(&'static Function, Vec<Expr>),
+}
+
+/// What an argument of a function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// A variable bound to a value.
+    Value,
+    /// Any expression.
+    Expr,
+    /// An expression over repeated variables, evaluated once per repetition.
+    Each,
+}
+
+/// A function of the expression language.
+#[derive(Debug)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// Kinds of its arguments; the last one repeats if `variadic`.
+    pub args: &'static [Arg],
+    /// Whether the last argument may come any number of times.
+    pub variadic: bool,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+const fn function(name: &'static str, args: &'static [Arg], doc: &'static str) -> Function {
+    Function { name, args, variadic: false, doc }
+}
+
+const fn variadic(name: &'static str, args: &'static [Arg], doc: &'static str) -> Function {
+    Function { name, args, variadic: true, doc }
+}
+
+/// Every function. `attr` is built in: `(attr ?record name)`.
+pub static FUNCTIONS: &[Function] = {
+    use Arg::{Each, Expr as E, Value as V};
+    &[
+        function("constant", &[V], "whether the value is computed from parameters alone"),
+        function("present", &[V], "whether the optional input was given"),
+        function("scalar", &[V], "the value of a constant of one element"),
+        function("dtype", &[V], "the element type"),
+        function("rank", &[V], "the number of dimensions"),
+        function("shape", &[V], "the sizes, if every one is known"),
+        function("dim", &[V, E], "one size, if it is known; negative counts from the end"),
+        function("numel", &[V], "the number of elements, if it is known"),
+        function("same-type", &[V, V], "whether two values surely have the same element type and shape"),
+        variadic("=", &[E, E], "whether all are equal; an integer equals the same real number"),
+        function("/=", &[E, E], "whether they differ"),
+        function("<", &[E, E], "less"),
+        function("<=", &[E, E], "less or equal"),
+        function(">", &[E, E], "greater"),
+        function(">=", &[E, E], "greater or equal"),
+        function("near", &[E, E], "whether they are equal within a relative 1e-6"),
+        variadic("in", &[E, E], "whether the first equals one of the others"),
+        variadic("and", &[E], "whether all hold"),
+        variadic("or", &[E], "whether one holds"),
+        function("not", &[E], "whether it does not hold"),
+        function("given", &[E], "whether the expression has a value: an optional attribute was given, a size is known"),
+        function("else", &[E, E], "the first, or the second if the first has no value"),
+        variadic("+", &[E, E], "sum"),
+        function("-", &[E, E], "difference"),
+        variadic("*", &[E, E], "product"),
+        function("/", &[E, E], "quotient"),
+        variadic("min", &[E, E], "smallest"),
+        variadic("max", &[E, E], "largest"),
+        function("len", &[E], "the length of a list"),
+        function("at", &[E, E], "an element of a list"),
+        function("compose", &[E, E], "the permutation that applies the first, then the second"),
+        variadic("concat", &[E], "lists and numbers joined to one list"),
+        function("count", &[Each], "the number of repetitions"),
+        function("list", &[Each], "the values of all repetitions"),
+        function("all", &[Each], "whether it holds for every repetition"),
+        function("first", &[Each], "the value of the first repetition"),
+    ]
+};
+
+/// The function of that name.
+pub fn find_function(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().find(|f| f.name == name)
+}
+
+/// Bindings an expression is evaluated under.
+pub struct Env<'a, H: Host> {
+    /// What the values belong to.
+    pub host: &'a H,
+    /// The bindings.
+    pub bindings: &'a Bindings<H>,
+    /// Which repetition repeated variables stand for.
+    pub repetition: Option<usize>,
+}
+
+impl<H: Host> Clone for Env<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<H: Host> Copy for Env<'_, H> {}
+
+impl<'a, H: Host> Env<'a, H> {
+    /// Bindings outside any repetition.
+    pub fn new(host: &'a H, bindings: &'a Bindings<H>) -> Env<'a, H> {
+        Env { host, bindings, repetition: None }
+    }
+
+    /// The same for one repetition.
+    pub fn at(self, repetition: usize) -> Env<'a, H> {
+        Env { repetition: Some(repetition), ..self }
+    }
+
+    /// What a variable is bound to.
+    pub fn binding(&self, var: VarId) -> Option<&'a Binding<H>> {
+        match self.bindings.get(var)? {
+            Binding::Seq(items) => items.get(self.repetition?),
+            other => Some(other),
+        }
+    }
+
+    fn value(&self, expr: &Expr) -> Option<H::Value> {
+        let Expr::Value(var) = expr else { return None };
+        match self.binding(*var)? {
+            Binding::Value(v) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// Number of repetitions of the repeated variables in an expression.
+    fn repetitions(&self, expr: &Expr) -> usize {
+        match expr {
+            Expr::Field(var) | Expr::Attr(var, _) | Expr::Value(var) => self.var_repetitions(*var),
+            Expr::Call(_, args) => args.iter().map(|a| self.repetitions(a)).max().unwrap_or(0),
+            Expr::Literal(_) => 0,
+        }
+    }
+
+    /// Number of repetitions of a variable, 0 if it is not repeated.
+    pub fn var_repetitions(&self, var: VarId) -> usize {
+        match self.bindings.get(var) {
+            Some(Binding::Seq(items)) => items.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a condition holds.
+    pub fn holds(&self, condition: &Expr) -> bool {
+        self.eval(condition) == Some(Attr::Bool(true))
+    }
+
+    /// The value of an expression.
+    pub fn eval(&self, expr: &Expr) -> Option<Attr> {
+        match expr {
+            Expr::Literal(a) => Some(a.clone()),
+            Expr::Field(var) => match self.binding(*var)? {
+                Binding::Field(a) => a.clone(),
+                _ => None,
+            },
+            Expr::Attr(var, name) => match self.binding(*var)? {
+                Binding::Record(node) => {
+                    let (op, attrs) = self.host.call(*node);
+                    op.signature().attr(attrs, name)
+                }
+                _ => None,
+            },
+            Expr::Value(_) => None,
+            Expr::Call(function, args) => self.call(function.name, args),
+        }
+    }
+
+    fn call(&self, name: &str, args: &[Expr]) -> Option<Attr> {
+        match name {
+            "constant" => self.value(&args[0]).map(|v| Attr::from(self.host.is_constant(v))),
+            "present" => Some(Attr::from(self.value(&args[0]).is_some())),
+            "scalar" => self.host.constant(self.value(&args[0])?)?.as_scalar_f32().map(Attr::from),
+            "dtype" => Some(Attr::from(self.host.ty(self.value(&args[0])?)?.dtype)),
+            "rank" => Some(Attr::from(self.host.ty(self.value(&args[0])?)?.shape.rank())),
+            "shape" => {
+                let sizes = self.host.ty(self.value(&args[0])?)?.shape.to_known()?;
+                Some(Attr::Ints(sizes.into_iter().map(|n| n as i64).collect()))
+            }
+            "dim" => {
+                let dims = self.host.ty(self.value(&args[0])?)?.shape.dims();
+                let i = int(&self.eval(&args[1])?)?;
+                let i = if i < 0 { i + dims.len() as i64 } else { i };
+                dims.get(usize::try_from(i).ok()?)?.known().map(Attr::from)
+            }
+            "numel" => self.host.ty(self.value(&args[0])?)?.shape.numel().map(Attr::from),
+            "same-type" => {
+                let (a, b) = (self.value(&args[0])?, self.value(&args[1])?);
+                let (a, b) = (self.host.ty(a)?, self.host.ty(b)?);
+                let unknown = a.shape.dims().contains(&quantc_tensor::Dim::Unknown);
+                Some(Attr::from(a == b && !unknown))
+            }
+            "and" => Some(Attr::from(args.iter().all(|a| self.holds(a)))),
+            "or" => Some(Attr::from(args.iter().any(|a| self.holds(a)))),
+            "not" => match self.eval(&args[0])? {
+                Attr::Bool(b) => Some(Attr::Bool(!b)),
+                _ => None,
+            },
+            "given" => Some(Attr::from(self.eval(&args[0]).is_some())),
+            "else" => self.eval(&args[0]).or_else(|| self.eval(&args[1])),
+            "count" => Some(Attr::from(self.repetitions(&args[0]))),
+            "first" => self.at(0).eval(&args[0]),
+            "all" => {
+                let n = self.repetitions(&args[0]);
+                Some(Attr::from((0..n).all(|i| self.at(i).holds(&args[0]))))
+            }
+            "list" => {
+                let n = self.repetitions(&args[0]);
+                list((0..n).map(|i| self.at(i).eval(&args[0])).collect::<Option<Vec<_>>>()?)
+            }
+            "concat" => {
+                let mut items = Vec::new();
+                for arg in args {
+                    match self.eval(arg)? {
+                        Attr::Ints(v) => items.extend(v.into_iter().map(Attr::Int)),
+                        Attr::Floats(v) => items.extend(v.into_iter().map(Attr::Float)),
+                        other => items.push(other),
+                    }
+                }
+                list(items)
+            }
+            _ => strict(name, &args.iter().map(|a| self.eval(a)).collect::<Option<Vec<_>>>()?),
+        }
+    }
+}
+
+/// Functions that need all their arguments.
+fn strict(name: &str, args: &[Attr]) -> Option<Attr> {
+    match name {
+        "=" => Some(Attr::from(args[1..].iter().all(|a| equal(&args[0], a)))),
+        "/=" => Some(Attr::from(!equal(&args[0], &args[1]))),
+        "in" => Some(Attr::from(args[1..].iter().any(|a| equal(&args[0], a)))),
+        "<" | "<=" | ">" | ">=" | "near" => {
+            let (a, b) = (real(&args[0])?, real(&args[1])?);
+            Some(Attr::from(match name {
+                "<" => a < b,
+                "<=" => a <= b,
+                ">" => a > b,
+                ">=" => a >= b,
+                _ => near(a, b),
+            }))
+        }
+        "+" => fold(args, i64::checked_add, |a, b| a + b),
+        "-" => fold(args, i64::checked_sub, |a, b| a - b),
+        "*" => fold(args, i64::checked_mul, |a, b| a * b),
+        "/" => fold(args, |a, b| if b != 0 && a % b == 0 { Some(a / b) } else { None }, |a, b| a / b),
+        "min" => fold(args, |a, b| Some(a.min(b)), f32::min),
+        "max" => fold(args, |a, b| Some(a.max(b)), f32::max),
+        "len" => match &args[0] {
+            Attr::Ints(v) => Some(Attr::from(v.len())),
+            Attr::Floats(v) => Some(Attr::from(v.len())),
+            _ => None,
+        },
+        "at" => {
+            let i = usize::try_from(int(&args[1])?).ok()?;
+            match &args[0] {
+                Attr::Ints(v) => v.get(i).map(|v| Attr::Int(*v)),
+                Attr::Floats(v) => v.get(i).map(|v| Attr::Float(*v)),
+                _ => None,
+            }
+        }
+        "compose" => match (&args[0], &args[1]) {
+            (Attr::Ints(first), Attr::Ints(second)) if first.len() == second.len() => second
+                .iter()
+                .map(|&i| first.get(usize::try_from(i).ok()?).copied())
+                .collect::<Option<Vec<i64>>>()
+                .map(Attr::Ints),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether two real numbers are equal within a relative 1e-6.
+pub(crate) fn near(a: f32, b: f32) -> bool {
+    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+}
+
+fn int(a: &Attr) -> Option<i64> {
+    match a {
+        Attr::Int(v) => Some(*v),
+        _ => None,
+    }
+}
+
+fn real(a: &Attr) -> Option<f32> {
+    match a {
+        Attr::Int(v) => Some(*v as f32),
+        Attr::Float(v) => Some(v.0),
+        _ => None,
+    }
+}
+
+fn equal(a: &Attr, b: &Attr) -> bool {
+    match (a, b) {
+        (Attr::Int(_), Attr::Float(_)) | (Attr::Float(_), Attr::Int(_)) => real(a) == real(b),
+        (Attr::Float(a), Attr::Float(b)) => a.0 == b.0,
+        _ => a == b,
+    }
+}
+
+fn fold(args: &[Attr], ints: impl Fn(i64, i64) -> Option<i64>, reals: impl Fn(f32, f32) -> f32) -> Option<Attr> {
+    if let Some(all) = args.iter().map(int).collect::<Option<Vec<_>>>() {
+        return all[1..].iter().try_fold(all[0], |a, b| ints(a, *b)).map(Attr::Int);
+    }
+    let all = args.iter().map(real).collect::<Option<Vec<_>>>()?;
+    Some(Attr::from(all[1..].iter().fold(all[0], |a, b| reals(a, *b))))
+}
+
+fn list(items: Vec<Attr>) -> Option<Attr> {
+    if let Some(ints) = items.iter().map(int).collect::<Option<Vec<_>>>() {
+        return Some(Attr::Ints(ints));
+    }
+    items.iter().map(|a| real(a).map(Float)).collect::<Option<Vec<_>>>().map(Attr::Floats)
+}

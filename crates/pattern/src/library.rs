@@ -1,0 +1,154 @@
+//! Collections of definitions: those embedded in the binary, and those of a directory.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use crate::ast::{Phase, Rule};
+use crate::backend::BackendConfig;
+use crate::parse::check;
+use crate::source::{QpatErrors, Source};
+
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+}
+
+/// Rewrite rules, sorted by name so that the order of files does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// The rules embedded in the binary.
+    ///
+    /// # Errors
+    /// If an embedded file is wrong, which a test excludes.
+    pub fn builtin() -> Result<RuleSet, PatternError> {
+        Ok(Library::builtin()?.rules.clone())
+    }
+
+    /// The rules of one phase.
+    pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |r| r.phase == phase)
+    }
+
+    /// The rule of that name.
+    pub fn find(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|r| &*r.name == name)
+    }
+}
+
+/// Everything a set of `.qpat` files defines.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    /// Rewrite rules.
+    pub rules: RuleSet,
+    /// Backends in file order.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// Why definitions could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// Files that are wrong.
+    #[error(transparent)]
+    Qpat(#[from] QpatErrors),
+    /// A directory or file that can't be read.
+    #[error("cannot read patterns from {path}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A backend that does not exist.
+    #[error("there is no backend `{name}` (there is: {known})")]
+    NoBackend {
+        /// The name asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+}
+
+impl Library {
+    /// What is embedded in the binary.
+    ///
+    /// # Errors
+    /// If an embedded file is wrong, which a test excludes.
+    pub fn builtin() -> Result<&'static Library, PatternError> {
+        static LIBRARY: OnceLock<Result<Library, QpatErrors>> = OnceLock::new();
+        LIBRARY.get_or_init(|| Library::parse(&builtin_sources())).as_ref().map_err(|e| PatternError::Qpat(e.clone()))
+    }
+
+    /// What is embedded, extended by the files of a directory. A file with the path of an embedded one (below `patterns/`)
+    /// replaces it.
+    ///
+    /// # Errors
+    /// If a file can't be read or is wrong.
+    pub fn with_dir(dir: &Path) -> Result<Library, PatternError> {
+        let mut sources = builtin_sources();
+        for (relative, source) in read_dir(dir)? {
+            let embedded = format!("patterns/{relative}");
+            match sources.iter_mut().find(|s| s.name == embedded) {
+                Some(old) => *old = source,
+                None => sources.push(source),
+            }
+        }
+        Ok(Library::parse(&sources)?)
+    }
+
+    /// Checks a set of files.
+    ///
+    /// # Errors
+    /// Everything wrong with them.
+    pub fn parse(sources: &[Arc<Source>]) -> Result<Library, QpatErrors> {
+        let (mut rules, backends, errors) = check(sources);
+        if !errors.is_empty() {
+            return Err(QpatErrors(errors));
+        }
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Library { rules: RuleSet { rules }, backends })
+    }
+
+    /// The backend of that name.
+    ///
+    /// # Errors
+    /// If there is none: the message lists those there are.
+    pub fn backend(&self, name: &str) -> Result<&BackendConfig, PatternError> {
+        self.backends.iter().find(|b| &*b.name == name).ok_or_else(|| PatternError::NoBackend {
+            name: name.to_owned(),
+            known: self.backends.iter().map(|b| &*b.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// The embedded files.
+pub fn builtin_sources() -> Vec<Arc<Source>> {
+    embedded::FILES.iter().map(|(name, text)| Source::new(name, text)).collect()
+}
+
+fn read_dir(dir: &Path) -> Result<Vec<(String, Arc<Source>)>, PatternError> {
+    let fail = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| PatternError::Io { path, source }
+    };
+    let mut pending = vec![dir.to_path_buf()];
+    let mut out = Vec::new();
+    while let Some(at) = pending.pop() {
+        for entry in fs::read_dir(&at).map_err(fail(&at))? {
+            let path = entry.map_err(fail(&at))?.path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|e| e == "qpat") {
+                let text = fs::read_to_string(&path).map_err(fail(&path))?;
+                let relative = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                out.push((relative, Source::new(&path.display().to_string(), &text)));
+            }
+        }
+    }
+    out.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(out)
+}

@@ -1,0 +1,113 @@
+//! Forms with keyword arguments.
+
+use crate::reader::{Kind, Sexp};
+use crate::source::{QpatError, Span, suggest};
+
+/// `(head positional ... :keyword value ... :keyword value ...)`.
+pub(super) struct Form<'a> {
+    pub(super) span: Span,
+    /// What stands before the first keyword, the head excluded.
+    pub(super) positional: &'a [Sexp],
+    keywords: Vec<(&'a str, &'a Sexp, &'a [Sexp])>,
+}
+
+impl<'a> Form<'a> {
+    /// Splits the items after the head.
+    pub(super) fn new(span: &Span, items: &'a [Sexp]) -> Form<'a> {
+        let first = items.iter().position(is_keyword).unwrap_or(items.len());
+        let (positional, mut rest) = items.split_at(first);
+        let mut keywords = Vec::new();
+        while let [key, after @ ..] = rest {
+            let end = after.iter().position(is_keyword).unwrap_or(after.len());
+            if let Kind::Keyword(name) = &key.kind {
+                keywords.push((name.as_str(), key, &after[..end]));
+            }
+            rest = &after[end..];
+        }
+        Form { span: span.clone(), positional, keywords }
+    }
+
+    /// Every keyword with its values.
+    pub(super) fn keywords(&self) -> &[(&'a str, &'a Sexp, &'a [Sexp])] {
+        &self.keywords
+    }
+
+    /// Fails on a keyword that is not known, or given twice without being in `repeatable`.
+    pub(super) fn check_keywords(&self, known: &[&str], repeatable: &[&str]) -> Result<(), QpatError> {
+        for (i, (name, key, _)) in self.keywords.iter().enumerate() {
+            if !known.contains(name) {
+                let error = key.error(format!("there is no keyword `:{name}` here"));
+                return Err(match suggest(name, known.iter().copied()) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                });
+            }
+            if !repeatable.contains(name) && self.keywords[..i].iter().any(|k| k.0 == *name) {
+                return Err(key.error(format!("`:{name}` is given twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a keyword.
+    pub(super) fn get(&self, name: &str) -> Option<(&'a Sexp, &'a [Sexp])> {
+        self.keywords.iter().find(|k| k.0 == name).map(|k| (k.1, k.2))
+    }
+
+    /// The single value of a keyword.
+    pub(super) fn one(&self, name: &str) -> Result<Option<&'a Sexp>, QpatError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some((_, [value])) => Ok(Some(value)),
+            Some((key, values)) => Err(key.error(format!("`:{name}` takes one value, {} are given", values.len()))),
+        }
+    }
+
+    /// The single value of a keyword that must be given.
+    pub(super) fn required(&self, name: &str, hint: &str) -> Result<&'a Sexp, QpatError> {
+        self.one(name)?.ok_or_else(|| QpatError::new(&self.span, format!("`:{name}` is missing")).hint(hint))
+    }
+
+    /// The text of `:doc`, which every definition must have.
+    pub(super) fn doc(&self) -> Result<String, QpatError> {
+        let value = self.required("doc", "say in one sentence what it does and why it holds: :doc \"...\"")?;
+        match &value.kind {
+            Kind::Str(s) if !s.trim().is_empty() => Ok(s.clone()),
+            _ => Err(value.expected("a string that says something")),
+        }
+    }
+}
+
+fn is_keyword(s: &Sexp) -> bool {
+    matches!(s.kind, Kind::Keyword(_))
+}
+
+/// The rows of `:for`: each a table of `$parameter -> value`; one empty row without it.
+pub(super) fn rows(form: &Form<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatError> {
+    let Some((key, values)) = form.get("for") else { return Ok(vec![Vec::new()]) };
+    let hint = ":for $conv [conv1d conv2d], or :for ($conv $rank) [(conv1d 1) (conv2d 2)]";
+    let [params, table] = values else {
+        return Err(key.error("`:for` takes parameters and a `[...]` table").hint(hint));
+    };
+    let names: Vec<&Sexp> = match &params.kind {
+        Kind::List(items) => items.iter().collect(),
+        _ => vec![params],
+    };
+    for name in &names {
+        if !name.symbol().is_some_and(|s| s.len() > 1 && s.starts_with('$')) {
+            return Err(name.expected("a parameter such as `$op`").hint(hint));
+        }
+    }
+    let rows = table.vector().ok_or_else(|| table.expected("a `[...]` table").hint(hint))?;
+    rows.iter()
+        .map(|row| {
+            let values: Vec<&Sexp> = match (&row.kind, names.len()) {
+                (_, 1) => vec![row],
+                (Kind::List(items), n) if items.len() == n => items.iter().collect(),
+                (_, n) => return Err(row.expected(&format!("a row of {n} values, one per parameter"))),
+            };
+            let name = |s: &Sexp| s.symbol().unwrap_or_default().to_owned();
+            Ok(names.iter().zip(values).map(|(n, v)| (name(n), v.clone())).collect())
+        })
+        .collect()
+}

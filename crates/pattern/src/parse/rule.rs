@@ -1,0 +1,199 @@
+//! Rules and their examples.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quantc_ops::{Attr, Attrs, InputKind};
+use quantc_tensor::{DType, Dim, Shape, TensorType};
+
+use crate::ast::{Example, ExampleInput, Pattern, Phase, Rule, RuleClass, Template, Term};
+use crate::parse::expr::expr;
+use crate::parse::form::{Form, rows};
+use crate::parse::pattern::{Style, check_arity, occurrences, pattern};
+use crate::parse::scope::{Scope, attr_literal, attribute, literal, operator};
+use crate::parse::template::template;
+use crate::reader::{Kind, Sexp};
+use crate::source::{QpatError, suggest};
+
+const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
+
+/// The rules of one `(rule ...)` form: one per row of `:for`.
+pub(super) fn rules(at: &Sexp, args: &[Sexp], phase: Phase) -> Result<Vec<Rule>, QpatError> {
+    let form = Form::new(&at.span, args);
+    form.check_keywords(KEYWORDS, &["example"])?;
+    let name = match form.positional {
+        [name] => name.symbol().ok_or_else(|| name.expected("the rule's name"))?,
+        _ => return Err(at.error("a rule starts with its name").hint("(rule fuse-conv-relu :doc ..)")),
+    };
+    rows(&form)?
+        .iter()
+        .map(|row| {
+            let suffix = row.first().map(|(_, v)| format!("/{}", v.symbol().unwrap_or("row"))).unwrap_or_default();
+            let args = args.iter().map(|a| a.substitute(row)).collect::<Result<Vec<_>, _>>()?;
+            rule(at, &format!("{name}{suffix}"), &args, phase)
+        })
+        .collect()
+}
+
+fn rule(at: &Sexp, name: &str, args: &[Sexp], phase: Phase) -> Result<Rule, QpatError> {
+    let form = Form::new(&at.span, args);
+    let doc = form.doc()?;
+    let class = class(form.required("class", "one of exact, int-exact, (real TOLERANCE), approximate")?, phase)?;
+    let mut scope = Scope::default();
+    let lhs = form.required("match", "the pattern: :match (relu (conv2d ?x ?w ?b :attrs ?a))")?;
+    let pattern = pattern(lhs, Style::Rule, &mut scope)?;
+    let conditions = match form.get("when") {
+        Some((_, conditions)) => {
+            conditions.iter().map(|c| expr(c, false, &mut scope)).collect::<Result<Vec<_>, _>>()?
+        }
+        None => Vec::new(),
+    };
+    let rhs = form.required("replace", "the template: :replace (linear ?x ?w ?b)")?;
+    let template = template(rhs, false, false, &mut scope)?;
+    check_used(&scope, &pattern)?;
+    if matches!(template, Template::None) {
+        return Err(rhs.error("a rule can't replace a value by nothing"));
+    }
+    let examples = examples(at, &form)?;
+    let span = at.span.clone();
+    Ok(Rule { name: Arc::from(name), doc, class, phase, pattern, conditions, template, examples, span })
+}
+
+fn class(at: &Sexp, phase: Phase) -> Result<RuleClass, QpatError> {
+    let hint = "one of exact, int-exact, (real TOLERANCE), approximate";
+    let class = match (at.symbol(), at.list()) {
+        (Some("exact"), _) => RuleClass::Exact,
+        (Some("int-exact"), _) => RuleClass::IntExact,
+        (Some("approximate"), _) => RuleClass::Approximate,
+        (_, Some([head, tolerance])) if head.symbol() == Some("real") => {
+            let value = tolerance.number().filter(|t| *t > 0.0 && *t < 1.0);
+            let tolerance = value.ok_or_else(|| tolerance.expected("a tolerance such as 1e-5"))?;
+            RuleClass::Real { tolerance: tolerance as f32 }
+        }
+        _ => return Err(at.expected("a class").hint(hint)),
+    };
+    if matches!(class, RuleClass::Real { .. }) && phase != Phase::Canonical {
+        return Err(at
+            .error("after calibration only rules that keep every bit may run")
+            .hint("class (real ..) belongs in the canonical phase"));
+    }
+    Ok(class)
+}
+
+fn check_used(scope: &Scope, pattern: &Pattern) -> Result<(), QpatError> {
+    let mut count = vec![0usize; scope.vars.len()];
+    occurrences(&pattern.root, &mut |v| count[v] += 1);
+    for (id, var) in scope.vars.iter().enumerate() {
+        if !scope.used[id] && count[id] < 2 {
+            return Err(QpatError::new(&scope.spans[id], format!("`?{}` is never used", var.name))
+                .hint("write `_` where anything may stand; an attribute record that is dropped is a mistake"));
+        }
+    }
+    Ok(())
+}
+
+fn examples(at: &Sexp, form: &Form<'_>) -> Result<Vec<Example>, QpatError> {
+    let inputs: Vec<ExampleInput> = match form.get("inputs") {
+        Some((_, items)) => items.iter().map(input).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    let known: HashMap<&str, &ExampleInput> = inputs.iter().map(|i| (&*i.name, i)).collect();
+    let mut out = Vec::new();
+    for (_, key, values) in form.keywords().iter().filter(|k| k.0 == "example") {
+        let [before, arrow, after] = values else {
+            return Err(key.error("an example is LHS => RHS").hint(":example (relu (relu x)) => (relu x)"));
+        };
+        if arrow.symbol() != Some("=>") {
+            return Err(arrow.expected("`=>`"));
+        }
+        let (before, after) = (term(before, &known)?, term(after, &known)?);
+        out.push(Example { before, after, inputs: inputs.clone(), span: key.span.clone() });
+    }
+    if out.is_empty() {
+        return Err(at
+            .error("`:example` is missing")
+            .hint(":inputs (x f32[2,3]) :example (relu (relu x)) => (relu x)"));
+    }
+    Ok(out)
+}
+
+/// `(name [const] dtype [dims] [lo hi])`.
+fn input(at: &Sexp) -> Result<ExampleInput, QpatError> {
+    let bad = || at.expected("an input").hint("(x f32[1,3,8,8]), (w const f32[4,3,3,3]), (var const f32[4] 0.5 2.0)");
+    let (name, mut rest) = at.list().and_then(|l| l.split_first()).ok_or_else(bad)?;
+    let name = name.symbol().ok_or_else(bad)?;
+    let constant = rest.first().and_then(Sexp::symbol) == Some("const");
+    if constant {
+        rest = &rest[1..];
+    }
+    let [dtype, dims, range @ ..] = rest else { return Err(bad()) };
+    let dtype: DType = dtype.symbol().and_then(|s| s.parse().ok()).ok_or_else(|| dtype.expected("a dtype"))?;
+    let shape: Shape = dims
+        .vector()
+        .ok_or_else(bad)?
+        .iter()
+        .map(|d| match d.kind {
+            Kind::Int(n) if n >= 0 => Ok(Dim::Known(n as usize)),
+            _ => Err(d.expected("a size")),
+        })
+        .collect::<Result<_, _>>()?;
+    let range = match range {
+        [] => match dtype.quantized_range() {
+            Some((lo, hi)) if dtype.size() == 1 => (lo as f32, hi as f32),
+            _ => (-2.0, 2.0),
+        },
+        [lo, hi] => match (lo.number(), hi.number()) {
+            (Some(lo), Some(hi)) if lo <= hi => (lo as f32, hi as f32),
+            _ => return Err(lo.expected("a range LO HI")),
+        },
+        _ => return Err(bad()),
+    };
+    Ok(ExampleInput { name: Arc::from(name), ty: TensorType { dtype, shape }, constant, range })
+}
+
+fn term(at: &Sexp, inputs: &HashMap<&str, &ExampleInput>) -> Result<Term, QpatError> {
+    match &at.kind {
+        Kind::Symbol(s) if s == "none" => Ok(Term::None),
+        Kind::Symbol(s) if inputs.contains_key(s.as_str()) => Ok(Term::Input(Arc::from(s.as_str()))),
+        Kind::Symbol(s) => {
+            let error = at.error(format!("`{s}` is not declared in :inputs"));
+            Err(match suggest(s, inputs.keys().copied()) {
+                Some(hint) => error.hint(hint),
+                None => error.hint(format!(":inputs ({s} f32[2,3])")),
+            })
+        }
+        Kind::Int(_) | Kind::Float(_) => Ok(Term::Const((at.number().unwrap_or(f64::NAN) as f32).into())),
+        Kind::List(items) => match items.split_first() {
+            Some((head, [value])) if head.symbol() == Some("const") => {
+                literal(value).map(Term::Const).ok_or_else(|| value.expected("a literal"))
+            }
+            Some((head, [index, of])) if head.symbol() == Some("output") => match index.kind {
+                Kind::Int(i) if i >= 0 => Ok(Term::Output(i as u32, Box::new(term(of, inputs)?))),
+                _ => Err(index.expected("the number of an output")),
+            },
+            Some((head, args)) => call(at, head, args, inputs),
+            None => Err(at.error("empty term")),
+        },
+        _ => Err(at.expected("a term")),
+    }
+}
+
+fn call(at: &Sexp, head: &Sexp, args: &[Sexp], known: &HashMap<&str, &ExampleInput>) -> Result<Term, QpatError> {
+    let op = operator(head)?;
+    let form = Form::new(&at.span, args);
+    check_arity(at, op, form.positional, None)?;
+    let variadic = op.signature().inputs.last().is_some_and(|i| i.kind == InputKind::Variadic);
+    let inputs: Vec<Term> = form.positional.iter().map(|a| term(a, known)).collect::<Result<_, _>>()?;
+    if variadic && inputs.iter().any(|i| matches!(i, Term::None)) {
+        return Err(at.error(format!("`{op}` cannot take `none` among its inputs")));
+    }
+    let mut attrs = Attrs::new();
+    for (name, key, values) in form.keywords() {
+        let [value] = values else { return Err(key.error(format!("`:{name}` takes one value"))) };
+        let spec = attribute(op.signature(), name, key)?;
+        let attr: Attr = literal(value).ok_or_else(|| value.expected("a literal"))?;
+        attrs.set(spec.name, attr_literal(op.signature(), spec, value, attr)?);
+    }
+    let attrs = attrs.check(op.signature()).map_err(|e| at.error(e.to_string()))?;
+    Ok(Term::Call { op, inputs, attrs })
+}

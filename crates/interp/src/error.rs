@@ -12,7 +12,7 @@ pub enum InterpError {
         /// The input.
         name: String,
         /// Its type.
-        ty: TensorType,
+        ty: Box<TensorType>,
         /// Every input of the model.
         expected: String,
     },
@@ -36,9 +36,9 @@ pub enum InterpError {
         /// The input.
         name: String,
         /// What was given.
-        got: TensorType,
+        got: Box<TensorType>,
         /// What the graph declares.
-        expected: TensorType,
+        expected: Box<TensorType>,
         /// What to do.
         hint: String,
     },
@@ -80,7 +80,10 @@ pub enum InterpError {
         source: OpError,
     },
     /// A call gave something else than the graph says.
-    #[error("node `{node}` ({op}){origin}: output {output} is {got}, the graph says {expected} (hint: {hint})")]
+    #[error(
+        "node `{node}` ({op}){origin}: output {output} is {got}, the graph says {expected} (hint: the shapes declared in the model do \
+         not fit these inputs)"
+    )]
     OutputType {
         /// The node.
         node: String,
@@ -91,11 +94,9 @@ pub enum InterpError {
         /// Which output.
         output: usize,
         /// What was computed.
-        got: TensorType,
+        got: Box<TensorType>,
         /// What the graph says.
-        expected: TensorType,
-        /// What to do.
-        hint: String,
+        expected: Box<TensorType>,
     },
     /// The graph has no outputs yet, or breaks another invariant.
     #[error("the graph can't be run: {message}")]

@@ -30,7 +30,11 @@ pub(crate) fn bind<'t, S: AsRef<str>>(
     for id in graph.placeholders() {
         let (name, ty) = (graph.node(id).name(), graph.ty(id));
         let Some(tensor) = given.remove(name) else {
-            return Err(InterpError::MissingInput { name: name.to_owned(), ty: ty.clone(), expected: describe(graph) });
+            return Err(InterpError::MissingInput {
+                name: name.to_owned(),
+                ty: Box::new(ty.clone()),
+                expected: describe(graph),
+            });
         };
         check(name, tensor, ty)?;
         for (dim, &size) in ty.shape.0.iter().zip(tensor.shape()) {
@@ -66,5 +70,10 @@ fn check(name: &str, tensor: &Tensor, expected: &TensorType) -> Result<(), Inter
     } else {
         return Ok(());
     };
-    Err(InterpError::InputType { name: name.to_owned(), got, expected: expected.clone(), hint })
+    Err(InterpError::InputType {
+        name: name.to_owned(),
+        got: Box::new(got),
+        expected: Box::new(expected.clone()),
+        hint,
+    })
 }

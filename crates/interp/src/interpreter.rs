@@ -160,9 +160,8 @@ pub(crate) fn eval_call(
                 op: op_name(),
                 origin: origin(node),
                 output,
-                got,
-                expected: expected.clone(),
-                hint: "the shapes declared in the model do not fit these inputs".to_owned(),
+                got: Box::new(got),
+                expected: Box::new(expected.clone()),
             });
         }
     }

@@ -1,2 +1,10 @@
-//! Test support: graph and tensor generators, file-test runner, data-folder lookup.
+//! Test support: the folder of real models and data, NumPy files, seeded random tensors and parameters.
 #![forbid(unsafe_code)]
+
+pub mod data;
+pub mod npy;
+pub mod random;
+
+pub use data::{data_dir, data_or_skip, models_dir, models_or_skip, workspace_root};
+pub use npy::load_npy;
+pub use random::{random_tensor, rng, with_random_params};

@@ -1,0 +1,354 @@
+//! Operators that move elements.
+
+use quantc_ops::Attrs;
+use quantc_tensor::{DType, Dim, Tensor, TensorType};
+
+use super::reduce::{axes, axis};
+use crate::onnx::error::NodeError;
+use crate::onnx::importer::{Importer, Val};
+use crate::onnx::node::NodeCx;
+use crate::onnx::symbolic::SymInt;
+
+pub(super) fn concat(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let inputs: Vec<_> = cx.variadic()?.into_iter().map(Some).collect();
+    let dim = cx.need("axis", cx.opt_int("axis")?)?;
+    im.emit(cx, "cat", &inputs, Attrs::new().with("dim", dim))
+}
+
+pub(super) fn split(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "input")?;
+    let dim = axis(cx.int("axis", 0)?, im.rank(x))?;
+    let given = if cx.opset < 13 {
+        cx.ints("split")?
+    } else {
+        cx.opt_input(1).map(|v| im.need_ints(v, "split")).transpose()?
+    };
+    let parts = cx.int("num_outputs", cx.outputs() as i64)?;
+    let sizes = match given {
+        Some(sizes) => sizes,
+        None => {
+            let shape = im.ty(x).shape;
+            let Some(size) = shape.0[dim].known().map(|n| n as i64) else {
+                return Err(NodeError::UnknownShape { shape: shape.to_string() });
+            };
+            if parts < 1 || parts > size.max(1) {
+                return Err(NodeError::mismatch(format!("{size} can't be split into {parts} parts")));
+            }
+            // The last part takes what is left.
+            let each = (size + parts - 1) / parts;
+            (0..parts).map(|i| (size - i * each).clamp(0, each)).collect()
+        }
+    };
+    im.emit(cx, "split", &[Some(x)], Attrs::new().with("sizes", sizes).with("dim", dim))
+}
+
+/// Starts, ends, axes and steps are attributes before opset 10, inputs since.
+pub(super) fn slice(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "data")?;
+    let mut parts = [None; 4];
+    if cx.opset < 10 {
+        for (part, name) in parts.iter_mut().zip(["starts", "ends", "axes"]) {
+            *part = cx.ints(name)?.map(|v| im.ints_val(cx, v));
+        }
+    } else {
+        for (i, part) in parts.iter_mut().enumerate() {
+            *part = cx.opt_input(i + 1);
+        }
+    }
+    let [Some(starts), Some(ends), ax, steps] = parts else {
+        return Err(NodeError::MissingInput { index: 1, name: "starts, ends".to_owned() });
+    };
+    let known = parts.iter().map(|p| p.map(|v| im.const_ints(v)));
+    let known: Vec<Option<Option<Vec<i64>>>> = known.collect();
+    if known.iter().all(|k| !matches!(k, Some(None))) {
+        let mut attrs = Attrs::new();
+        for (name, value) in ["starts", "ends", "axes", "steps"].into_iter().zip(known.into_iter().map(Option::flatten))
+        {
+            if let Some(value) = value {
+                attrs.set(name, value);
+            }
+        }
+        let y = im.emit1(cx, "slice", &[x], attrs)?;
+        slice_symbols(im, x, y, starts, ends, steps);
+        return Ok(vec![y]);
+    }
+    let y = im.emit(cx, "slice", &[Some(x), Some(starts), Some(ends), ax, steps], Attrs::new())?;
+    if let [y] = y[..] {
+        name_sliced_dim(im, x, y, [starts, ends], ax, steps);
+    }
+    Ok(y)
+}
+
+/// The elements of a slice of an integer vector.
+fn slice_symbols(im: &mut Importer, x: Val, y: Val, starts: Val, ends: Val, steps: Option<Val>) {
+    let one = steps.is_none_or(|s| im.const_ints(s).is_some_and(|s| s == [1]));
+    let (Some(all), Some(start), Some(end), true) = (im.sym_ints(x), im.const_ints(starts), im.const_ints(ends), one)
+    else {
+        return;
+    };
+    let (&[start], &[end]) = (&start[..], &end[..]) else { return };
+    let len = all.len() as i64;
+    let index = |i: i64| (if i < 0 { i.saturating_add(len) } else { i }).clamp(0, len) as usize;
+    if let (1, Some(part)) = (im.rank(x), all.get(index(start)..index(end))) {
+        im.set_sym_ints(y, part.to_vec());
+    }
+}
+
+/// `x[:S]` has the size S, as long as x is that long.
+fn name_sliced_dim(im: &mut Importer, x: Val, y: Val, [starts, ends]: [Val; 2], ax: Option<Val>, steps: Option<Val>) {
+    let (Some(start), Some(end)) = (im.const_ints(starts), im.sym_ints(ends)) else { return };
+    let along = match ax {
+        None => Some(vec![0]),
+        Some(v) => im.const_ints(v),
+    };
+    let one = steps.is_none_or(|s| im.const_ints(s).is_some_and(|s| s == [1]));
+    let ([0], [SymInt::Symbol(symbol)], Some([along]), true) = (&start[..], &end[..], along.as_deref(), one) else {
+        return;
+    };
+    let (Ok(along), Val::Node(value)) = (axis(*along, im.rank(x)), y) else { return };
+    let TensorType { dtype, mut shape } = im.ty(y);
+    shape.0[along] = Dim::Symbol(symbol.clone());
+    // It only narrows an unknown size, so it can't fail.
+    let _ = im.graph.refine_type(value, &TensorType { dtype, shape });
+}
+
+pub(super) fn gather(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let inputs = [Some(cx.input(0, "data")?), Some(cx.input(1, "indices")?)];
+    im.emit(cx, "gather", &inputs, Attrs::new().with("dim", cx.int("axis", 0)?))
+}
+
+pub(super) fn gather_elements(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let inputs = [Some(cx.input(0, "data")?), Some(cx.input(1, "indices")?)];
+    im.emit(cx, "gather_elements", &inputs, Attrs::new().with("dim", cx.int("axis", 0)?))
+}
+
+pub(super) fn reshape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let (x, target) = (cx.input(0, "data")?, cx.input(1, "shape")?);
+    let allowzero = cx.flag("allowzero", false)?;
+    let known = match im.const_ints(target) {
+        Some(known) => Some(known),
+        None if allowzero => None,
+        None => im.sym_ints(target).and_then(|elements| relative_shape(&im.ty(x), &elements)),
+    };
+    match known {
+        Some(known) => {
+            let attrs = Attrs::new().with("shape", known).with("allowzero", allowzero);
+            im.emit(cx, "reshape", &[Some(x)], attrs)
+        }
+        None => im.emit(cx, "reshape", &[Some(x), Some(target)], Attrs::new().with("allowzero", allowzero)),
+    }
+}
+
+/// A target shape as numbers: 0 for a symbol that the input has in the same place, -1 for at most one other.
+fn relative_shape(input: &TensorType, target: &[SymInt]) -> Option<Vec<i64>> {
+    let mut free = !target.contains(&SymInt::Known(-1));
+    let mut out = Vec::with_capacity(target.len());
+    for (i, element) in target.iter().enumerate() {
+        out.push(match element {
+            SymInt::Known(n) => *n,
+            SymInt::Symbol(s) if matches!(input.shape.0.get(i), Some(Dim::Symbol(t)) if t == s) => 0,
+            _ if free => {
+                free = false;
+                -1
+            }
+            _ => return None,
+        });
+    }
+    Some(out)
+}
+
+/// Always two dimensions, of which the first `axis` ones make the first.
+pub(super) fn flatten(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "input")?;
+    let rank = im.rank(x);
+    let given = cx.int("axis", 1)?;
+    let split = if given == rank as i64 { rank } else { axis(given, rank)? };
+    if split == 1 && rank > 1 {
+        return im.emit(cx, "flatten", &[Some(x)], Attrs::new().with("start_dim", 1i64));
+    }
+    let shape = im.ty(x).shape;
+    let product = |dims: &[Dim]| dims.iter().try_fold(1i64, |n, d| n.checked_mul(i64::try_from(d.known()?).ok()?));
+    let target = match (product(&shape.0[..split]), product(&shape.0[split..])) {
+        (Some(rows), _) => vec![rows, -1],
+        (None, Some(columns)) => vec![-1, columns],
+        (None, None) => return Err(NodeError::UnknownShape { shape: shape.to_string() }),
+    };
+    im.emit(cx, "reshape", &[Some(x)], Attrs::new().with("shape", target))
+}
+
+pub(super) fn transpose(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "data")?;
+    let dims = cx.ints("perm")?.unwrap_or_else(|| (0..im.rank(x) as i64).rev().collect());
+    im.emit(cx, "permute", &[Some(x)], Attrs::new().with("dims", dims))
+}
+
+pub(super) fn squeeze(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "data")?;
+    let dims = match axes(im, cx, 13)? {
+        Some(dims) => dims,
+        None => {
+            let sizes = im.need_shape(x)?;
+            (0..sizes.len() as i64).filter(|&d| sizes[d as usize] == 1).collect()
+        }
+    };
+    if dims.is_empty() {
+        return Ok(vec![x]);
+    }
+    im.emit(cx, "squeeze", &[Some(x)], Attrs::new().with("dims", dims))
+}
+
+pub(super) fn unsqueeze(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let dims = axes(im, cx, 13)?.ok_or_else(|| NodeError::MissingInput { index: 1, name: "axes".to_owned() })?;
+    im.emit(cx, "unsqueeze", &[Some(cx.input(0, "data")?)], Attrs::new().with("dims", dims))
+}
+
+pub(super) fn expand(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let (x, target) = (cx.input(0, "input")?, cx.input(1, "shape")?);
+    let known = im.const_ints(target).or_else(|| {
+        let ty = im.ty(x);
+        let elements = im.sym_ints(target)?;
+        // Dimensions align at the end; a size of 1 keeps the input's.
+        let offset = elements.len().checked_sub(ty.shape.rank())?;
+        let number = |(i, e): (usize, &SymInt)| match e {
+            SymInt::Known(n) => Some(*n),
+            SymInt::Symbol(s) => {
+                let own = ty.shape.0.get(i.checked_sub(offset)?)?;
+                matches!(own, Dim::Symbol(t) if t == s).then_some(1)
+            }
+            SymInt::Unknown => None,
+        };
+        elements.iter().enumerate().map(number).collect()
+    });
+    match known {
+        Some(known) => im.emit(cx, "expand", &[Some(x)], Attrs::new().with("shape", known)),
+        None => im.emit(cx, "expand", &[Some(x), Some(target)], Attrs::new()),
+    }
+}
+
+pub(super) fn tile(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let (x, repeats) = (cx.input(0, "input")?, cx.input(1, "repeats")?);
+    match im.const_ints(repeats) {
+        Some(known) => im.emit(cx, "repeat", &[Some(x)], Attrs::new().with("repeats", known)),
+        None => im.emit(cx, "repeat", &[Some(x), Some(repeats)], Attrs::new()),
+    }
+}
+
+/// Pads and value are attributes before opset 11, inputs since.
+pub(super) fn pad(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "data")?;
+    let mode = cx.one_of("mode", "constant", &["constant", "reflect", "edge"])?;
+    let mut attrs = Attrs::new().with("mode", mode);
+    if cx.opset < 11 {
+        attrs.set("pads", cx.need("pads", cx.ints("pads")?)?);
+        attrs.set("value", cx.float("value", 0.0)?);
+        return im.emit(cx, "pad", &[Some(x)], attrs);
+    }
+    let (pads, value) = (cx.input(1, "pads")?, cx.opt_input(2));
+    let known = match (im.const_ints(pads), cx.opt_input(3)) {
+        (known, None) => known,
+        (None, Some(_)) => return Err(NodeError::NotConstant { name: "pads".to_owned() }),
+        (Some(some), Some(axes)) => {
+            let (rank, axes) = (im.rank(x), im.need_ints(axes, "axes")?);
+            if some.len() != 2 * axes.len() {
+                return Err(NodeError::mismatch(format!("it has {} pads for {} axes", some.len(), axes.len())));
+            }
+            let mut all = vec![0; 2 * rank];
+            for (i, a) in axes.iter().enumerate() {
+                let a = axis(*a, rank)?;
+                (all[a], all[a + rank]) = (some[i], some[i + axes.len()]);
+            }
+            Some(all)
+        }
+    };
+    let constant = value.and_then(|v| im.constant(v)).and_then(Tensor::as_scalar_f32);
+    if let Some(constant) = constant {
+        attrs.set("value", constant);
+    }
+    let value = if constant.is_some() { None } else { value };
+    match known {
+        Some(known) => {
+            attrs.set("pads", known);
+            im.emit(cx, "pad", &[Some(x), None, value], attrs)
+        }
+        None => im.emit(cx, "pad", &[Some(x), Some(pads), value], attrs),
+    }
+}
+
+/// The sizes behind the batch of an image, and its block size.
+fn blocks(im: &Importer, cx: &NodeCx<'_>, x: Val) -> Result<([i64; 3], i64), NodeError> {
+    let shape = im.ty(x).shape;
+    let block = cx.need("blocksize", cx.opt_int("blocksize")?)?;
+    let sizes: Option<Vec<i64>> = shape.0.iter().skip(1).map(|d| d.known().map(|n| n as i64)).collect();
+    match (sizes.as_deref(), shape.rank()) {
+        (Some(&[c, h, w]), 4) if (1..=1024).contains(&block) => Ok(([c, h, w], block)),
+        (None, 4) => Err(NodeError::UnknownShape { shape: shape.to_string() }),
+        _ => Err(NodeError::mismatch(format!("blocksize {block} does not fit its input, {}", im.ty(x)))),
+    }
+}
+
+fn reordered(
+    im: &mut Importer,
+    cx: &NodeCx<'_>,
+    x: Val,
+    [inner, order, outer]: [Vec<i64>; 3],
+) -> Result<Vec<Val>, NodeError> {
+    let split = im.emit1(cx, "reshape", &[x], Attrs::new().with("shape", inner))?;
+    let moved = im.emit1(cx, "permute", &[split], Attrs::new().with("dims", order))?;
+    im.emit(cx, "reshape", &[Some(moved)], Attrs::new().with("shape", outer))
+}
+
+pub(super) fn depth_to_space(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "input")?;
+    let ([c, h, w], b) = blocks(im, cx, x)?;
+    if c % (b * b) != 0 {
+        return Err(NodeError::mismatch(format!("{c} channels do not divide into blocks of {b} by {b}")));
+    }
+    let (deep, outer) = (c / (b * b), vec![0, c / (b * b), h * b, w * b]);
+    let steps = if cx.one_of("mode", "DCR", &["DCR", "CRD"])? == "DCR" {
+        [vec![0, b, b, deep, h, w], vec![0, 3, 4, 1, 5, 2], outer]
+    } else {
+        [vec![0, deep, b, b, h, w], vec![0, 1, 4, 2, 5, 3], outer]
+    };
+    reordered(im, cx, x, steps)
+}
+
+pub(super) fn space_to_depth(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "input")?;
+    let ([c, h, w], b) = blocks(im, cx, x)?;
+    if h % b != 0 || w % b != 0 {
+        return Err(NodeError::mismatch(format!("{h} by {w} does not divide into blocks of {b} by {b}")));
+    }
+    let steps = [vec![0, c, h / b, b, w / b, b], vec![0, 3, 5, 1, 2, 4], vec![0, c * b * b, h / b, w / b]];
+    reordered(im, cx, x, steps)
+}
+
+/// The upper or lower triangle of the last two dimensions, as a selection by a constant mask.
+pub(super) fn trilu(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "input")?;
+    let upper = cx.flag("upper", true)?;
+    let k = match cx.opt_input(1) {
+        None => 0,
+        Some(v) => match im.need_ints(v, "k")?[..] {
+            [k] => k,
+            ref all => return Err(NodeError::mismatch(format!("k is {all:?}, it must be one number"))),
+        },
+    };
+    let TensorType { dtype, shape } = im.ty(x);
+    let last: Option<Vec<usize>> = shape.0.iter().rev().take(2).map(Dim::known).collect();
+    let Some(&[columns, rows]) = last.as_deref() else {
+        return Err(NodeError::UnknownShape { shape: shape.to_string() });
+    };
+    if rows.checked_mul(columns).is_none_or(|n| n > 1 << 28) {
+        return Err(NodeError::mismatch(format!("{shape} is too large")));
+    }
+    let keep = |r: usize, c: usize| {
+        let beyond = (c as i64 - r as i64).cmp(&k);
+        if upper { beyond.is_ge() } else { beyond.is_le() }
+    };
+    let mask: Vec<bool> = (0..rows).flat_map(|r| (0..columns).map(move |c| keep(r, c))).collect();
+    let mask = Tensor::from_vec(&[rows, columns], mask).map_err(quantc_ops::OpError::from)?;
+    let mask = im.constant_val("", mask);
+    let zero = if dtype == DType::Bool { Tensor::scalar(false) } else { Tensor::scalar(0i64).cast(dtype) };
+    let zero = im.constant_val("", zero);
+    im.emit(cx, "where", &[Some(mask), Some(x), Some(zero)], Attrs::new())
+}

@@ -1,0 +1,122 @@
+//! Resize and Upsample.
+
+use quantc_ops::Attrs;
+use quantc_tensor::Tensor;
+
+use crate::onnx::error::NodeError;
+use crate::onnx::importer::{Importer, Val};
+use crate::onnx::node::NodeCx;
+
+/// What to resize to, for all dimensions.
+enum Target {
+    Sizes(Vec<i64>),
+    Scales(Vec<f32>),
+}
+
+/// An image resized over its dimensions behind batch and channel.
+fn interpolate(
+    im: &mut Importer,
+    cx: &NodeCx<'_>,
+    mode: &str,
+    transform: &str,
+    target: Target,
+) -> Result<Vec<Val>, NodeError> {
+    let x = cx.input(0, "X")?;
+    let rank = im.rank(x);
+    let shape = im.ty(x).shape;
+    let len = match &target {
+        Target::Sizes(v) => v.len(),
+        Target::Scales(v) => v.len(),
+    };
+    if len != rank || rank < 3 {
+        return Err(NodeError::mismatch(format!("it has {len} scales or sizes for an input {}", im.ty(x))));
+    }
+    let outer_kept = match &target {
+        Target::Sizes(v) => (0..2).all(|d| shape.0[d].known().is_none_or(|n| n as i64 == v[d])),
+        Target::Scales(v) => v[..2].iter().all(|s| *s == 1.0),
+    };
+    if !outer_kept {
+        return Err(NodeError::mismatch("only the dimensions behind batch and channel can be resized"));
+    }
+    let mode = match (mode, rank) {
+        ("nearest", _) => "nearest",
+        (_, 4) => "bilinear",
+        _ => return Err(NodeError::attribute("mode", mode, "linear resizing is supported for images (4 dimensions)")),
+    };
+    let attrs = Attrs::new().with("mode", mode).with("coordinate_transformation_mode", transform);
+    let attrs = match target {
+        Target::Sizes(v) => attrs.with("size", v[2..].to_vec()),
+        Target::Scales(v) => attrs.with("scale_factor", v[2..].to_vec()),
+    };
+    im.emit(cx, "interpolate", &[Some(x)], attrs)
+}
+
+/// Opset 7 and 8 have the scales as attribute, 9 as input.
+pub(super) fn upsample(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let mode = cx.one_of("mode", "nearest", &["nearest", "linear"])?;
+    let scales = match cx.opset {
+        ..9 => cx.need("scales", cx.floats("scales")?)?,
+        _ => floats(im, cx.input(1, "scales")?, "scales")?,
+    };
+    interpolate(im, cx, &mode, "asymmetric", Target::Scales(scales))
+}
+
+fn floats(im: &Importer, val: Val, name: &str) -> Result<Vec<f32>, NodeError> {
+    im.constant(val).map(Tensor::to_f32_vec).ok_or_else(|| NodeError::NotConstant { name: name.to_owned() })
+}
+
+pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let mode = cx.one_of("mode", "nearest", &["nearest", "linear"])?;
+    if cx.opset < 11 {
+        let scales = floats(im, cx.input(1, "scales")?, "scales")?;
+        return interpolate(im, cx, &mode, "asymmetric", Target::Scales(scales));
+    }
+    // They only matter to cubic interpolation and to cropping.
+    cx.ignore(&["cubic_coeff_a", "extrapolation_value"]);
+    cx.only_int("exclude_outside", 0, "only sampling inside the image is supported")?;
+    cx.only_int("antialias", 0, "resizing without antialiasing is supported")?;
+    cx.one_of("keep_aspect_ratio_policy", "stretch", &["stretch"])?;
+    let transform = cx.one_of(
+        "coordinate_transformation_mode",
+        "half_pixel",
+        &["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"],
+    )?;
+    let nearest = cx.str("nearest_mode", "round_prefer_floor")?;
+    if mode == "nearest" && (transform.as_str(), nearest.as_str()) != ("asymmetric", "floor") {
+        return Err(NodeError::attribute(
+            "nearest_mode",
+            format!("{nearest} with {transform}"),
+            "nearest resizing is supported as PyTorch exports it: asymmetric with floor",
+        ));
+    }
+    let given = |i: usize| cx.opt_input(i).filter(|v| im.ty(*v).shape.to_known() != Some(vec![0]));
+    let mut target = match (given(3), given(2)) {
+        (Some(sizes), _) => Target::Sizes(im.need_ints(sizes, "sizes")?),
+        (None, Some(scales)) => Target::Scales(floats(im, scales, "scales")?),
+        (None, None) => return Err(NodeError::MissingInput { index: 2, name: "scales".to_owned() }),
+    };
+    if let Some(axes) = cx.ints("axes")? {
+        target = for_all_dims(im, cx, target, &axes)?;
+    }
+    interpolate(im, cx, &mode, &transform, target)
+}
+
+/// Sizes or scales given for some axes only.
+fn for_all_dims(im: &Importer, cx: &NodeCx<'_>, target: Target, axes: &[i64]) -> Result<Target, NodeError> {
+    let x = cx.input(0, "X")?;
+    let rank = im.rank(x);
+    let axes: Vec<usize> = axes.iter().map(|a| super::reduce::axis(*a, rank)).collect::<Result<_, _>>()?;
+    Ok(match target {
+        Target::Sizes(v) if v.len() == axes.len() => {
+            let mut all: Vec<i64> = im.need_shape(x)?.iter().map(|n| *n as i64).collect();
+            axes.iter().zip(v).for_each(|(a, n)| all[*a] = n);
+            Target::Sizes(all)
+        }
+        Target::Scales(v) if v.len() == axes.len() => {
+            let mut all = vec![1.0; rank];
+            axes.iter().zip(v).for_each(|(a, s)| all[*a] = s);
+            Target::Scales(all)
+        }
+        _ => return Err(NodeError::mismatch("as many sizes or scales as axes are needed")),
+    })
+}

@@ -40,13 +40,13 @@ impl<'a> Mat<'a> {
     }
 
     /// Columns `start..` of the matrix.
-    fn from_col(self, start: usize) -> Mat<'a> {
+    fn skip_cols(self, start: usize) -> Mat<'a> {
         Mat { data: self.data.get(start * self.col_stride..).unwrap_or(&[]), ..self }
     }
 
     /// Rows `start..` of the matrix.
-    fn from_row(self, start: usize) -> Mat<'a> {
-        self.t().from_col(start).t()
+    fn skip_rows(self, start: usize) -> Mat<'a> {
+        self.t().skip_cols(start).t()
     }
 
     fn at(&self, row: usize, col: usize) -> f32 {
@@ -111,7 +111,7 @@ fn blocks(m: usize, n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32], c
         if matches!(k - start - depth, 1 | 2) {
             depth -= 2;
         }
-        let (a, b) = (a.from_col(start), b.from_row(start));
+        let (a, b) = (a.skip_cols(start), b.skip_rows(start));
         // SAFETY: `sgemm` checked that all three matrices lie inside their slices, and that the rows of c do not overlap; a and b start
         // `start` columns and rows later and are that much shorter. c is borrowed mutably, so neither a nor b aliases it.
         // Strides are below isize::MAX because the slices are.

@@ -5,10 +5,25 @@
 pub mod activation;
 pub mod attrs;
 pub mod context;
+pub mod conv;
+pub mod conv_transpose;
+pub mod dims;
+pub mod elementwise;
 pub mod error;
+pub mod float;
+pub mod integer;
+pub mod linear;
+pub mod movement;
 pub mod operator;
+pub mod pool;
 pub mod quantize;
+pub mod reshape;
+pub mod slice;
+mod spec;
+pub mod strided;
 pub mod table;
+pub mod unary;
+pub mod window;
 
 pub use attrs::{Attr, Attrs, Float};
 pub use context::{EvalCx, InferCx, InputInfo};

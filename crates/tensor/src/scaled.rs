@@ -141,6 +141,14 @@ pub fn requantize_multiplier(scale_in: f32, scale_out: f32) -> f32 {
     scale_in / scale_out
 }
 
+/// The bias of an integer convolution or matmul, added to its accumulator: `rne(bias / (s_x * s_w))`, product and
+/// quotient in f32, saturating; NaN gives 0.
+#[inline]
+pub fn quantize_bias(bias: f32, x_scale: f32, weight_scale: f32) -> i32 {
+    // `as` saturates and maps NaN to 0.
+    (bias / (x_scale * weight_scale)).round_ties_even() as i32
+}
+
 /// The quantized bounds of a real clamp: `quantize(lo)`, `quantize(hi)` within the range.
 pub fn clamp_bounds(clamp: (f32, f32), scale: f32, zero_point: i32, range: QRange) -> (i32, i32) {
     let inverse = 1.0 / scale;

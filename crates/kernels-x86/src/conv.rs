@@ -12,8 +12,8 @@ use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
 
 use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
 
-/// Bytes of the patches gathered together: they stay in the second-level cache while every panel passes over them.
-const BLOCK_BYTES: usize = 192 * 1024;
+/// Bytes of the rows multiplied together: they stay near while every panel passes over them.
+const BLOCK_BYTES: usize = 64 * 1024;
 /// Rows of a block at most: enough to pay for fetching a panel.
 const BLOCK_ROWS: usize = 240;
 /// Bytes of a cache line.

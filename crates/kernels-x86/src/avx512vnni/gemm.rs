@@ -21,7 +21,7 @@ impl Tier for Avx512Vnni {
     const CONV: &'static str = "qconv.avx512vnni";
     const MATMUL: &'static str = "qmatmul.avx512vnni";
     const LANES: usize = 16;
-    const VECTORS: usize = 2;
+    const VECTORS: usize = 4;
     const ROWS: usize = 12;
     const HAS_NARROW: bool = false;
 
@@ -66,11 +66,13 @@ impl Tier for Avx512Vnni {
 /// As [`Tier::multiply`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn multiply<S: Stage>(panel: &Panel, stage: &S) {
-    // SAFETY: `columns` is 1 to 32, so one or two vectors.
+    // SAFETY: `columns` is 1 to 64, so one to four vectors.
     unsafe {
         match panel.columns.div_ceil(16) {
             1 => all_rows::<1, S>(panel, stage),
-            _ => all_rows::<2, S>(panel, stage),
+            2 => all_rows::<2, S>(panel, stage),
+            3 => all_rows::<3, S>(panel, stage),
+            _ => all_rows::<4, S>(panel, stage),
         }
     }
 }
@@ -84,7 +86,8 @@ unsafe fn all_rows<const NR: usize, S: Stage>(panel: &Panel, stage: &S) {
         // SAFETY: each arm computes no more rows than are left.
         row += unsafe {
             match panel.rows - row {
-                12.. => tile::<12, NR, 1, S>(panel, stage, row),
+                // Enough accumulators to hide the latency of their sums, few enough for the registers.
+                12.. if NR <= 2 => tile::<12, NR, 1, S>(panel, stage, row),
                 6.. => tile::<6, NR, 1, S>(panel, stage, row),
                 4.. => tile::<4, NR, 1, S>(panel, stage, row),
                 2.. => tile::<2, NR, 2, S>(panel, stage, row),
@@ -251,22 +254,24 @@ impl PackU8 {
         // SAFETY: one or two vectors' columns are stored, all of them where the row has that many and masked otherwise.
         unsafe {
             let most = _mm512_set1_ps(self.most);
-            // `min` gives its second operand where one is NaN.
-            let first = _mm512_cvtps_epi32(_mm512_min_ps(most, real[0]));
-            let last = _mm512_cvtps_epi32(_mm512_min_ps(most, real[NR - 1]));
-            let words = _mm512_adds_epi16(_mm512_packs_epi32(first, last), _mm512_set1_epi16(self.zero_point));
-            let bytes = _mm512_max_epu8(_mm512_packus_epi16(words, words), _mm512_set1_epi8(self.lo as i8));
+            let words = |low: __m512, high: __m512| {
+                // `min` gives its second operand where one is NaN.
+                let low = _mm512_cvtps_epi32(_mm512_min_ps(most, low));
+                let high = _mm512_cvtps_epi32(_mm512_min_ps(most, high));
+                _mm512_adds_epi16(_mm512_packs_epi32(low, high), _mm512_set1_epi16(self.zero_point))
+            };
+            let first = words(real[0], real[1.min(NR - 1)]);
+            let last = if NR > 2 { words(real[NR.min(3) - 1], real[NR - 1]) } else { first };
+            let bytes = _mm512_max_epu8(_mm512_packus_epi16(first, last), _mm512_set1_epi8(self.lo as i8));
             // Both packings interleave 128-bit lanes.
             let order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
             let bytes = _mm512_permutexvar_epi32(order, bytes);
             let to = panel.out.add(row * panel.out_stride);
-            if columns.count == 32 {
-                _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes));
-            } else if columns.count == 16 {
-                _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes));
-            } else {
-                let mask = ((1u64 << columns.count) - 1) as u32;
-                _mm256_mask_storeu_epi8(to.cast(), mask, _mm512_castsi512_si256(bytes));
+            match columns.count {
+                64 => _mm512_storeu_si512(to.cast(), bytes),
+                32 => _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes)),
+                16 => _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)),
+                count => _mm512_mask_storeu_epi8(to.cast(), u64::MAX >> (64 - count), bytes),
             }
         }
     }

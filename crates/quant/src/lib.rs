@@ -1,9 +1,22 @@
 //! Observers, QConfig, QConfigMapping, prepare / calibrate / convert.
 #![forbid(unsafe_code)]
 
+mod calibrate;
+mod constraints;
+mod convert;
+mod error;
+mod group;
 pub mod observer;
+mod placement;
+mod prepare;
 pub mod qconfig;
 pub mod qconfig_mapping;
+pub mod report;
 
+pub use calibrate::{ActivationQParams, Calibrator};
+pub use convert::{ConvertedModel, convert_fx};
+pub use error::QuantError;
+pub use prepare::{ObserverSlot, Observing, PreparedModel, prepare_fx};
 pub use qconfig::{ObserverKind, ObserverSpec, QConfig};
 pub use qconfig_mapping::QConfigMapping;
+pub use report::QuantReport;

@@ -69,6 +69,24 @@ impl ObserverSpec {
             QRange { dtype: self.dtype, qmin, qmax }
         }
     }
+
+    /// The same with one scale for the whole tensor.
+    pub fn to_per_tensor(&self) -> ObserverSpec {
+        let qscheme = if self.qscheme.is_symmetric() { QScheme::PerTensorSymmetric } else { QScheme::PerTensorAffine };
+        ObserverSpec { qscheme, ..self.clone() }
+    }
+
+    /// The observer's class name, as PyTorch has it.
+    pub fn name(&self) -> &'static str {
+        match (self.observer, self.qscheme.is_per_channel()) {
+            (ObserverKind::MinMax, false) => "MinMaxObserver",
+            (ObserverKind::MinMax, true) => "PerChannelMinMaxObserver",
+            (ObserverKind::MovingAverageMinMax { .. }, false) => "MovingAverageMinMaxObserver",
+            (ObserverKind::MovingAverageMinMax { .. }, true) => "MovingAveragePerChannelMinMaxObserver",
+            (ObserverKind::Histogram, _) => "HistogramObserver",
+            (ObserverKind::Dynamic, _) => "PlaceholderObserver",
+        }
+    }
 }
 
 mod qdtype {

@@ -50,6 +50,17 @@ impl QConfigMapping {
         QConfigMapping::default()
     }
 
+    /// PyTorch's default mapping around a QConfig: everything gets it, but transposed convolutions get a per-tensor weight
+    /// (torch.ao.quantization.get_default_qconfig_mapping).
+    pub fn default_for(qconfig: QConfig) -> QConfigMapping {
+        let per_tensor = QConfig { weight: qconfig.weight.to_per_tensor(), ..qconfig.clone() };
+        ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+            .iter()
+            .fold(QConfigMapping::new().set_global(Some(qconfig)), |mapping, op| {
+                mapping.set_object_type(op, Some(per_tensor.clone()))
+            })
+    }
+
     /// Sets the QConfig of everything without a more specific entry.
     pub fn set_global(mut self, qconfig: Option<QConfig>) -> Self {
         self.global = qconfig.map(Arc::new);
@@ -160,11 +171,6 @@ impl QConfigMapping {
             index_in_parent.insert(id, index as u32);
         }
         Resolver { mapping: self, graph, index_in_parent }
-    }
-
-    /// The QConfig of a call on its own. Entries that count modules in the containing one need [`QConfigMapping::resolver`].
-    pub fn resolve(&self, node: &Node, origin: Option<&Origin>) -> Resolved {
-        self.resolve_call(node, origin, None)
     }
 
     /// The QConfig of a call. `node` supplies the operator's name, `origin` where it came from, `index_in_parent` is the index of

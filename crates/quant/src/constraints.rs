@@ -1,0 +1,58 @@
+//! Whether a QConfig satisfies a pattern's dtype configurations.
+
+use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
+
+use crate::qconfig::{ObserverSpec, QConfig};
+
+/// The first dtype configuration that the QConfig satisfies, by name.
+///
+/// # Errors
+/// For each configuration, which field is violated and how.
+pub(crate) fn choose_dtype_config(pattern: &BackendPatternConfig, qconfig: &QConfig) -> Result<String, Vec<String>> {
+    let mut violations = Vec::new();
+    for config in &pattern.dtype_configs {
+        match violation(config, pattern, qconfig) {
+            None => return Ok(config.name.to_string()),
+            Some(v) => violations.push(format!("{}: {v}", config.name)),
+        }
+    }
+    Err(violations)
+}
+
+fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QConfig) -> Option<String> {
+    if config.dynamic != qconfig.is_dynamic() {
+        let is = |d: bool| if d { "dynamic" } else { "static" };
+        return Some(format!("it is {}, the QConfig {}", is(config.dynamic), is(qconfig.is_dynamic())));
+    }
+    if let (false, Some(input)) = (qconfig.is_dynamic(), &config.input)
+        && let Some(v) = unsatisfied(input, &qconfig.activation)
+    {
+        return Some(format!("input: {v}"));
+    }
+    let has_weight = pattern.roles.iter().any(|r| r.1 == Role::Weight);
+    if let (true, Some(weight)) = (has_weight, &config.weight)
+        && let Some(v) = unsatisfied(weight, &qconfig.weight)
+    {
+        return Some(format!("weight: {v}"));
+    }
+    None
+}
+
+/// PyTorch's `DTypeWithConstraints`: dtype, quant_min lower bound, quant_max upper bound, smallest scale.
+fn unsatisfied(constraints: &DTypeWithConstraints, observer: &ObserverSpec) -> Option<String> {
+    if constraints.dtype != observer.dtype {
+        return Some(format!("dtype {} is wanted, the observer gives {}", constraints.dtype, observer.dtype));
+    }
+    let full = observer.dtype.quantized_range().unwrap_or((0, 255));
+    let (qmin, qmax) = (observer.quant_min.unwrap_or(full.0), observer.quant_max.unwrap_or(full.1));
+    if let Some(bound) = constraints.quant_min.filter(|b| qmin < *b) {
+        return Some(format!("quant_min must be at least {bound}, the observer has {qmin}"));
+    }
+    if let Some(bound) = constraints.quant_max.filter(|b| qmax > *b) {
+        return Some(format!("quant_max must be at most {bound}, the observer has {qmax}"));
+    }
+    if let Some(bound) = constraints.scale_min.filter(|b| observer.eps < *b) {
+        return Some(format!("the smallest scale must be at least {bound:e}, the observer has {:e}", observer.eps));
+    }
+    None
+}

@@ -1,0 +1,57 @@
+//! Errors of quantization.
+
+use quantc_interp::InterpError;
+use quantc_ir::IrError;
+
+use crate::observer::ObserverError;
+use crate::qconfig_mapping::MappingError;
+
+/// What can go wrong while a model is quantized.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantError {
+    /// The graph is not valid.
+    #[error(transparent)]
+    Ir(#[from] IrError),
+    /// Running the model on calibration data failed.
+    #[error("calibration: {0}")]
+    Interp(#[from] InterpError),
+    /// An observer refused its data.
+    #[error("calibration: the value `{value}`: {source}")]
+    Observer {
+        /// The value it watches.
+        value: String,
+        /// Why.
+        source: ObserverError,
+    },
+    /// A NaN in the calibration data.
+    #[error(
+        "NaN in the calibration data: input `{input}`, batch {batch}, element {element} of the batch (hint: remove or repair that sample)"
+    )]
+    NaNInput {
+        /// The input.
+        input: String,
+        /// Batch, from 0.
+        batch: usize,
+        /// Element in row-major order, from 0.
+        element: usize,
+    },
+    /// A weight cannot be quantized.
+    #[error("the weight `{name}`: {message}")]
+    Weight {
+        /// The parameter.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// The mapping can't be used.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// Static quantization without data.
+    #[error(
+        "no calibration data: static quantization needs at least one sample (hint: --calibration FILE.npy, or --mode dynamic)"
+    )]
+    NoCalibrationData,
+    /// The operator table lacks an operator that quantization inserts.
+    #[error("this build has no operator `{0}`")]
+    MissingOperator(&'static str),
+}

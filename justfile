@@ -1,0 +1,41 @@
+# What there is to run. `just` lists it.
+
+default:
+    @just --list
+
+# Quantize, run and score the embedded model
+demo:
+    cargo run --release -p quantc -- demo
+
+# The default tests
+test:
+    cargo test --workspace
+
+# Formatting and lints
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Accept changed snapshots (read the diff first)
+bless:
+    INSTA_UPDATE=always cargo test --workspace
+
+# Kernel benchmarks
+bench:
+    cargo bench -p quantc-kernels-x86
+
+# Tests on AArch64 under qemu
+arm:
+    .ci/arm
+
+# API documentation
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Fuzz one target: text, onnx, qpat, qtc
+fuzz target="onnx" seconds="60":
+    cd fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+
+# Everything CI runs
+ci:
+    .ci/run

@@ -2,6 +2,7 @@
 
 mod elem;
 mod gemm;
+mod simd;
 
 use quantc_kernels::Kernels;
 

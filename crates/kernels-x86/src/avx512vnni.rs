@@ -3,7 +3,7 @@
 mod depthwise;
 mod elem;
 mod gemm;
-mod pack;
+mod simd;
 
 use quantc_kernels::Kernels;
 

@@ -1,13 +1,15 @@
-//! Kernels whose portable definition the compiler vectorises well: the definition, compiled with a tier's
-//! instructions. Rust never fuses or reorders float operations, so the bits stay the same.
+//! Kernel traits implemented by functions compiled with a tier's instructions: its own, or the portable definition where
+//! the compiler vectorises that well. Rust never fuses or reorders float operations, so the bits stay the same.
 
 /// Methods of a kernel trait that call a portable body compiled with the given target features.
 macro_rules! compiled {
     ($features:literal: $(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;)*) => {
         $(fn $name(&self, $($arg: $type),*) $(-> $result)? {
             #[target_feature(enable = $features)]
+            #[allow(unused_unsafe, reason = "most bodies are safe functions")]
             fn run($($arg: $type),*) $(-> $result)? {
-                $body($($arg),*)
+                // SAFETY: the bodies that are unsafe ask for the tier, which this function has.
+                unsafe { $body($($arg),*) }
             }
             // SAFETY: a tier's kernels are registered only on machines that have its features.
             unsafe { run($($arg),*) }
@@ -52,7 +54,7 @@ macro_rules! compiled_float {
 
 /// Implements `Elementwise` for a tier.
 macro_rules! compiled_elementwise {
-    ($kernels:ty, $name:literal, $features:literal) => {
+    ($kernels:ty, $name:literal, $features:literal, add = $add:path, mul = $mul:path, lookup = $lookup:path) => {
         impl quantc_kernels::Elementwise for $kernels {
             fn name(&self) -> &'static str {
                 $name
@@ -63,12 +65,12 @@ macro_rules! compiled_elementwise {
                     params: &quantc_kernels::AddParams, rows: std::ops::Range<usize>, columns: usize,
                     a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
                     out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::elementwise::body::add;
+                ) = $add;
                 fn mul(
                     params: &quantc_kernels::MulParams, rows: std::ops::Range<usize>, columns: usize,
                     a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
                     out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::elementwise::body::mul;
+                ) = $mul;
                 fn lookup(
                     table: &[u8; 256], rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, u8>,
@@ -80,7 +82,7 @@ macro_rules! compiled_elementwise {
 
 /// Implements `Quantize` for a tier.
 macro_rules! compiled_quantize {
-    ($kernels:ty, $name:literal, $features:literal) => {
+    ($kernels:ty, $name:literal, $features:literal, quantize = $quantize:path, quantize_to_nhwc = $quantize_to_nhwc:path, dequantize_to_nchw = $dequantize_to_nchw:path) => {
         impl quantc_kernels::Quantize for $kernels {
             fn name(&self) -> &'static str {
                 $name
@@ -90,11 +92,11 @@ macro_rules! compiled_quantize {
                 fn quantize(
                     params: &quantc_kernels::QuantizeParams, rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::quantize::body::quantize;
+                ) = $quantize;
                 fn quantize_to_nhwc(
                     params: &quantc_kernels::QuantizeParams, image: &[f32], channels: usize,
                     pixels: std::ops::Range<usize>, out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::quantize::body::quantize_to_nhwc;
+                ) = $quantize_to_nhwc;
                 fn dequantize(
                     params: &quantc_kernels::DequantizeParams, rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, f32>,
@@ -102,7 +104,7 @@ macro_rules! compiled_quantize {
                 fn dequantize_to_nchw(
                     params: &quantc_kernels::DequantizeParams, image: &[u8], x_stride: usize,
                     channels: std::ops::Range<usize>, out: &mut [f32],
-                ) = quantc_kernels::quantize::body::dequantize_to_nchw;
+                ) = $dequantize_to_nchw;
                 fn min_max(x: &[f32]) -> quantc_tensor::reduce::MinMax = quantc_tensor::reduce::min_max;
             }
         }
@@ -133,7 +135,7 @@ macro_rules! compiled_pool {
 
 /// Implements `Layout` for a tier.
 macro_rules! compiled_layout {
-    ($kernels:ty, $name:literal, $features:literal) => {
+    ($kernels:ty, $name:literal, $features:literal, transpose_u8 = $transpose_u8:path, transpose_f32 = $transpose_f32:path) => {
         impl quantc_kernels::Layout for $kernels {
             fn name(&self) -> &'static str {
                 $name
@@ -142,10 +144,10 @@ macro_rules! compiled_layout {
             $crate::compiled::compiled! { $features:
                 fn transpose_u8(
                     rows: usize, columns: usize, x: &[u8], x_stride: usize, out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::layout::body::transpose;
+                ) = $transpose_u8;
                 fn transpose_f32(
                     rows: usize, columns: usize, x: &[f32], x_stride: usize, out: quantc_kernels::RowsMut<'_, f32>,
-                ) = quantc_kernels::layout::body::transpose;
+                ) = $transpose_f32;
             }
         }
     };

@@ -5,6 +5,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
+mod bytes;
+#[cfg(target_arch = "x86_64")]
 mod compiled;
 #[cfg(target_arch = "x86_64")]
 mod conv;
@@ -14,6 +16,10 @@ mod depthwise;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod matmul;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 use quantc_kernels::{Isa, Kernels};
 

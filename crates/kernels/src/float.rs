@@ -190,24 +190,30 @@ pub mod body {
     /// [`Float::unary`].
     #[inline(always)]
     pub fn unary(op: UnaryOp, rows: Range<usize>, columns: usize, x: Operand<'_, f32>, out: RowsMut<'_, f32>) {
-        for_each_row(rows, columns, x, out, |x, out| match op {
-            UnaryOp::Copy => map(x, out, |v| v),
-            UnaryOp::Neg => map(x, out, |v| -v),
-            UnaryOp::Abs => map(x, out, f32::abs),
-            UnaryOp::Relu => map(x, out, math::relu_f32),
-            UnaryOp::Clamp { lo, hi } => map(x, out, |v| math::clamp_f32(v, lo, hi)),
-            UnaryOp::Sqrt => map(x, out, f32::sqrt),
-            UnaryOp::Rsqrt => map(x, out, math::rsqrt_f32),
-            UnaryOp::Exp => map(x, out, math::exp_f32),
-            UnaryOp::Tanh => map(x, out, math::tanh_f32),
-            UnaryOp::Sigmoid => map(x, out, math::sigmoid_f32),
-            UnaryOp::Erf => map(x, out, math::erf_f32),
-            UnaryOp::Gelu => map(x, out, math::gelu_f32),
-            UnaryOp::GeluTanh => map(x, out, math::gelu_tanh_f32),
-            UnaryOp::Silu => map(x, out, math::silu_f32),
-            UnaryOp::Hardswish => map(x, out, math::hardswish_f32),
-            UnaryOp::Hardsigmoid => map(x, out, math::hardsigmoid_f32),
-        });
+        // A loop for each function, so that each is inlined and vectorised.
+        macro_rules! each {
+            ($f:expr) => {
+                for_each_row(rows, columns, x, out, |x, out| map(x, out, $f))
+            };
+        }
+        match op {
+            UnaryOp::Copy => each!(|v| v),
+            UnaryOp::Neg => each!(|v: f32| -v),
+            UnaryOp::Abs => each!(f32::abs),
+            UnaryOp::Relu => each!(math::relu_f32),
+            UnaryOp::Clamp { lo, hi } => each!(|v| math::clamp_f32(v, lo, hi)),
+            UnaryOp::Sqrt => each!(f32::sqrt),
+            UnaryOp::Rsqrt => each!(math::rsqrt_f32),
+            UnaryOp::Exp => each!(math::exp_f32),
+            UnaryOp::Tanh => each!(math::tanh_f32),
+            UnaryOp::Sigmoid => each!(math::sigmoid_f32),
+            UnaryOp::Erf => each!(math::erf_f32),
+            UnaryOp::Gelu => each!(math::gelu_f32),
+            UnaryOp::GeluTanh => each!(math::gelu_tanh_f32),
+            UnaryOp::Silu => each!(math::silu_f32),
+            UnaryOp::Hardswish => each!(math::hardswish_f32),
+            UnaryOp::Hardsigmoid => each!(math::hardsigmoid_f32),
+        }
     }
 
     /// [`Float::binary`].
@@ -220,12 +226,17 @@ pub mod body {
         b: Operand<'_, f32>,
         out: RowsMut<'_, f32>,
     ) {
-        for_each_row_pair(rows, columns, a, b, out, |a, b, out| match op {
-            BinaryOp::Add => zip_map(a, b, out, |a, b| a + b),
-            BinaryOp::Sub => zip_map(a, b, out, |a, b| a - b),
-            BinaryOp::Mul => zip_map(a, b, out, |a, b| a * b),
-            BinaryOp::Div => zip_map(a, b, out, |a, b| a / b),
-        });
+        macro_rules! each {
+            ($f:expr) => {
+                for_each_row_pair(rows, columns, a, b, out, |a, b, out| zip_map(a, b, out, $f))
+            };
+        }
+        match op {
+            BinaryOp::Add => each!(|a, b| a + b),
+            BinaryOp::Sub => each!(|a, b| a - b),
+            BinaryOp::Mul => each!(|a, b| a * b),
+            BinaryOp::Div => each!(|a, b| a / b),
+        }
     }
 
     /// [`Float::softmax`].

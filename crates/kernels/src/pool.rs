@@ -212,24 +212,81 @@ impl QPool for PortablePool {
 pub mod body {
     use super::*;
 
-    /// Channels reduced together: their sums stay in registers or the first-level cache.
-    const BLOCK: usize = 64;
+    /// A window: the first input pixel of its image, and its taps.
+    type Window = (usize, Taps, Taps);
 
-    /// Calls `f` with the `count` channels from `first` on of every tap inside the image.
+    /// Calls `f` with the `N` channels from `first` on of every tap inside the image.
     #[inline(always)]
-    fn for_each_tap(
+    fn for_each_tap<const N: usize>(
         g: &PoolGeometry,
         x: &[u8],
-        (image, vertical, horizontal): (usize, Taps, Taps),
-        (first, count): (usize, usize),
-        mut f: impl FnMut(&[u8]),
+        (image, vertical, horizontal): Window,
+        first: usize,
+        mut f: impl FnMut(&[u8; N]),
     ) {
         for ky in 0..vertical.count {
             let line = image + (vertical.first + ky * g.dilation[0]) * g.w;
             for kx in 0..horizontal.count {
-                let pixel = line + horizontal.first + kx * g.dilation[1];
-                f(&x[pixel * g.c + first..][..count]);
+                let at = (line + horizontal.first + kx * g.dilation[1]) * g.c + first;
+                if let Some(taps) = x[at..].first_chunk() {
+                    f(taps);
+                }
             }
+        }
+    }
+
+    /// Calls `f(out, first)` for blocks of 64, 16 or single channels from `first` on; the last block of 64 or 16 ends
+    /// with the last channel and overlaps the one before. Blocks of fixed size stay in registers.
+    macro_rules! for_each_block {
+        ($out:expr, $f:ident($($arg:expr),*)) => {
+            let out: &mut [u8] = $out;
+            let channels = out.len();
+            let mut first = 0;
+            while first < channels {
+                if channels >= 64 {
+                    let at = first.min(channels - 64);
+                    $f::<64>($($arg,)* at, &mut out[at..at + 64]);
+                    first += 64;
+                } else if channels >= 16 {
+                    let at = first.min(channels - 16);
+                    $f::<16>($($arg,)* at, &mut out[at..at + 16]);
+                    first += 16;
+                } else {
+                    $f::<1>($($arg,)* first, &mut out[first..first + 1]);
+                    first += 1;
+                }
+            }
+        };
+    }
+
+    #[inline(always)]
+    fn max_block<const N: usize>(g: &PoolGeometry, x: &[u8], window: Window, first: usize, out: &mut [u8]) {
+        let mut largest = [0; N];
+        for_each_tap::<N>(g, x, window, first, |taps| {
+            for (largest, &tap) in largest.iter_mut().zip(taps) {
+                *largest = if tap > *largest { tap } else { *largest };
+            }
+        });
+        out.copy_from_slice(&largest);
+    }
+
+    #[inline(always)]
+    fn avg_block<const N: usize>(
+        g: &PoolGeometry,
+        params: &AvgPoolParams<'_>,
+        x: &[u8],
+        window: Window,
+        first: usize,
+        out: &mut [u8],
+    ) {
+        let mut sums = [0u32; N];
+        for_each_tap::<N>(g, x, window, first, |taps| {
+            for (sum, &tap) in sums.iter_mut().zip(taps) {
+                *sum = sum.wrapping_add(u32::from(tap));
+            }
+        });
+        for (o, sum) in out.iter_mut().zip(sums) {
+            *o = params.finish(sum, window.1, window.2);
         }
     }
 
@@ -238,13 +295,7 @@ pub mod body {
     pub fn max_pool(geometry: &PoolGeometry, x: &[u8], rows: Range<usize>, mut out: RowsMut<'_, u8>) {
         geometry.check(x, &rows);
         geometry.for_each_window(rows, |index, image, vertical, horizontal| {
-            let out = out.row(index, geometry.c);
-            out.fill(0);
-            for_each_tap(geometry, x, (image, vertical, horizontal), (0, geometry.c), |x| {
-                for (o, &x) in out.iter_mut().zip(x) {
-                    *o = (*o).max(x);
-                }
-            });
+            for_each_block!(out.row(index, geometry.c), max_block(geometry, x, (image, vertical, horizontal)));
         });
     }
 
@@ -260,19 +311,7 @@ pub mod body {
         geometry.check(x, &rows);
         params.check(geometry);
         geometry.for_each_window(rows, |index, image, vertical, horizontal| {
-            let out = out.row(index, geometry.c);
-            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-                let mut sums = [0u32; BLOCK];
-                let channels = (block * BLOCK, out.len());
-                for_each_tap(geometry, x, (image, vertical, horizontal), channels, |x| {
-                    for (sum, &x) in sums.iter_mut().zip(x) {
-                        *sum = sum.wrapping_add(u32::from(x));
-                    }
-                });
-                for (o, sum) in out.iter_mut().zip(sums) {
-                    *o = params.finish(sum, vertical, horizontal);
-                }
-            }
+            for_each_block!(out.row(index, geometry.c), avg_block(geometry, params, x, (image, vertical, horizontal)));
         });
     }
 }

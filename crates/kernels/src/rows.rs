@@ -62,14 +62,10 @@ impl<'a, T> Operand<'a, T> {
         &self.data[at..at + if self.splat { 1 } else { columns }]
     }
 
-    /// All that the rows read, where they lie one after another (or are one element).
+    /// Whether consecutive rows of a result with `columns` columns are consecutive here too (or all one element).
     #[inline(always)]
-    fn block(&self, rows: &Range<usize>, columns: usize) -> Option<&'a [T]> {
-        if self.splat {
-            (self.stride == 0).then(|| &self.data[..1])
-        } else {
-            (self.repeat == 1 && self.stride == columns).then(|| &self.data[rows.start * columns..rows.end * columns])
-        }
+    fn is_block(&self, columns: usize) -> bool {
+        if self.splat { self.stride == 0 } else { self.repeat == 1 && self.stride == columns }
     }
 }
 
@@ -96,14 +92,21 @@ impl<'a, T> RowsMut<'a, T> {
         &mut self.data[at..at + columns]
     }
 
-    /// All rows of the call, where they lie one after another.
+    /// The memory of `count` rows (1 at least) from row `index` on, ending with the last one's `columns` elements, and
+    /// the elements from one row to the next: for kernels that check once and then write through pointers.
+    ///
+    /// # Panics
+    /// If the output is too short.
     #[inline(always)]
-    fn block(&mut self, rows: usize, columns: usize) -> Option<&mut [T]> {
-        if self.stride == columns { Some(&mut self.data[..rows * columns]) } else { None }
+    pub fn rows_from(&mut self, index: usize, count: usize, columns: usize) -> (&mut [T], usize) {
+        let (first, last) = (index * self.stride, (index + count - 1) * self.stride);
+        (&mut self.data[first..last + columns], self.stride)
     }
 }
 
 /// Calls `f(x, out)` for each row, or once for all rows where they lie one after another.
+///
+/// `f` is called in one place only, so that it is inlined however large: a tier compiles it with its instructions.
 ///
 /// # Panics
 /// If an operand or the output is too short.
@@ -115,15 +118,16 @@ pub fn for_each_row<T, U>(
     mut out: RowsMut<'_, U>,
     mut f: impl FnMut(&[T], &mut [U]),
 ) {
-    if let (Some(x), Some(out)) = (x.block(&rows, columns), out.block(rows.len(), columns)) {
-        return f(x, out);
-    }
-    for (index, row) in rows.enumerate() {
-        f(x.row(row, columns), out.row(index, columns));
+    let merged = x.is_block(columns) && out.stride == columns;
+    let (count, len) = if merged { (1, rows.len() * columns) } else { (rows.len(), columns) };
+    for index in 0..count {
+        f(x.row(rows.start + index, len), out.row(index, len));
     }
 }
 
 /// Calls `f(a, b, out)` for each row, or once for all rows where they lie one after another.
+///
+/// `f` is called in one place only, as in [`for_each_row`].
 ///
 /// # Panics
 /// If an operand or the output is too short.
@@ -136,24 +140,24 @@ pub fn for_each_row_pair<T, U>(
     mut out: RowsMut<'_, U>,
     mut f: impl FnMut(&[T], &[T], &mut [U]),
 ) {
-    let blocks = (a.block(&rows, columns), b.block(&rows, columns), out.block(rows.len(), columns));
-    if let (Some(a), Some(b), Some(out)) = blocks {
-        return f(a, b, out);
-    }
-    for (index, row) in rows.enumerate() {
-        f(a.row(row, columns), b.row(row, columns), out.row(index, columns));
+    let merged = a.is_block(columns) && b.is_block(columns) && out.stride == columns;
+    let (count, len) = if merged { (1, rows.len() * columns) } else { (rows.len(), columns) };
+    for index in 0..count {
+        let row = rows.start + index;
+        f(a.row(row, len), b.row(row, len), out.row(index, len));
     }
 }
 
 /// `out[i] = f(x[i])`, where an `x` of one element serves all.
 #[inline(always)]
-pub fn map<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
-    if let ([x], true) = (x, out.len() != 1) {
-        out.iter_mut().for_each(|o| *o = f(*x));
-    } else {
-        for (o, &x) in out.iter_mut().zip(x) {
-            *o = f(x);
-        }
+pub fn map<T: Copy, U: Copy>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o = f(x);
+    }
+    if x.len() == 1
+        && let Some((&mut first, rest)) = out.split_first_mut()
+    {
+        rest.fill(first);
     }
 }
 
@@ -161,8 +165,9 @@ pub fn map<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
 #[inline(always)]
 pub fn zip_map<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
     match (a, b) {
-        (&[a], _) => map(b, out, |b| f(a, b)),
-        (_, &[b]) => map(a, out, |a| f(a, b)),
+        (&[a], &[b]) => out.iter_mut().for_each(|o| *o = f(a, b)),
+        (&[a], _) => out.iter_mut().zip(b).for_each(|(o, &b)| *o = f(a, b)),
+        (_, &[b]) => out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a, b)),
         _ => {
             for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
                 *o = f(a, b);

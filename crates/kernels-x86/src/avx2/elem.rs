@@ -2,13 +2,35 @@
 
 use quantc_kernels::Kernels;
 
+use super::simd::Avx2;
 use crate::compiled::{compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
+use crate::{bytes, transpose};
 
 struct Tier;
-compiled_elementwise!(Tier, "elementwise.avx2", "avx2,fma");
-compiled_quantize!(Tier, "quantize.avx2", "avx2,fma");
+compiled_elementwise!(
+    Tier,
+    "elementwise.avx2",
+    "avx2,fma",
+    add = bytes::add::<Avx2>,
+    mul = bytes::mul::<Avx2>,
+    lookup = quantc_kernels::elementwise::body::lookup
+);
+compiled_quantize!(
+    Tier,
+    "quantize.avx2",
+    "avx2,fma",
+    quantize = bytes::quantize::<Avx2>,
+    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx2>,
+    dequantize_to_nchw = bytes::dequantize_to_nchw
+);
 compiled_pool!(Tier, "qpool.avx2", "avx2,fma");
-compiled_layout!(Tier, "layout.avx2", "avx2,fma");
+compiled_layout!(
+    Tier,
+    "layout.avx2",
+    "avx2,fma",
+    transpose_u8 = transpose::layout_u8,
+    transpose_f32 = transpose::layout_f32
+);
 compiled_float!(Tier, "float.avx2", "avx2,fma");
 
 /// One row per kernel.

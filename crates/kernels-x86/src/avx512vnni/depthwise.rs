@@ -7,8 +7,9 @@ use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
 
-use super::pack::PackU8;
+use super::simd::Avx512;
 use crate::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
+use crate::simd::{PackU8, Simd};
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
@@ -137,7 +138,9 @@ unsafe fn all_taps<S: Stage>(block: &Block, start: &Start, taps: &[*const u8], r
             let mut acc = start.offsets;
             let mut weights = block.weights;
             for &[t0, t1, t2, t3] in taps.as_chunks::<GROUP>().0 {
-                let quads = interleave([t0, t1, t2, t3].map(|tap| load(tap.add(block.channel))));
+                let first = block.channel;
+                let quads =
+                    interleave([load(t0.add(first)), load(t1.add(first)), load(t2.add(first)), load(t3.add(first))]);
                 multiply_add(&mut acc, &quads, weights);
                 weights = weights.add(256);
             }
@@ -213,8 +216,10 @@ impl Start {
                 let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(from.add(8)));
                 _mm512_inserti32x4::<3>(v, _mm_loadu_si128(from.add(12)))
             };
-            let offsets = [0, 1, 2, 3].map(|k| pick(offset.as_ptr().cast::<__m128i>().add(k)));
-            let scale = [0, 1, 2, 3].map(|k| _mm512_castsi512_ps(pick(factor.as_ptr().cast::<__m128i>().add(k))));
+            let offset = |k: usize| pick(offset.as_ptr().cast::<__m128i>().add(k));
+            let factor = |k: usize| _mm512_castsi512_ps(pick(factor.as_ptr().cast::<__m128i>().add(k)));
+            let offsets = [offset(0), offset(1), offset(2), offset(3)];
+            let scale = [factor(0), factor(1), factor(2), factor(3)];
             Start { offsets, scale, mask: u64::MAX >> (64 - block.count) }
         }
     }
@@ -236,7 +241,10 @@ trait Stage {
 #[inline(always)]
 unsafe fn real(start: &Start, acc: Quads) -> Reals {
     // SAFETY: as the caller promises.
-    unsafe { [0, 1, 2, 3].map(|k| _mm512_mul_ps(_mm512_cvtepi32_ps(acc[k]), start.scale[k])) }
+    unsafe {
+        let real = |k: usize| _mm512_mul_ps(_mm512_cvtepi32_ps(acc[k]), start.scale[k]);
+        [real(0), real(1), real(2), real(3)]
+    }
 }
 
 /// Stores the block's bytes of one pixel.
@@ -264,7 +272,7 @@ impl Stage for Requantize {
     #[inline(always)]
     unsafe fn store(&self, block: &Block, start: &Start, row: usize, acc: Quads) {
         // SAFETY: the caller's promises.
-        unsafe { store_bytes(block, start, row, self.pack.lanes(real(start, acc))) }
+        unsafe { store_bytes(block, start, row, Avx512::pack(&self.pack, real(start, acc))) }
     }
 }
 
@@ -288,12 +296,12 @@ impl Stage for AddRequantize {
             let zero = _mm512_setzero_si512();
             let r = interleave([q, zero, zero, zero]);
             let real = real(start, acc);
-            let sum = [0, 1, 2, 3].map(|k| {
+            let sum = |k: usize| {
                 let r = _mm512_sub_epi32(r[k], _mm512_set1_epi32(self.residual_zero_point));
                 let addend = _mm512_mul_ps(_mm512_cvtepi32_ps(r), _mm512_set1_ps(self.residual_scale));
                 _mm512_mul_ps(_mm512_add_ps(real[k], addend), _mm512_set1_ps(self.inverse_scale))
-            });
-            store_bytes(block, start, row, self.pack.lanes(sum));
+            };
+            store_bytes(block, start, row, Avx512::pack(&self.pack, [sum(0), sum(1), sum(2), sum(3)]));
         }
     }
 }

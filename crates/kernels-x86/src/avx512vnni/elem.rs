@@ -2,13 +2,35 @@
 
 use quantc_kernels::Kernels;
 
+use super::simd::Avx512;
 use crate::compiled::{compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
+use crate::{bytes, transpose};
 
 struct Tier;
-compiled_elementwise!(Tier, "elementwise.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
-compiled_quantize!(Tier, "quantize.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+compiled_elementwise!(
+    Tier,
+    "elementwise.avx512vnni",
+    "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
+    add = bytes::add::<Avx512>,
+    mul = bytes::mul::<Avx512>,
+    lookup = quantc_kernels::elementwise::body::lookup
+);
+compiled_quantize!(
+    Tier,
+    "quantize.avx512vnni",
+    "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
+    quantize = bytes::quantize::<Avx512>,
+    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx512>,
+    dequantize_to_nchw = bytes::dequantize_to_nchw
+);
 compiled_pool!(Tier, "qpool.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
-compiled_layout!(Tier, "layout.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+compiled_layout!(
+    Tier,
+    "layout.avx512vnni",
+    "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
+    transpose_u8 = transpose::layout_u8,
+    transpose_f32 = transpose::layout_f32
+);
 compiled_float!(Tier, "float.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 
 /// One row per kernel.

@@ -1,0 +1,52 @@
+//! The few vector operations that the elementwise kernels are made of, so that they are written once for all tiers.
+
+/// Vectors of one tier. Everything is inlined into functions that have the tier's features.
+///
+/// # Safety
+/// All functions need a machine that has the tier. Those that take an address read or write one whole vector there.
+pub(crate) trait Simd {
+    /// Bytes of a vector; reals are a quarter of that.
+    const BYTES: usize;
+    /// A vector of u8.
+    type Bytes: Copy;
+    /// A vector of f32.
+    type Reals: Copy;
+
+    unsafe fn load(from: *const u8) -> Self::Bytes;
+    unsafe fn store(to: *mut u8, v: Self::Bytes);
+    unsafe fn splat(v: u8) -> Self::Bytes;
+    unsafe fn load_reals(from: *const f32) -> Self::Reals;
+    unsafe fn splat_real(v: f32) -> Self::Reals;
+    unsafe fn add(a: Self::Reals, b: Self::Reals) -> Self::Reals;
+    unsafe fn sub(a: Self::Reals, b: Self::Reals) -> Self::Reals;
+    unsafe fn mul(a: Self::Reals, b: Self::Reals) -> Self::Reals;
+
+    /// `2^23 + q`, exactly, for each byte. Number `k` of the vectors holds in its 128-bit lane `l` the bytes
+    /// `16 l + 4 k ..`, which is the order that [`Simd::pack`] undoes.
+    unsafe fn expand(q: Self::Bytes) -> [Self::Reals; 4];
+
+    /// `clamp(rne(v) + zero_point, lo, hi)`, each 128-bit lane of the result made of the same lanes of the four vectors,
+    /// in turn.
+    unsafe fn pack(to: &PackU8, v: [Self::Reals; 4]) -> Self::Bytes;
+
+    /// Puts what [`Simd::pack`] made of four successive vectors into their order.
+    unsafe fn in_order(v: Self::Bytes) -> Self::Bytes;
+}
+
+/// How reals become u8, with the same bits as `round_saturate`: the upper clamp before rounding keeps what is too large
+/// for an i32 in range; what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both
+/// narrowings. Clamping to `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
+#[derive(Clone, Copy)]
+pub(crate) struct PackU8 {
+    /// `hi - zero_point`.
+    pub most: f32,
+    pub zero_point: i16,
+    pub lo: u8,
+}
+
+impl PackU8 {
+    /// The bounds and the zero point lie within 0..=255.
+    pub fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
+        PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
+    }
+}

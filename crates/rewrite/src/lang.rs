@@ -1,0 +1,255 @@
+//! The e-graph's nodes and what is known of its classes.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use egg::{Analysis, DidMerge, Id, Language};
+use indexmap::IndexSet;
+use quantc_ir::NodeId;
+use quantc_ops::{Attrs, OpRef};
+use quantc_tensor::{Tensor, TensorType};
+use smallvec::SmallVec;
+
+/// The e-graph.
+pub(crate) type EGraph = egg::EGraph<ENode, Facts>;
+
+/// An absent input.
+pub(crate) const NONE: u32 = 0;
+/// A graph input; the payload is its index.
+pub(crate) const INPUT: u32 = 1;
+/// A parameter or constant; the payload is its index in [`Facts::leaves`].
+pub(crate) const LEAF: u32 = 2;
+/// One output of a call with several; the payload is its number.
+pub(crate) const OUTPUT: u32 = 3;
+/// All outputs of the graph.
+pub(crate) const ROOT: u32 = 4;
+/// Calls: this plus the operator's index in [`Facts::ops`].
+pub(crate) const CALL: u32 = 5;
+
+/// An e-node: a call, or one of the kinds above.
+///
+/// Attributes are one interned record in `payload`: the matcher binds it as a whole, and a node stays small. Heavy calls carry
+/// an identity, so that two of them that share weights but come from different places of the model (and may get different
+/// configurations) never merge.
+#[derive(Clone, Debug)]
+pub(crate) struct ENode {
+    pub(crate) op: u32,
+    pub(crate) payload: u32,
+    pub(crate) identity: u32,
+    pub(crate) children: SmallVec<[Id; 4]>,
+    /// Index in [`Facts::provenance`]. Not part of the node's identity: of equal nodes the first one's is kept.
+    pub(crate) provenance: u32,
+}
+
+impl ENode {
+    /// A node without children.
+    pub(crate) fn leaf(op: u32, payload: u32) -> ENode {
+        ENode { op, payload, identity: 0, children: SmallVec::new(), provenance: 0 }
+    }
+
+    /// Whether it is a call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.op >= CALL
+    }
+
+    fn key(&self) -> (u32, u32, u32, &[Id]) {
+        (self.op, self.payload, self.identity, &self.children)
+    }
+}
+
+impl PartialEq for ENode {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for ENode {}
+impl PartialOrd for ENode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for ENode {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+impl Hash for ENode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl Language for ENode {
+    type Discriminant = u32;
+
+    fn discriminant(&self) -> u32 {
+        self.op
+    }
+
+    fn matches(&self, other: &Self) -> bool {
+        self.op == other.op
+            && self.payload == other.payload
+            && self.identity == other.identity
+            && self.children.len() == other.children.len()
+    }
+
+    fn children(&self) -> &[Id] {
+        &self.children
+    }
+
+    fn children_mut(&mut self) -> &mut [Id] {
+        &mut self.children
+    }
+}
+
+/// What is known of a class, 12 bytes and `Copy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Data {
+    /// Index in [`Facts::types`], [`UNKNOWN`] if not known.
+    pub(crate) ty: u32,
+    /// Index in [`Facts::leaves`], [`UNKNOWN`] if the class is no leaf.
+    pub(crate) leaf: u32,
+    /// Whether it is computed from leaves alone.
+    pub(crate) constant: bool,
+}
+
+/// No type, no leaf.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// A parameter of the graph or a constant a rule made.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    /// The parameter's name; `None` for a constant of a rule.
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) value: Option<Tensor>,
+    pub(crate) ty: TensorType,
+}
+
+/// Where an e-node came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Provenance {
+    /// Nodes of the source graph it stands for, in order of index.
+    pub(crate) sources: SmallVec<[NodeId; 2]>,
+    /// The name it gets.
+    pub(crate) name: Arc<str>,
+    /// The rule that made it, an index in the engine's rules.
+    pub(crate) rule: Option<u32>,
+}
+
+/// Output types of a call.
+pub(crate) type Types = SmallVec<[TensorType; 1]>;
+
+/// Side tables of the e-graph.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) ops: IndexSet<OpRef>,
+    pub(crate) attrs: IndexSet<Attrs>,
+    pub(crate) types: IndexSet<Types>,
+    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) provenance: Vec<Provenance>,
+    /// Types of the next node to be added, an index in `types`.
+    pub(crate) next_type: u32,
+    /// Classes that are new or changed since the list was last taken.
+    pub(crate) changed: Vec<Id>,
+    /// Types that were merged although they contradict each other: an unsound rule.
+    pub(crate) conflicts: Vec<(u32, u32)>,
+}
+
+impl Facts {
+    pub(crate) fn op_code(&mut self, op: OpRef) -> u32 {
+        CALL + self.ops.insert_full(op).0 as u32
+    }
+
+    pub(crate) fn op(&self, code: u32) -> Option<OpRef> {
+        self.ops.get_index((code.checked_sub(CALL)?) as usize).copied()
+    }
+
+    pub(crate) fn attrs_id(&mut self, attrs: Attrs) -> u32 {
+        self.attrs.insert_full(attrs).0 as u32
+    }
+
+    pub(crate) fn type_id(&mut self, types: Types) -> u32 {
+        self.types.insert_full(types).0 as u32
+    }
+
+    /// The types a class has.
+    pub(crate) fn types_of(&self, data: Data) -> Option<&Types> {
+        self.types.get_index(data.ty as usize)
+    }
+
+    /// The leaf for a constant of a rule; equal constants are one leaf.
+    pub(crate) fn constant(&mut self, value: Tensor) -> u32 {
+        let same = |l: &Leaf| l.name.is_none() && l.value.as_ref().is_some_and(|v| v.bits_eq(&value));
+        if let Some(i) = self.leaves.iter().position(same) {
+            return i as u32;
+        }
+        self.leaves.push(Leaf { name: None, ty: value.ty(), value: Some(value) });
+        (self.leaves.len() - 1) as u32
+    }
+
+    /// The more specific of two types; a contradiction is recorded.
+    fn merge_types(&mut self, a: u32, b: u32) -> u32 {
+        if a == b || b == UNKNOWN {
+            return a;
+        }
+        if a == UNKNOWN {
+            return b;
+        }
+        let refine = |x: &TensorType, y: &TensorType| {
+            (x.dtype == y.dtype).then(|| x.shape.refine(&y.shape)).flatten().map(|s| TensorType::new(x.dtype, s))
+        };
+        let (x, y) = (&self.types[a as usize], &self.types[b as usize]);
+        let merged: Option<Types> =
+            if x.len() == y.len() { x.iter().zip(y).map(|(x, y)| refine(x, y)).collect() } else { None };
+        match merged {
+            Some(types) => self.type_id(types),
+            None => {
+                self.conflicts.push((a, b));
+                a
+            }
+        }
+    }
+}
+
+impl Analysis<ENode> for Facts {
+    type Data = Data;
+
+    fn make(egraph: &mut EGraph, node: &ENode, _id: Id) -> Data {
+        let constant = match node.op {
+            LEAF => true,
+            NONE | INPUT | ROOT => false,
+            OUTPUT => egraph[node.children[0]].data.constant,
+            // An absent input does not make a call less constant.
+            _ => {
+                !node.children.is_empty()
+                    && node.children.iter().all(|c| {
+                        let class = &egraph[*c];
+                        class.data.constant || class.nodes.first().is_some_and(|n| n.op == NONE)
+                    })
+            }
+        };
+        let leaf = if node.op == LEAF { node.payload } else { UNKNOWN };
+        Data { ty: std::mem::replace(&mut egraph.analysis.next_type, UNKNOWN), leaf, constant }
+    }
+
+    fn remake(egraph: &mut EGraph, node: &ENode, id: Id) -> Data {
+        egraph.analysis.next_type = UNKNOWN;
+        Self::make(egraph, node, id)
+    }
+
+    fn merge(&mut self, a: &mut Data, b: Data) -> DidMerge {
+        let merged = Data {
+            ty: self.merge_types(a.ty, b.ty),
+            leaf: if a.leaf == UNKNOWN { b.leaf } else { a.leaf },
+            constant: a.constant || b.constant,
+        };
+        let changed = DidMerge(merged != *a, merged != b);
+        *a = merged;
+        changed
+    }
+
+    fn modify(egraph: &mut EGraph, id: Id) {
+        egraph.analysis.changed.push(id);
+    }
+}

@@ -9,6 +9,10 @@ use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
 
 /// Rows multiplied with a panel before the next: their sums are kept meanwhile.
 const BLOCK_ROWS: usize = 96;
+/// Columns of the widest panel of any tier.
+const MAX_COLUMNS: usize = 64;
+/// What packs as zeros.
+static NO_ROW: [u8; MAX_COLUMNS] = [0x80; MAX_COLUMNS];
 
 /// The matrix multiplication of one tier. The packed matrix is the i32 offset of each column, then the panels of `b - 128`.
 pub(crate) struct Matmul<T>(PhantomData<T>);
@@ -39,27 +43,21 @@ impl<T: Tier> QMatmul for Matmul<T> {
         shape.check_pack(b, packed.len(), self.packed_len(k, n));
         let layout = PanelLayout::new::<T>(k, n);
         let (offsets, panels) = packed.split_at_mut(offsets_len(n));
-        // A column of zeros in the packed form stands for 128: the sum over k of `b - zb` is that of `b - 128` plus this.
-        let shift = (k as i32).wrapping_mul(128 - i32::from(zero_points.b));
+        let zero = (k as i32).wrapping_mul(zero_points.b.into());
         let scale = -i32::from(zero_points.a);
         for panel in 0..layout.panels() {
             let (first, count) = (layout.first(panel), layout.count(panel));
             let step = layout.padded(panel) * 4;
             let panel = &mut panels[layout.offset(panel)..][..layout.quads * step];
+            let mut sums = [0i32; MAX_COLUMNS];
+            let sums = &mut sums[..count];
+            panel.fill(0);
             match shape.b {
-                RightLayout::RowMajor { stride } => pack_rows(&b[first..], stride, k, count, step, panel),
-                RightLayout::Transposed { stride } => pack_columns(&b[first * stride..], stride, k, count, step, panel),
+                RightLayout::RowMajor { stride } => pack_rows(&b[first..], stride, k, step, panel, sums),
+                RightLayout::Transposed { stride } => pack_columns(&b[first * stride..], stride, k, step, panel, sums),
             }
-            let mut sums = [0i32; 64];
-            assert!(step <= 4 * sums.len(), "a panel has at most {} columns", sums.len());
-            for quads in panel.chunks_exact(step) {
-                for (sum, quad) in sums.iter_mut().zip(quads.as_chunks::<4>().0) {
-                    *sum = sum.wrapping_add(quad.iter().map(|&q| i32::from(q as i8)).sum());
-                }
-            }
-            let offsets = offsets[4 * first..].as_chunks_mut::<4>().0;
-            for (offset, sum) in offsets.iter_mut().zip(&sums[..count]) {
-                *offset = sum.wrapping_add(shift).wrapping_mul(scale).to_ne_bytes();
+            for (offset, sum) in offsets[4 * first..].as_chunks_mut().0.iter_mut().zip(sums) {
+                *offset = sum.wrapping_sub(zero).wrapping_mul(scale).to_ne_bytes();
             }
         }
     }
@@ -115,23 +113,28 @@ impl<T: Tier> QMatmul for Matmul<T> {
     }
 }
 
-/// Packs `count` columns of a `[k][n]` matrix into a panel of `step` bytes per four k.
-fn pack_rows(b: &[u8], stride: usize, k: usize, count: usize, step: usize, panel: &mut [u8]) {
-    panel.fill(0);
+/// Packs a column each for the sums, of a `[k][n]` matrix, into a panel of `step` bytes per four k, and sums them.
+fn pack_rows(b: &[u8], stride: usize, k: usize, step: usize, panel: &mut [u8], sums: &mut [i32]) {
     for (quad, panel) in panel.chunks_exact_mut(step).enumerate() {
-        for (i, ki) in (4 * quad..k.min(4 * quad + 4)).enumerate() {
-            for (to, &q) in panel.as_chunks_mut::<4>().0.iter_mut().zip(&b[ki * stride..][..count]) {
-                to[i] = q ^ 0x80;
-            }
+        // Past the last row the zero of the packed form, which is 128.
+        let row = |i: usize| if 4 * quad + i < k { &b[(4 * quad + i) * stride..][..sums.len()] } else { &NO_ROW };
+        let (rows, beyond) = ([row(0), row(1), row(2), row(3)], (4 * quad + 4).saturating_sub(k));
+        let columns = rows[0].iter().zip(rows[1]).zip(rows[2].iter().zip(rows[3]));
+        let panel = panel.as_chunks_mut().0;
+        for ((to, sum), ((&q0, &q1), (&q2, &q3))) in panel.iter_mut().zip(&mut *sums).zip(columns) {
+            *to = [q0 ^ 0x80, q1 ^ 0x80, q2 ^ 0x80, q3 ^ 0x80];
+            let four = i32::from(q0) + i32::from(q1) + i32::from(q2) + i32::from(q3);
+            *sum = sum.wrapping_add(four - 128 * beyond as i32);
         }
     }
 }
 
-/// Packs `count` columns of a matrix given as `[n][k]`.
-fn pack_columns(b: &[u8], stride: usize, k: usize, count: usize, step: usize, panel: &mut [u8]) {
-    panel.fill(0);
-    for column in 0..count {
-        let (quads, rest) = b[column * stride..][..k].as_chunks::<4>();
+/// As [`pack_rows`], of a matrix given as `[n][k]`.
+fn pack_columns(b: &[u8], stride: usize, k: usize, step: usize, panel: &mut [u8], sums: &mut [i32]) {
+    for (column, sum) in sums.iter_mut().enumerate() {
+        let b = &b[column * stride..][..k];
+        *sum = b.iter().fold(0u32, |sum, &q| sum.wrapping_add(q.into())) as i32;
+        let (quads, rest) = b.as_chunks::<4>();
         let mut panel = panel.chunks_exact_mut(step);
         for (from, to) in quads.iter().zip(&mut panel) {
             to[4 * column..][..4].copy_from_slice(&from.map(|q| q ^ 0x80));

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::conv::portable::{multiply, store};
-use crate::conv::{Output, SLACK};
+use crate::conv::portable::{ROWS, multiply, store};
+use crate::conv::{ConvPlan, Output, SLACK};
 use crate::epilogue::Epilogue;
 
 /// How the right matrix lies in memory; strides in elements.
@@ -175,12 +175,12 @@ impl QMatmul for PortableMatmul {
         let (offsets, values) = packed.split_at(n * size_of::<i32>());
         let offsets = offsets.as_chunks().0;
         let values = &values.as_chunks().0[..n * k];
-        for row in rows.clone() {
-            multiply(&a[row * a_stride..][..k], values, n, |column, sums| {
+        for block in ConvPlan::tiles(rows.clone(), ROWS) {
+            multiply(&a[block.start * a_stride..], a_stride, block.len(), values, k, n, |row, column, sums| {
                 for (sum, &offset) in sums.iter_mut().zip(&offsets[column..]) {
                     *sum = sum.wrapping_add(i32::from_ne_bytes(offset));
                 }
-                store(&mut out, epilogue, row - rows.start, column, sums);
+                store(&mut out, epilogue, block.start - rows.start + row, column, sums);
             });
         }
     }

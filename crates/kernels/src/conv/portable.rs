@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::{AlignedBytes, ConvArgs, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv};
 use crate::epilogue::Epilogue;
 
-/// Rows gathered together.
-const ROWS: usize = 16;
+/// Rows gathered together: each column of weights fetched serves all of them.
+pub(crate) const ROWS: usize = 16;
 
 /// Convolution in plain Rust. Packed weights are `[oc][k]`, as i16.
 pub(crate) struct PortableConv;
@@ -50,14 +50,12 @@ impl QConv for PortableConv {
                 };
                 let first = group * columns;
                 let weights = &weights[first * k..(first + columns) * k];
-                for (i, row) in block.clone().enumerate() {
-                    multiply(&patches[i * stride..][..k], weights, columns, |column, sums| {
-                        for (sum, offset) in sums.iter_mut().zip(&args.offsets[first + column..]) {
-                            *sum = sum.wrapping_add(*offset);
-                        }
-                        store(&mut out, args.epilogue, row - rows.start, first + column, sums);
-                    });
-                }
+                multiply(patches, stride, block.len(), weights, k, columns, |row, column, sums| {
+                    for (sum, offset) in sums.iter_mut().zip(&args.offsets[first + column..]) {
+                        *sum = sum.wrapping_add(*offset);
+                    }
+                    store(&mut out, args.epilogue, block.start - rows.start + row, first + column, sums);
+                });
             }
         }
     }
@@ -66,16 +64,24 @@ impl QConv for PortableConv {
 /// Columns computed together: each byte of the left row serves all of them.
 const COLUMNS: usize = 4;
 
-/// Multiplies a row with the columns of a matrix, `[columns][k]` as i16 in bytes, and calls `finish(first, sums)` for the
-/// sums of a few columns at a time.
-pub(crate) fn multiply(a: &[u8], b: &[[u8; 2]], columns: usize, mut finish: impl FnMut(usize, &mut [i32])) {
-    let k = a.len();
+/// Multiplies `rows` rows of `k` bytes, `stride` apart, with the columns of a matrix, `[columns][k]` as i16 in bytes, and
+/// calls `finish(row, first_column, sums)` for the sums of a few columns at a time.
+pub(crate) fn multiply(
+    a: &[u8],
+    stride: usize,
+    rows: usize,
+    b: &[[u8; 2]],
+    k: usize,
+    columns: usize,
+    mut finish: impl FnMut(usize, usize, &mut [i32]),
+) {
     let whole = columns / COLUMNS * COLUMNS;
+    let row = |row: usize| &a[row * stride..][..k];
     for column in (0..whole).step_by(COLUMNS) {
-        finish(column, &mut dots::<COLUMNS>(a, &b[column * k..]));
+        (0..rows).for_each(|i| finish(i, column, &mut dots::<COLUMNS>(row(i), &b[column * k..])));
     }
     for column in whole..columns {
-        finish(column, &mut dots::<1>(a, &b[column * k..]));
+        (0..rows).for_each(|i| finish(i, column, &mut dots::<1>(row(i), &b[column * k..])));
     }
 }
 

@@ -14,6 +14,20 @@ pub(super) fn register(kernels: &mut Kernels) {
     kernels.qmatmul = const { &Matmul::<Avx512Vnni>::new() };
 }
 
+/// Unrolls a loop over rows, at most 12, before the optimizer sees it: left to it, a long body stays a loop and puts
+/// the accumulators into memory.
+macro_rules! for_rows {
+    ($i:ident < $n:expr, $body:expr) => {
+        for_rows!($i < $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    ($i:ident < $n:expr, $body:expr, $($k:literal)*) => {
+        $(if $k < $n {
+            let $i: usize = $k;
+            $body;
+        })*
+    };
+}
+
 /// AVX-512 VNNI.
 pub(crate) struct Avx512Vnni;
 
@@ -113,19 +127,16 @@ unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
     // `quads` steps of `NR` vectors on the right, masked or whole vectors of `columns` elements elsewhere.
     unsafe {
         let mut acc = [[[_mm512_setzero_si512(); NR]; MR]; UNROLL];
-        for j in 0..NR {
-            let offset = _mm512_maskz_loadu_epi32(columns.mask[j], panel.offsets.wrapping_add(16 * j));
-            for row in &mut acc[0] {
-                row[j] = offset;
-            }
+        let mut offsets = [_mm512_setzero_si512(); NR];
+        for (j, offsets) in offsets.iter_mut().enumerate() {
+            *offsets = _mm512_maskz_loadu_epi32(columns.mask[j], panel.offsets.wrapping_add(16 * j));
         }
+        for_rows!(i < MR, acc[0][i] = offsets);
         let stride = panel.a_stride;
         let mut a = panel.a.add(row * stride);
         let mut b = panel.b.cast::<i32>();
         for _ in 0..panel.quads / UNROLL {
-            for (u, acc) in acc.iter_mut().enumerate() {
-                step(acc, a.add(4 * u), stride, b.add(16 * NR * u));
-            }
+            for_rows!(u < UNROLL, step(&mut acc[u], a.add(4 * u), stride, b.add(16 * NR * u)));
             a = a.add(4 * UNROLL);
             b = b.add(16 * NR * UNROLL);
         }
@@ -134,31 +145,34 @@ unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
             a = a.add(4);
             b = b.add(16 * NR);
         }
-        let mut total = acc[0];
-        for partial in &acc[1..] {
-            for (total, partial) in total.iter_mut().flatten().zip(partial.iter().flatten()) {
-                *total = _mm512_add_epi32(*total, *partial);
-            }
-        }
-        let mut acc = total;
+        for_rows!(u < UNROLL - 1, for_rows!(i < MR, acc[0][i] = add(acc[0][i], acc[u + 1][i])));
+        let mut acc = acc[0];
         if !panel.row_terms.is_null() {
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let term = _mm512_set1_epi32(panel.row_terms.add(row + i).read());
-                for acc in acc {
-                    *acc = _mm512_add_epi32(*acc, term);
-                }
-            }
+            let terms = panel.row_terms.add(row);
+            for_rows!(i < MR, acc[i] = add(acc[i], [_mm512_set1_epi32(terms.add(i).read()); NR]));
         }
         let scale = columns.load(stage.scale().add(panel.channel));
-        for (i, acc) in acc.iter().enumerate() {
-            let mut real = [_mm512_setzero_ps(); NR];
-            for j in 0..NR {
-                real[j] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[j]), scale[j]);
-            }
-            stage.store(panel, &columns, row + i, real);
-        }
+        for_rows!(i < MR, stage.store(panel, &columns, row + i, multiply_real(acc[i], scale)));
     }
     MR
+}
+
+/// # Safety
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn add<const NR: usize>(a: [__m512i; NR], b: [__m512i; NR]) -> [__m512i; NR] {
+    // SAFETY: as the caller promises.
+    std::array::from_fn(|j| unsafe { _mm512_add_epi32(a[j], b[j]) })
+}
+
+/// `f32(acc) * scale`.
+///
+/// # Safety
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn multiply_real<const NR: usize>(acc: [__m512i; NR], scale: [__m512; NR]) -> [__m512; NR] {
+    // SAFETY: as the caller promises.
+    std::array::from_fn(|j| unsafe { _mm512_mul_ps(_mm512_cvtepi32_ps(acc[j]), scale[j]) })
 }
 
 /// `acc += a * b` for four successive k.
@@ -178,12 +192,12 @@ unsafe fn step<const MR: usize, const NR: usize>(
         for (j, weights) in weights.iter_mut().enumerate() {
             *weights = _mm512_loadu_si512(b.add(16 * j).cast());
         }
-        for (i, acc) in acc.iter_mut().enumerate() {
+        for_rows!(i < MR, {
             let quad = _mm512_set1_epi32(a.add(i * a_stride).cast::<i32>().read_unaligned());
             for j in 0..NR {
-                acc[j] = _mm512_dpbusd_epi32(acc[j], quad, weights[j]);
+                acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], quad, weights[j]);
             }
-        }
+        });
     }
 }
 

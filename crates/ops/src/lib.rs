@@ -17,6 +17,8 @@ pub mod movement;
 pub mod operator;
 pub mod pool;
 pub mod quantize;
+pub mod quantized;
+pub mod reduce;
 pub mod reshape;
 pub mod slice;
 mod spec;

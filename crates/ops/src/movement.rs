@@ -168,7 +168,7 @@ fn repeats(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
 /// `cat`.
 pub struct Cat;
 
-fn infer_cat(shapes: &[&Shape], dim: i64) -> Result<Shape, OpError> {
+pub(crate) fn infer_cat(shapes: &[&Shape], dim: i64) -> Result<Shape, OpError> {
     let first = shapes.first().ok_or_else(|| OpError::new("cat of nothing"))?;
     let d = axis(dim, first.rank())?;
     let mut out = first.0.clone();

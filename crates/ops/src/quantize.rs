@@ -1,9 +1,10 @@
 //! Quantize, dequantize and observer operators: the boundary between real and integer tensors.
 
 use quantc_tensor::scaled::quantize_dense;
-use quantc_tensor::{DType, QRange, Scale, ScaledInt, TensorType, Value};
+use quantc_tensor::{DType, QRange, Scale, ScaledInt, Tensor, TensorType, Value, dynamic_qparams, round};
 
 use crate::activation::UNARY_INPUT;
+use crate::spec::{attr, optional, required};
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputKind, InputSpec, OpClass, OpError, Operator, Signature};
 
 const SCALE: AttrSpec = AttrSpec { name: "scale", default: AttrDefault::RequiredFloat, doc: "The scale." };
@@ -29,26 +30,28 @@ pub struct QuantizePerTensor;
 
 impl Operator for QuantizePerTensor {
     fn signature(&self) -> &'static Signature {
-        &Signature {
-            name: "quantize_per_tensor",
-            doc: "clamp(rne(x / scale) + zero_point, quant_min, quant_max) (torch.quantize_per_tensor, ONNX QuantizeLinear).",
-            inputs: UNARY_INPUT,
-            attrs: &[
-                SCALE,
-                ZERO_POINT,
-                AttrSpec { name: "dtype", default: AttrDefault::DType(DType::U8), doc: "Integer type." },
-                AttrSpec {
-                    name: "quant_min",
-                    default: AttrDefault::OptionalInt,
-                    doc: "Lowest value, if above the type's.",
-                },
-                AttrSpec {
-                    name: "quant_max",
-                    default: AttrDefault::OptionalInt,
-                    doc: "Highest value, if below the type's.",
-                },
-            ],
-            class: OpClass::Quantization,
+        const {
+            &Signature {
+                name: "quantize_per_tensor",
+                doc: "clamp(rne(x / scale) + zero_point, quant_min, quant_max) (torch.quantize_per_tensor, ONNX QuantizeLinear).",
+                inputs: UNARY_INPUT,
+                attrs: &[
+                    SCALE,
+                    ZERO_POINT,
+                    AttrSpec { name: "dtype", default: AttrDefault::DType(DType::U8), doc: "Integer type." },
+                    AttrSpec {
+                        name: "quant_min",
+                        default: AttrDefault::OptionalInt,
+                        doc: "Lowest value, if above the type's.",
+                    },
+                    AttrSpec {
+                        name: "quant_max",
+                        default: AttrDefault::OptionalInt,
+                        doc: "Highest value, if below the type's.",
+                    },
+                ],
+                class: OpClass::Quantization,
+            }
         }
     }
 
@@ -70,17 +73,125 @@ impl Operator for QuantizePerTensor {
     }
 }
 
+/// `quantize_per_channel`: f32 to integers, one scale for each index of an axis.
+pub struct QuantizePerChannel;
+
+impl Operator for QuantizePerChannel {
+    fn signature(&self) -> &'static Signature {
+        const {
+            &Signature {
+                name: "quantize_per_channel",
+                doc: "clamp(rne(x / scale[c]) + zero_point[c], quant_min, quant_max) along `axis` (torch.quantize_per_channel, ONNX QuantizeLinear).",
+                inputs: &[required("input"), required("scales"), optional("zero_points")],
+                attrs: &[
+                    attr("axis", AttrDefault::Int(0), "The channel axis."),
+                    attr("dtype", AttrDefault::DType(DType::I8), "Integer type."),
+                    attr("quant_min", AttrDefault::OptionalInt, "Lowest value, if above the type's."),
+                    attr("quant_max", AttrDefault::OptionalInt, "Highest value, if below the type's."),
+                ],
+                class: OpClass::Quantization,
+            }
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::F32])?;
+        let shape = cx.ty(0)?.shape.clone();
+        crate::dims::axis(cx.int("axis")?, shape.rank())?;
+        Ok(vec![TensorType { dtype: range_of(cx.dtype("dtype")?, None, None)?.dtype, shape }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let bound = |name: &str| if cx.has(name) { cx.int(name).map(Some) } else { Ok(None) };
+        let range = range_of(cx.dtype("dtype")?, bound("quant_min")?, bound("quant_max")?)?;
+        let x = cx.tensor(0)?;
+        let axis = crate::dims::axis(cx.int("axis")?, x.rank())?;
+        let scales = cx.tensor(1)?.to_f32_vec();
+        let zero_points: Vec<i32> = match cx.opt_tensor(2) {
+            Some(z) => z.to_i64_vec().iter().map(|&v| v as i32).collect(),
+            None => vec![0; scales.len()],
+        };
+        let channels = x.shape()[axis];
+        if scales.len() != channels || zero_points.len() != channels {
+            return Err(OpError::new(format!("{} scales for {channels} channels", scales.len())));
+        }
+        let inner: usize = x.shape()[axis + 1..].iter().product();
+        let q: Vec<i32> = x
+            .slice::<f32>()?
+            .iter()
+            .enumerate()
+            .map(|(i, &v)| {
+                let c = i / inner % channels;
+                round::quantize(v, 1.0 / scales[c], zero_points[c], range.qmin, range.qmax)
+            })
+            .collect();
+        Ok(vec![Tensor::from_vec(x.shape(), q)?.cast(range.dtype).into()])
+    }
+}
+
+/// `dynamic_quantize_dequantize`: what a dynamically quantized layer does to its input.
+pub struct DynamicQuantizeDequantize;
+
+/// A dense tensor quantized over its own range (see [`quantc_tensor::dynamic_qparams`]) and read back as a scaled value. NaN does
+/// not count for the range.
+///
+/// # Errors
+/// If the tensor is not f32 or the dtype no quantized one.
+pub fn dynamic_quantize(x: &Tensor, dtype: DType, reduce_range: bool) -> Result<Value, OpError> {
+    let mut range = range_of(dtype, None, None)?;
+    if !matches!(dtype, DType::U8 | DType::I8) {
+        return Err(OpError::new(format!("dynamic quantization to {dtype}")));
+    }
+    if reduce_range {
+        // One bit less, as FBGEMM and ONNX Runtime need on CPUs without VNNI.
+        (range.qmin, range.qmax) = (range.qmin / 2, range.qmax / 2);
+    }
+    let seen = quantc_tensor::reduce::min_max(x.slice()?);
+    let (scale, zero_point) = dynamic_qparams(seen.min, seen.max, range);
+    let q = quantize_dense(x, scale, zero_point, range)?;
+    Ok(Value::Scaled(ScaledInt::from_quantized(&q, &[zero_point], Scale::PerTensor(scale))?))
+}
+
+impl Operator for DynamicQuantizeDequantize {
+    fn signature(&self) -> &'static Signature {
+        const {
+            &Signature {
+                name: "dynamic_quantize_dequantize",
+                doc: "Quantized over the range of its own values, and back (the input of torch.ao.nn.quantized.dynamic layers).",
+                inputs: UNARY_INPUT,
+                attrs: &[
+                    attr("dtype", AttrDefault::DType(DType::U8), "Integer type."),
+                    attr("reduce_range", AttrDefault::Bool(false), "Half the range."),
+                ],
+                class: OpClass::Quantization,
+            }
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::F32])?;
+        range_of(cx.dtype("dtype")?, None, None)?;
+        Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        Ok(vec![dynamic_quantize(&cx.tensor(0)?, cx.dtype("dtype")?, cx.bool("reduce_range")?)?])
+    }
+}
+
 /// `dequantize_per_tensor`: integers to reals that remember their integers.
 pub struct DequantizePerTensor;
 
 impl Operator for DequantizePerTensor {
     fn signature(&self) -> &'static Signature {
-        &Signature {
-            name: "dequantize_per_tensor",
-            doc: "(q - zero_point) * scale (torch.dequantize, ONNX DequantizeLinear).",
-            inputs: UNARY_INPUT,
-            attrs: &[SCALE, ZERO_POINT],
-            class: OpClass::Quantization,
+        const {
+            &Signature {
+                name: "dequantize_per_tensor",
+                doc: "(q - zero_point) * scale (torch.dequantize, ONNX DequantizeLinear).",
+                inputs: UNARY_INPUT,
+                attrs: &[SCALE, ZERO_POINT],
+                class: OpClass::Quantization,
+            }
         }
     }
 
@@ -101,16 +212,18 @@ pub struct DequantizePerChannel;
 
 impl Operator for DequantizePerChannel {
     fn signature(&self) -> &'static Signature {
-        &Signature {
-            name: "dequantize_per_channel",
-            doc: "(q - zero_point[c]) * scale[c] along `axis` (torch.dequantize of a per-channel tensor, ONNX DequantizeLinear).",
-            inputs: &[
-                InputSpec { name: "input", kind: InputKind::Required },
-                InputSpec { name: "scales", kind: InputKind::Required },
-                InputSpec { name: "zero_points", kind: InputKind::Optional },
-            ],
-            attrs: &[AttrSpec { name: "axis", default: AttrDefault::Int(0), doc: "The channel axis." }],
-            class: OpClass::Quantization,
+        const {
+            &Signature {
+                name: "dequantize_per_channel",
+                doc: "(q - zero_point[c]) * scale[c] along `axis` (torch.dequantize of a per-channel tensor, ONNX DequantizeLinear).",
+                inputs: &[
+                    InputSpec { name: "input", kind: InputKind::Required },
+                    InputSpec { name: "scales", kind: InputKind::Required },
+                    InputSpec { name: "zero_points", kind: InputKind::Optional },
+                ],
+                attrs: &[AttrSpec { name: "axis", default: AttrDefault::Int(0), doc: "The channel axis." }],
+                class: OpClass::Quantization,
+            }
         }
     }
 
@@ -146,16 +259,18 @@ pub struct Observer;
 
 impl Operator for Observer {
     fn signature(&self) -> &'static Signature {
-        &Signature {
-            name: "observer",
-            doc: "Identity; calibration records the value (torch.ao.quantization activation_post_process).",
-            inputs: UNARY_INPUT,
-            attrs: &[AttrSpec {
-                name: "id",
-                default: AttrDefault::RequiredInt,
-                doc: "Which observer of the prepared model.",
-            }],
-            class: OpClass::Quantization,
+        const {
+            &Signature {
+                name: "observer",
+                doc: "Identity; calibration records the value (torch.ao.quantization activation_post_process).",
+                inputs: UNARY_INPUT,
+                attrs: &[AttrSpec {
+                    name: "id",
+                    default: AttrDefault::RequiredInt,
+                    doc: "Which observer of the prepared model.",
+                }],
+                class: OpClass::Quantization,
+            }
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
-use crate::{activation, conv, conv_transpose, elementwise, linear, movement, pool, quantize, reshape, slice, unary};
+use crate::{
+    activation, conv, conv_transpose, elementwise, linear, movement, pool, quantize, quantized, reduce, reshape, slice,
+    unary,
+};
 
 /// One row per operator.
 static OPERATORS: &[&dyn Operator] = &[
@@ -87,10 +90,36 @@ static OPERATORS: &[&dyn Operator] = &[
     &movement::Split,
     &slice::Slice,
     &slice::Pad,
+    &reduce::MEAN,
+    &reduce::SUM,
+    &reduce::AMAX,
+    &reduce::AMIN,
+    &reduce::PROD,
+    &reduce::ArgMax,
+    &reduce::CumSum,
     &quantize::QuantizePerTensor,
+    &quantize::QuantizePerChannel,
     &quantize::DequantizePerTensor,
     &quantize::DequantizePerChannel,
+    &quantize::DynamicQuantizeDequantize,
     &quantize::Observer,
+    &quantized::conv::QCONV1D,
+    &quantized::conv::QCONV2D,
+    &quantized::conv::QCONV3D,
+    &quantized::conv::QCONV_TRANSPOSE1D,
+    &quantized::conv::QCONV_TRANSPOSE2D,
+    &quantized::linear::QLinear,
+    &quantized::linear::QLinearDynamic,
+    &quantized::linear::QMatMul,
+    &quantized::elementwise::QADD,
+    &quantized::elementwise::QSUB,
+    &quantized::elementwise::QMUL,
+    &quantized::elementwise::QCat,
+    &quantized::elementwise::Requantize,
+    &quantized::lookup::QLookup,
+    &quantized::pool::QAvgPool2d,
+    &quantized::pool::QAdaptiveAvgPool2d,
+    &quantized::pool::QMean,
 ];
 
 fn index() -> &'static HashMap<&'static str, OpRef> {

@@ -11,7 +11,7 @@ pub mod shape;
 pub mod tensor;
 
 pub use dtype::DType;
-pub use qparams::{QParams, QRange, QScheme};
+pub use qparams::{QParams, QRange, QScheme, dynamic_qparams};
 pub use scaled::{Scale, ScaledInt, Value};
 pub use shape::{Dim, Shape, TensorType};
 pub use tensor::{Element, Tensor, TensorError};

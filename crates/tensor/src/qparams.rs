@@ -80,3 +80,12 @@ impl QParams {
         round::dequantize(q, self.scale[channel], self.zero_point[channel])
     }
 }
+
+/// Per-tensor parameters from the range of the data, as dynamic quantization chooses them when the model runs: with 0 in the
+/// range, `scale = max((hi - lo) / (qmax - qmin), 2^-23)` and `zero_point = clamp(qmin - rne(lo / scale))`, all in f32
+/// (ONNX DynamicQuantizeLinear, with a lower bound on the scale).
+pub fn dynamic_qparams(lo: f32, hi: f32, range: QRange) -> (f32, i32) {
+    let (lo, hi) = (lo.min(0.0), hi.max(0.0));
+    let scale = ((hi - lo) / (range.qmax - range.qmin) as f32).max(f32::EPSILON);
+    (scale, round::round_saturate(-(lo / scale), range.qmin, range.qmin, range.qmax))
+}

@@ -1,0 +1,148 @@
+//! Matrix products of quantized tensors.
+
+use quantc_tensor::{DType, Dim, TensorType, Value};
+
+use super::{
+    ACTIVATION_MAX, ACTIVATION_MIN, ACTIVATION_TYPES, DTYPE, QUANT_MAX, QUANT_MIN, RESIDUAL_SCALE, RESIDUAL_ZERO_POINT,
+    SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, dequantize_weight, dequantized_input, finish, infer_residual,
+    infer_weight_scale, output_dtype, residual_input,
+};
+use crate::activation::clamp_value;
+use crate::conv::infer_bias;
+use crate::linear::{infer_linear, infer_matmul, linear, matmul};
+use crate::quantize::dynamic_quantize;
+use crate::spec::{attr, optional, required};
+use crate::{AttrDefault, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+
+/// `quantized.linear`.
+pub struct QLinear;
+
+impl Operator for QLinear {
+    fn signature(&self) -> &'static Signature {
+        const {
+            &Signature {
+                name: "quantized.linear",
+                doc: "quantize(clamp(linear(dequantize(input), dequantize(weight), bias) + dequantize(residual))); the weight is i8 [out, in], its zero points 0.",
+                inputs: &[
+                    required("input"),
+                    required("weight"),
+                    required("weight_scale"),
+                    optional("bias"),
+                    optional("residual"),
+                ],
+                attrs: &[
+                    X_SCALE,
+                    X_ZERO_POINT,
+                    RESIDUAL_SCALE,
+                    RESIDUAL_ZERO_POINT,
+                    SCALE,
+                    ZERO_POINT,
+                    DTYPE,
+                    QUANT_MIN,
+                    QUANT_MAX,
+                    ACTIVATION_MIN,
+                    ACTIVATION_MAX,
+                ],
+                class: OpClass::Heavy,
+            }
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, ACTIVATION_TYPES)?;
+        cx.expect_dtype(1, &[DType::I8])?;
+        infer_weight_scale(cx, 2)?;
+        let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
+        infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
+        infer_residual(cx, 4, &shape)?;
+        Ok(vec![TensorType { dtype: output_dtype(cx)?, shape }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let x = dequantized_input(cx, 0, "x_scale", "x_zero_point")?;
+        let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
+        let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
+        let residual = residual_input(cx, 4, y.shape())?;
+        Ok(vec![finish(cx, y, residual)?])
+    }
+}
+
+/// `quantized.linear_dynamic`.
+pub struct QLinearDynamic;
+
+impl Operator for QLinearDynamic {
+    fn signature(&self) -> &'static Signature {
+        const {
+            &Signature {
+                name: "quantized.linear_dynamic",
+                doc: "clamp(linear(dynamic_quantize_dequantize(input), dequantize(weight), bias)), f32 in and out; the weight is i8 [out, in], its zero points 0.",
+                inputs: &[required("input"), required("weight"), required("weight_scale"), optional("bias")],
+                attrs: &[
+                    attr("reduce_range", AttrDefault::Bool(false), "Half the range of the input's integers."),
+                    ACTIVATION_MIN,
+                    ACTIVATION_MAX,
+                ],
+                class: OpClass::Heavy,
+            }
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, &[DType::F32])?;
+        cx.expect_dtype(1, &[DType::I8])?;
+        infer_weight_scale(cx, 2)?;
+        let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
+        infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
+        Ok(vec![TensorType { dtype: DType::F32, shape }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let x = dynamic_quantize(&cx.tensor(0)?, DType::U8, cx.bool("reduce_range")?)?;
+        let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
+        let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
+        let y = clamp_value(&y, cx.float("activation_min")?, cx.float("activation_max")?)?;
+        Ok(vec![y.to_tensor().into()])
+    }
+}
+
+/// `quantized.matmul`.
+pub struct QMatMul;
+
+impl Operator for QMatMul {
+    fn signature(&self) -> &'static Signature {
+        const {
+            &Signature {
+                name: "quantized.matmul",
+                doc: "quantize(clamp(matmul(dequantize(a), dequantize(b)))).",
+                inputs: &[required("a"), required("b")],
+                attrs: &[
+                    attr("a_scale", AttrDefault::RequiredFloat, "Scale of the left operand."),
+                    attr("a_zero_point", AttrDefault::Int(0), "Zero point of the left operand."),
+                    attr("b_scale", AttrDefault::RequiredFloat, "Scale of the right operand."),
+                    attr("b_zero_point", AttrDefault::Int(0), "Zero point of the right operand."),
+                    SCALE,
+                    ZERO_POINT,
+                    DTYPE,
+                    QUANT_MIN,
+                    QUANT_MAX,
+                    ACTIVATION_MIN,
+                    ACTIVATION_MAX,
+                ],
+                class: OpClass::Heavy,
+            }
+        }
+    }
+
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        cx.expect_dtype(0, ACTIVATION_TYPES)?;
+        cx.expect_dtype(1, ACTIVATION_TYPES)?;
+        let shape = infer_matmul(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
+        Ok(vec![TensorType { dtype: output_dtype(cx)?, shape }])
+    }
+
+    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        let a = dequantized_input(cx, 0, "a_scale", "a_zero_point")?;
+        let b = dequantized_input(cx, 1, "b_scale", "b_zero_point")?;
+        Ok(vec![finish(cx, matmul(&a, &b)?, None)?])
+    }
+}

@@ -3,6 +3,7 @@
 mod depthwise;
 mod elem;
 mod gemm;
+mod lookup;
 mod simd;
 
 use quantc_kernels::Kernels;

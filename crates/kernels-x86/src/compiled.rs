@@ -74,7 +74,7 @@ macro_rules! compiled_elementwise {
                 fn lookup(
                     table: &[u8; 256], rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::elementwise::body::lookup;
+                ) = $lookup;
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use quantc_kernels::Kernels;
 
+use super::lookup;
 use super::simd::Avx512;
 use crate::compiled::{compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
 use crate::{bytes, transpose};
@@ -13,7 +14,7 @@ compiled_elementwise!(
     "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
     add = bytes::add::<Avx512>,
     mul = bytes::mul::<Avx512>,
-    lookup = quantc_kernels::elementwise::body::lookup
+    lookup = lookup::lookup
 );
 compiled_quantize!(
     Tier,

@@ -6,6 +6,9 @@
 //!
 //! For 3x3 filters a group is one column of the filter. An interleaved column of the image then serves up to three
 //! neighbouring outputs. Other filters take their taps four by four, through a table of addresses.
+//!
+//! Where a block has room for several pixels' channels, their weights are packed as often, and a block can be that many
+//! neighbouring pixels.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -33,6 +36,8 @@ pub(crate) trait Tier: Send + Sync + 'static {
     const CHANNELS: usize;
     /// Bytes of one packed weight, in native order.
     const WEIGHT_BYTES: usize;
+    /// Whether a block may be several pixels of few channels (see [`Block::pixels`]).
+    const HAS_PIXELS: bool;
 
     /// The first byte of a weight within its packed group.
     fn place(channel: usize, tap: usize) -> usize;
@@ -48,8 +53,11 @@ pub(crate) trait Tier: Send + Sync + 'static {
 pub(crate) struct Block {
     /// The first channel: what indexes the epilogue's slices, which hold all `count`.
     pub channel: usize,
-    /// Channels to store, 1 to `CHANNELS`.
+    /// Channels, 1 to `CHANNELS`.
     pub count: usize,
+    /// Neighbouring pixels that the block holds side by side, for [`Work::Columns`] of stride 1: more than one only
+    /// where they lie side by side in the output and the residual too.
+    pub pixels: usize,
     /// Packed groups of the block.
     pub weights: *const u8,
     /// Number of groups.
@@ -127,6 +135,11 @@ fn blocks<T: Tier>(channels: usize) -> impl Iterator<Item = usize> {
     (0..channels).step_by(T::CHANNELS).map(move |first| first.min(last))
 }
 
+/// Pixels for whose channels a block has room, 1 at least.
+fn pixels<T: Tier>(channels: usize) -> usize {
+    if T::HAS_PIXELS { T::CHANNELS.checked_div(channels).unwrap_or(1).max(1) } else { 1 }
+}
+
 fn group_bytes<T: Tier>() -> usize {
     GROUP * T::CHANNELS * T::WEIGHT_BYTES
 }
@@ -143,8 +156,9 @@ impl<T: Tier> QConv for Depthwise<T> {
         let block_bytes = groups(shape) * group_bytes::<T>();
         let mut data = AlignedBytes::zeroed(shape.c.div_ceil(T::CHANNELS) * block_bytes);
         for (first, packed) in blocks::<T>(shape.c).zip(data.as_mut_slice().chunks_exact_mut(block_bytes.max(1))) {
-            for channel in 0..T::CHANNELS.min(shape.c - first) {
-                for (tap, weight) in weights[(first + channel) * taps..][..taps].iter().enumerate() {
+            let count = T::CHANNELS.min(shape.c - first);
+            for channel in 0..count * pixels::<T>(shape.c) {
+                for (tap, weight) in weights[(first + channel % count) * taps..][..taps].iter().enumerate() {
                     let slot = slot(shape, tap);
                     let at = slot / GROUP * group_bytes::<T>() + T::place(channel, slot % GROUP);
                     let bytes = i16::from(*weight).to_le_bytes();
@@ -170,11 +184,20 @@ impl<T: Tier> QConv for Depthwise<T> {
         let (zero_points, table) = scratch.split_at_mut(zero_points_len(shape.c));
         zero_points.fill(args.x_zero_point);
         let out = RawOutput::new(&mut out);
+        let g = args.plan.geometry();
+        let columns = g.kernel == [3, 3] && g.dilation[1] == 1 && g.stride[1] <= 2;
+        let residual_stride = match args.epilogue {
+            Epilogue::AddRequantize { residual_stride, .. } => *residual_stride,
+            _ => shape.c,
+        };
+        let side_by_side = columns && g.stride[1] == 1 && out.stride() == shape.c && residual_stride == shape.c;
+        let pixels = if side_by_side { pixels::<T>(shape.c) } else { 1 };
         let every_block = |work: &Work<'_>| {
             for (first, weights) in blocks::<T>(shape.c).zip(packed.chunks_exact(block_bytes)) {
                 let block = Block {
                     channel: first,
                     count: T::CHANNELS.min(shape.c - first),
+                    pixels,
                     weights: weights.as_ptr(),
                     groups,
                     offsets: args.offsets[first..].as_ptr(),
@@ -187,8 +210,7 @@ impl<T: Tier> QConv for Depthwise<T> {
                 unsafe { T::run(&block, work, args.epilogue) };
             }
         };
-        let g = args.plan.geometry();
-        if g.kernel == [3, 3] && g.dilation[1] == 1 && g.stride[1] <= 2 {
+        if columns {
             let mut row = rows.start;
             while row < rows.end {
                 let mut strips = [Strip::EMPTY; STRIPS];

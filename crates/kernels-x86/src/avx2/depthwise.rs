@@ -31,6 +31,7 @@ impl Tier for Avx2 {
     const NAME: &'static str = "qdepthwise.avx2";
     const CHANNELS: usize = 16;
     const WEIGHT_BYTES: usize = 2;
+    const HAS_PIXELS: bool = false;
 
     fn place(channel: usize, tap: usize) -> usize {
         let (lane, k, j) = (channel / 8, channel % 8 / 4, channel % 4);

@@ -27,6 +27,7 @@ impl Tier for Avx512Vnni {
     const NAME: &'static str = "qdepthwise.avx512vnni";
     const CHANNELS: usize = 64;
     const WEIGHT_BYTES: usize = 1;
+    const HAS_PIXELS: bool = true;
 
     fn place(channel: usize, tap: usize) -> usize {
         let (lane, k, j) = (channel / 16, channel % 16 / 4, channel % 4);
@@ -76,7 +77,9 @@ unsafe fn run<S: Stage>(block: &Block, work: &Work<'_>, scale: &[f32], stage: &S
         match work {
             Work::Columns { strips, stride, width } => {
                 for strip in *strips {
-                    if *stride == 1 {
+                    if block.pixels > 1 {
+                        pixels(block, &start, strip, *width, stage);
+                    } else if *stride == 1 {
                         columns::<1, S>(block, &start, strip, *width, stage);
                     } else {
                         columns::<2, S>(block, &start, strip, *width, stage);
@@ -115,7 +118,7 @@ unsafe fn columns<const STRIDE: isize, S: Stage>(block: &Block, start: &Start, s
             multiply_add(&mut acc, &first, block.weights);
             multiply_add(&mut acc, &second, block.weights.add(256));
             multiply_add(&mut acc, &third, block.weights.add(512));
-            stage.store(block, start, strip.row + i, acc);
+            stage.store(block, start, strip.row + i, start.mask, acc);
             ix += STRIDE;
             if STRIDE == 1 {
                 (first, second) = (second, third);
@@ -123,6 +126,58 @@ unsafe fn columns<const STRIDE: isize, S: Stage>(block: &Block, start: &Start, s
                 (first, second) = (third, column(ix + 1));
             }
         }
+    }
+}
+
+/// A strip of a 3x3 filter of stride 1 over few channels, several pixels at a time.
+///
+/// # Safety
+/// As [`Tier::run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn pixels<S: Stage>(block: &Block, start: &Start, strip: &Strip, width: usize, stage: &S) {
+    let step = block.pixels as isize;
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut ix = strip.start;
+        let mut first = column_of_pixels(block, strip, width, ix);
+        for i in (0..strip.pixels).step_by(block.pixels) {
+            let second = column_of_pixels(block, strip, width, ix + 1);
+            let third = column_of_pixels(block, strip, width, ix + 2);
+            let mut acc = start.offsets;
+            multiply_add(&mut acc, &first, block.weights);
+            multiply_add(&mut acc, &second, block.weights.add(256));
+            multiply_add(&mut acc, &third, block.weights.add(512));
+            let bytes = block.pixels.min(strip.pixels - i) * block.count;
+            stage.store(block, start, strip.row + i, u64::MAX >> (64 - bytes), acc);
+            ix += step;
+            first = if step == 2 { third } else { column_of_pixels(block, strip, width, ix) };
+        }
+    }
+}
+
+/// The interleaved columns of the pixels from `ix` on; those outside the image are zero points.
+///
+/// # Safety
+/// As [`Tier::run`].
+#[inline(always)]
+unsafe fn column_of_pixels(block: &Block, strip: &Strip, width: usize, ix: isize) -> Quads {
+    let (pixels, width) = (block.pixels as isize, width as isize);
+    let outside = |pixels: isize| pixels.clamp(0, block.pixels as isize) as u32 * block.count as u32;
+    let (left, right) = (outside(-ix), outside(ix + pixels - width));
+    let all = u64::MAX >> (64 - block.pixels * block.count);
+    let mask = all & u64::MAX.checked_shl(left).unwrap_or(0) & all.checked_shr(right).unwrap_or(0);
+    // SAFETY: whole vectors are loaded only from within the image, whose slack is a vector, or from zero points; masked
+    // lanes are not read.
+    unsafe {
+        let from = |ky: usize| strip.rows[ky].wrapping_offset(ix * strip.steps[ky] as isize);
+        if mask == all {
+            return interleave([load(from(0)), load(from(1)), load(from(2)), _mm512_setzero_si512()]);
+        }
+        let zero_point = _mm512_set1_epi8(block.zero_point as i8);
+        let first = _mm512_mask_loadu_epi8(zero_point, mask, from(0).cast());
+        let second = _mm512_mask_loadu_epi8(zero_point, mask, from(1).cast());
+        let third = _mm512_mask_loadu_epi8(zero_point, mask, from(2).cast());
+        interleave([first, second, third, _mm512_setzero_si512()])
     }
 }
 
@@ -144,7 +199,7 @@ unsafe fn all_taps<S: Stage>(block: &Block, start: &Start, taps: &[*const u8], r
                 multiply_add(&mut acc, &quads, weights);
                 weights = weights.add(256);
             }
-            stage.store(block, start, row + i, acc);
+            stage.store(block, start, row + i, start.mask, acc);
         }
     }
 }
@@ -194,7 +249,7 @@ unsafe fn multiply_add(acc: &mut Quads, quads: &Quads, weights: *const u8) {
 struct Start {
     offsets: Quads,
     scale: Reals,
-    /// The bytes to store.
+    /// The elements of one pixel.
     mask: u64,
 }
 
@@ -207,6 +262,10 @@ impl Start {
         // SAFETY: `count` offsets are readable.
         offset[..block.count].copy_from_slice(unsafe { std::slice::from_raw_parts(block.offsets, block.count) });
         factor[..block.count].copy_from_slice(&scale[block.channel..block.channel + block.count]);
+        for i in block.count..block.count * block.pixels {
+            offset[i] = offset[i - block.count];
+            factor[i] = factor[i - block.count];
+        }
         // SAFETY: both arrays have 64 elements; the machine has the tier, as the caller promises.
         unsafe {
             // Four channels from each 128-bit lane's sixteen.
@@ -227,11 +286,11 @@ impl Start {
 
 /// The vector form of one kind of [`Epilogue`], which says what it computes.
 trait Stage {
-    /// Finishes and stores one pixel.
+    /// Finishes and stores the bytes (for f32: the elements) in `mask` of one block.
     ///
     /// # Safety
-    /// As [`Tier::run`], for the pixel `row` of the output.
-    unsafe fn store(&self, block: &Block, start: &Start, row: usize, acc: Quads);
+    /// As [`Tier::run`], for the pixels from `row` on of the output.
+    unsafe fn store(&self, block: &Block, start: &Start, row: usize, mask: u64, acc: Quads);
 }
 
 /// `f32(acc) * scale`.
@@ -247,19 +306,19 @@ unsafe fn real(start: &Start, acc: Quads) -> Reals {
     }
 }
 
-/// Stores the block's bytes of one pixel.
+/// Stores the bytes in `mask`.
 ///
 /// # Safety
 /// As [`Stage::store`].
 #[inline(always)]
-unsafe fn store_bytes(block: &Block, start: &Start, row: usize, bytes: __m512i) {
-    // SAFETY: the output holds the pixel's `count` channels of the block, and no more than those are stored.
+unsafe fn store_bytes(block: &Block, row: usize, mask: u64, bytes: __m512i) {
+    // SAFETY: the output holds the pixels' channels that `mask` stands for, and no more than those are stored.
     unsafe {
         let to = block.out.at(row, block.channel);
-        if start.mask == u64::MAX {
+        if mask == u64::MAX {
             _mm512_storeu_si512(to.cast(), bytes);
         } else {
-            _mm512_mask_storeu_epi8(to.cast(), start.mask, bytes);
+            _mm512_mask_storeu_epi8(to.cast(), mask, bytes);
         }
     }
 }
@@ -270,9 +329,9 @@ struct Requantize {
 
 impl Stage for Requantize {
     #[inline(always)]
-    unsafe fn store(&self, block: &Block, start: &Start, row: usize, acc: Quads) {
+    unsafe fn store(&self, block: &Block, start: &Start, row: usize, mask: u64, acc: Quads) {
         // SAFETY: the caller's promises.
-        unsafe { store_bytes(block, start, row, Avx512::pack(&self.pack, real(start, acc))) }
+        unsafe { store_bytes(block, row, mask, Avx512::pack(&self.pack, real(start, acc))) }
     }
 }
 
@@ -288,11 +347,11 @@ struct AddRequantize {
 
 impl Stage for AddRequantize {
     #[inline(always)]
-    unsafe fn store(&self, block: &Block, start: &Start, row: usize, acc: Quads) {
+    unsafe fn store(&self, block: &Block, start: &Start, row: usize, mask: u64, acc: Quads) {
         // SAFETY: the residual holds the block's channels in each row; masked lanes are not read.
         unsafe {
             let residual = self.residual.add(row * self.residual_stride);
-            let q = _mm512_maskz_loadu_epi8(start.mask, residual.cast());
+            let q = _mm512_maskz_loadu_epi8(mask, residual.cast());
             let zero = _mm512_setzero_si512();
             let r = interleave([q, zero, zero, zero]);
             let real = real(start, acc);
@@ -301,7 +360,7 @@ impl Stage for AddRequantize {
                 let addend = _mm512_mul_ps(_mm512_cvtepi32_ps(r), _mm512_set1_ps(self.residual_scale));
                 _mm512_mul_ps(_mm512_add_ps(real[k], addend), _mm512_set1_ps(self.inverse_scale))
             };
-            store_bytes(block, start, row, Avx512::pack(&self.pack, [sum(0), sum(1), sum(2), sum(3)]));
+            store_bytes(block, row, mask, Avx512::pack(&self.pack, [sum(0), sum(1), sum(2), sum(3)]));
         }
     }
 }
@@ -312,7 +371,7 @@ struct Dequantize {
 
 impl Stage for Dequantize {
     #[inline(always)]
-    unsafe fn store(&self, block: &Block, start: &Start, row: usize, acc: Quads) {
+    unsafe fn store(&self, block: &Block, start: &Start, row: usize, mask: u64, acc: Quads) {
         // SAFETY: the output holds the pixel's `count` channels of the block; masked lanes are not written.
         unsafe {
             let to = block.out.at(row, block.channel).cast::<f32>();
@@ -325,7 +384,7 @@ impl Stage for Dequantize {
                 _mm512_storeu_ps(lanes.as_mut_ptr().cast(), v);
                 for (lane, v) in lanes.into_iter().enumerate() {
                     let channel = 16 * lane + 4 * k;
-                    let mask = (start.mask >> channel & 0xf) as u8;
+                    let mask = (mask >> channel & 0xf) as u8;
                     _mm_mask_storeu_ps(to.wrapping_add(channel), mask, v);
                 }
             }

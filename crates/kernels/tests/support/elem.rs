@@ -630,7 +630,12 @@ prop_compose! {
     /// Depthwise convolutions, most of them of the usual kernels.
     pub fn depthwise_case()(
         (n, h, w) in (1..3usize, 1..20usize, 1..20usize),
-        c in prop_oneof![2 => 1..20usize, 2 => 20..70usize, 1 => Just(64usize), 1 => Just(128usize), 1 => 70..300usize],
+        c in prop_oneof![
+            2 => 1..20usize,
+            2 => 20..70usize,
+            2 => (0..8u32).prop_map(|bits| 1usize << bits),
+            1 => 70..300usize,
+        ],
         (kernel, stride, dilation, pad) in prop_oneof![
             2 => (1..3usize, [0..2usize, 0..2usize, 0..2usize, 0..2usize])
                 .prop_map(|(s, pad)| ([3, 3], [s, s], [1, 1], pad)),

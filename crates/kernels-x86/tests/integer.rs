@@ -5,7 +5,7 @@ mod support;
 
 use proptest::prelude::*;
 use quantc_kernels::{ConvGeometry, Isa, Kernels};
-use support::{ConvCase, Fill, MatmulCase, Stage};
+use support::{ConvCase, ConvData, Fill, MatmulCase, Stage};
 
 /// The kernels of each tier above portable that this machine has; what it lacks is said, not hidden.
 fn tiers() -> Vec<Kernels> {
@@ -23,12 +23,16 @@ fn tiers() -> Vec<Kernels> {
 }
 
 fn check_conv(case: &ConvCase) {
-    let data = case.data();
-    let want = case.run(&Kernels::PORTABLE, &data);
+    check_conv_data(case, &case.data());
+}
+
+fn check_conv_data(case: &ConvCase, data: &ConvData) {
+    let want = case.run(&Kernels::PORTABLE, data);
     for kernels in tiers() {
-        let got = case.run(&kernels, &data);
+        let got = case.run(&kernels, data);
         let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-        assert_eq!(wrong, None, "{}: first wrong element of {}", kernels.qconv.name(), want.len());
+        let values = wrong.map(|i| (got[i], want[i]));
+        assert_eq!(wrong.zip(values), None, "{}: first wrong element, got and wanted: {case:?}", kernels.qconv.name());
     }
 }
 
@@ -77,6 +81,56 @@ fn every_tail() {
                     seed: (rows * 100 + columns) as u64,
                 });
             }
+        }
+    }
+}
+
+/// Results that no integer holds, and those at its limits.
+#[test]
+fn extreme_multipliers() {
+    let positive = [f32::INFINITY, f32::NAN, 1e30, 3e4, 1.0, 0.5, 1e-3, 1e-30, 1e-45];
+    for stage in [Stage::Requantize, Stage::AddRequantize, Stage::Dequantize] {
+        // f32 results keep the sign of zero, which `f32::max` leaves open: scales are positive there, as they are in use.
+        for sign in if stage == Stage::Dequantize { vec![1.0] } else { vec![1.0, -1.0] } {
+            for seed in 0..20 {
+                let geometry = ConvGeometry::linear(7, 3 + seed as usize, 70);
+                let case = ConvCase { geometry, fill: Fill::Ends, stage, x_zero_point: 9, gap: 0, cuts: vec![], seed };
+                let mut data = case.data();
+                data.bias.iter_mut().step_by(3).for_each(|bias| *bias = i32::MAX);
+                for (scale, i) in data.stage.scale.iter_mut().zip(seed as usize..) {
+                    *scale = if sign < 0.0 && i % 10 == 9 { 0.0 } else { sign * positive[i % 9] };
+                }
+                check_conv_data(&case, &data);
+            }
+        }
+    }
+}
+
+/// Pairs of weights whose products with 255 just fit 16 bits, and just do not.
+#[test]
+fn brink_of_saturation() {
+    let pairs: [[i8; 2]; 11] = [
+        [64, 64],
+        [64, 65],
+        [127, 1],
+        [127, 2],
+        [127, 127],
+        [-64, -64],
+        [-64, -65],
+        [-128, 0],
+        [-128, -1],
+        [-128, -128],
+        [127, -128],
+    ];
+    for pair in pairs {
+        for shift in 0..2 {
+            let k = 10;
+            let geometry = ConvGeometry::linear(3, k, 9);
+            let (stage, cuts) = (Stage::Dequantize, vec![]);
+            let case = ConvCase { geometry, fill: Fill::Worst, stage, x_zero_point: 0, gap: 0, cuts, seed: 1 };
+            let mut data = case.data();
+            data.weights.iter_mut().enumerate().for_each(|(i, w)| *w = pair[(i + shift) % 2]);
+            check_conv_data(&case, &data);
         }
     }
 }

@@ -88,7 +88,7 @@ pub fn stage() -> impl Strategy<Value = Stage> {
 /// The operands of an epilogue over `rows x channels`.
 pub struct StageData {
     stage: Stage,
-    scale: Vec<f32>,
+    pub scale: Vec<f32>,
     residual: Vec<u8>,
     residual_stride: usize,
     zero_points: [i32; 2],

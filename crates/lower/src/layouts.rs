@@ -1,0 +1,71 @@
+//! Which memory order each value should have, decided before anything is lowered.
+
+use std::collections::{HashMap, HashSet};
+
+use quantc_ir::{Graph, NodeId, ValueRef};
+use quantc_ops::OpClass;
+
+use crate::lowering::Piece;
+use crate::table::{self, Order};
+
+/// The values better stored with their channels last.
+pub(crate) struct Preferences(HashSet<ValueRef>);
+
+impl Preferences {
+    /// Whether the value is better stored with its channels last.
+    pub(crate) fn channels_last(&self, value: ValueRef) -> bool {
+        self.0.contains(&value)
+    }
+}
+
+/// Walks from the outputs to the inputs: convolutions and pools want their input channels-last, elementwise operators pass on
+/// what is wanted of their result.
+pub(crate) fn prefer(graph: &Graph) -> Preferences {
+    let mut wanted = HashSet::new();
+    for id in graph.order_reversed() {
+        let node = graph.node(id);
+        let Some((op, _)) = node.call() else { continue };
+        let passes_on = matches!(op.class(), OpClass::Unary | OpClass::Elementwise | OpClass::Quantization);
+        let wants = match table::order_of(op.name()) {
+            Some(Order::ChannelsLast) => true,
+            Some(Order::Any) => wanted.contains(&ValueRef::from(id)),
+            Some(Order::RowMajor) => false,
+            None => passes_on && wanted.contains(&ValueRef::from(id)),
+        };
+        if wants {
+            let rank = node.types().first().map_or(0, |ty| ty.shape.rank());
+            let image = |v: &ValueRef| graph.ty(*v).shape.rank() == rank && rank >= 3;
+            wanted.extend(node.inputs().iter().flatten().copied().filter(image));
+        }
+    }
+    Preferences(wanted)
+}
+
+/// The inputs of channel concatenations that their producer can write in place: computed by a step that can leave room between its
+/// pixels, used by nothing else, and of the concatenation's quantization.
+pub(crate) fn pieces(graph: &Graph, preferences: &Preferences) -> HashMap<ValueRef, Piece> {
+    let mut pieces = HashMap::new();
+    for id in graph.calls() {
+        let Some(same) = table::concatenated_as_is(graph, id) else { continue };
+        let whole = ValueRef::from(id);
+        if !preferences.channels_last(whole) && !all_strided(graph, id) {
+            continue;
+        }
+        let mut channel = 0;
+        for (value, same) in graph.node(id).inputs().iter().flatten().zip(same) {
+            if same && strided(graph, *value) && graph.users(*value).len() == 1 {
+                pieces.insert(*value, Piece { whole, channel });
+            }
+            channel += graph.ty(*value).shape.dims().get(1).and_then(|d| d.known()).unwrap_or(0);
+        }
+    }
+    pieces
+}
+
+fn strided(graph: &Graph, value: ValueRef) -> bool {
+    graph.node(value.node).call().is_some_and(|(op, _)| table::is_strided(op.name()))
+}
+
+fn all_strided(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).inputs().iter().flatten().all(|v| strided(graph, *v))
+}

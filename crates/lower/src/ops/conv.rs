@@ -1,0 +1,239 @@
+//! Integer convolution and linear layers.
+
+use std::sync::Arc;
+
+use quantc_ir::ValueRef;
+use quantc_kernels::{ConvGeometry, ConvPlan, PackedWeights, QConv, is_depthwise};
+use quantc_ops::window::Window;
+use quantc_runtime::Slot;
+use quantc_runtime::steps::{QConvStep, QEpilogue};
+use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
+use quantc_tensor::{DType, Tensor};
+
+use crate::attrs::AttrView;
+use crate::error::NodeError;
+use crate::lowering::{Call, Lowering, Operand};
+use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
+use crate::view::{channels_last, row_major};
+
+/// The window of a convolution of at most two spatial dimensions, as `[vertical, horizontal]` of everything.
+pub(crate) struct Window2 {
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    /// `[top, left, bottom, right]`.
+    pub(crate) pad: [usize; 4],
+}
+
+impl From<&Window> for Window2 {
+    fn from(w: &Window) -> Window2 {
+        let last = |v: [usize; 3]| [v[1], v[2]];
+        Window2 {
+            kernel: last(w.kernel),
+            stride: last(w.stride),
+            dilation: last(w.dilation),
+            pad: [w.pad_begin[1], w.pad_begin[2], w.pad_end[1], w.pad_end[2]],
+        }
+    }
+}
+
+/// `[n, c, h, w]` of an image of one or two spatial dimensions.
+pub(crate) fn image(shape: &[usize]) -> Option<[usize; 4]> {
+    match *shape {
+        [n, c, w] => Some([n, c, 1, w]),
+        [n, c, h, w] => Some([n, c, h, w]),
+        _ => None,
+    }
+}
+
+/// The geometry of a convolution call; `None` if it has more than two spatial dimensions.
+pub(crate) fn geometry(attrs: &AttrView<'_>, x: &[usize], w: &[usize]) -> Result<Option<ConvGeometry>, NodeError> {
+    let (Some([n, c, h, width]), [oc, _, kernel @ ..]) = (image(x), w) else { return Ok(None) };
+    let ones = vec![1; kernel.len()];
+    let (stride, padding, dilation) = (attrs.ints("stride")?, attrs.ints("padding")?, attrs.ints("dilation")?);
+    let window = Window2::from(&Window::new(kernel, &stride, &ones, &padding, &dilation)?);
+    let groups = usize::try_from(attrs.int("groups")?).unwrap_or_default();
+    let geometry = ConvGeometry {
+        n,
+        h,
+        w: width,
+        c,
+        oh: 0,
+        ow: 0,
+        oc: *oc,
+        kernel: window.kernel,
+        stride: window.stride,
+        dilation: window.dilation,
+        pad: window.pad,
+        groups,
+    };
+    Ok(Some(geometry.with_output_size()?))
+}
+
+/// Weights `[oc][c][taps]` as `[oc][taps][c]`.
+pub(crate) fn channels_last_weights<T: Copy>(weights: &[T], channels: usize, taps: usize) -> Vec<T> {
+    let filter = channels * taps;
+    let mut out = Vec::with_capacity(weights.len());
+    for filter in weights.chunks_exact(filter.max(1)) {
+        for tap in 0..taps {
+            out.extend((0..channels).map(|c| filter[c * taps + tap]));
+        }
+    }
+    out
+}
+
+/// The constant operands of an integer layer.
+struct Layer {
+    weights: Arc<PackedWeights>,
+    kernel: &'static dyn QConv,
+    /// `s_x * s_w` of each output channel.
+    scale: Vec<f32>,
+    offsets: Vec<i32>,
+}
+
+/// Scales of the weights, one for each output channel.
+pub(crate) fn weight_scales(scales: &Tensor, oc: usize) -> Option<Vec<f32>> {
+    let scales = scales.to_f32_vec();
+    match scales.len() {
+        1 => Some(vec![scales[0]; oc]),
+        n if n == oc => Some(scales),
+        _ => None,
+    }
+}
+
+impl Layer {
+    fn new(
+        lw: &Lowering<'_>,
+        call: &Call<'_>,
+        geometry: &ConvGeometry,
+        x_scale: f32,
+        x_zero_point: u8,
+    ) -> Result<Option<Layer>, NodeError> {
+        let (weight, scales) = (call.input(1)?, call.input(2)?);
+        let bias = call.opt(3);
+        let (Some(w), Some(scales)) = (lw.constant(weight), lw.constant(scales)) else { return Ok(None) };
+        let bias_values = bias.map(|b| lw.constant(b));
+        let (DType::I8, Some(scales)) = (w.dtype(), weight_scales(&scales, geometry.oc)) else { return Ok(None) };
+        let bias = match bias_values {
+            None => None,
+            Some(Some(bias)) => Some(bias.to_f32_vec()),
+            Some(None) => return Ok(None),
+        };
+        let shape = geometry.weight_shape();
+        let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
+        let pack = || channels_last_weights(w.slice::<i8>().unwrap_or(&[]), shape.group_c(), shape.taps());
+        let weights = match lw.param(weight) {
+            Some(param) => lw.cache.packed(param, kernel, &shape, pack),
+            None => Arc::new(kernel.pack(&shape, &pack())),
+        };
+        let bias: Option<Vec<i32>> =
+            bias.map(|b| b.iter().zip(&scales).map(|(&b, &s)| quantize_bias(b, x_scale, s)).collect());
+        let mut offsets = vec![0; geometry.oc];
+        weights.offsets(bias.as_deref(), x_zero_point, &mut offsets);
+        let scale = scales.iter().map(|s| x_scale * s).collect();
+        Ok(Some(Layer { weights, kernel, scale, offsets }))
+    }
+
+    /// The step, given what it reads and writes: the result's slot and the elements from one pixel to the next.
+    fn step(
+        self,
+        geometry: ConvGeometry,
+        epilogue: QEpilogue,
+        x: Operand,
+        x_zero_point: u8,
+        (out, out_stride): (Slot, usize),
+    ) -> Result<QConvStep, NodeError> {
+        let plan = Arc::new(ConvPlan::new(geometry)?);
+        let offsets = Arc::from(self.offsets);
+        let (kernel, weights) = (self.kernel, self.weights);
+        Ok(QConvStep { kernel, plan, weights, offsets, x: x.source, x_zero_point, epilogue, out, out_stride })
+    }
+}
+
+/// The epilogue of a fused integer layer; `None` if no kernel has it.
+fn epilogue(
+    lw: &mut Lowering<'_>,
+    call: &Call<'_>,
+    layer: &Layer,
+    residual: Option<(ValueRef, &[usize], usize)>,
+) -> Result<Option<QEpilogue>, NodeError> {
+    let real = activation(&call.attrs)?;
+    if call.attrs.dtype("dtype")? == DType::F32 {
+        let dequantize = QEpilogue::Dequantize { scale: Arc::from(&layer.scale[..]), clamp: real };
+        return Ok(residual.is_none().then_some(dequantize));
+    }
+    let Some(out) = Quantized::of(&call.attrs, real)? else { return Ok(None) };
+    let Some((value, order, stride)) = residual else {
+        let multiplier = layer.scale.iter().map(|&s| requantize_multiplier(s, out.scale)).collect();
+        return Ok(Some(QEpilogue::Requantize { multiplier, zero_point: out.stored_zero_point, clamp: out.clamp }));
+    };
+    let dtype = lw.dtype(value);
+    let zero_point = stored_zero_point(&call.attrs, "residual_zero_point", dtype)?;
+    let (true, Some(residual_zero_point)) = (is_code(dtype) && lw.shape(value) == lw.shape(call.out()), zero_point)
+    else {
+        return Ok(None);
+    };
+    let residual = lw.operand(value, Some(order))?.source;
+    Ok(Some(QEpilogue::AddRequantize {
+        scale: Arc::from(&layer.scale[..]),
+        residual,
+        residual_stride: stride,
+        residual_scale: call.attrs.float("residual_scale")?,
+        residual_zero_point,
+        inverse_scale: 1.0 / out.scale,
+        zero_point: out.stored_zero_point,
+        clamp: out.clamp,
+    }))
+}
+
+/// The input's zero point if the input can be stored as u8.
+fn input_zero_point(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<u8>, NodeError> {
+    let dtype = lw.dtype(call.input(0)?);
+    if !is_code(dtype) {
+        return Ok(None);
+    }
+    Ok(stored_zero_point(&call.attrs, "x_zero_point", dtype)?.and_then(|z| u8::try_from(z).ok()))
+}
+
+/// `quantized.conv1d`, `quantized.conv2d`.
+pub(crate) fn quantized_conv(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let (x, w) = (call.input(0)?, call.input(1)?);
+    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
+    let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(w))? else { return Ok(false) };
+    let Some(layer) = Layer::new(lw, call, &geometry, call.attrs.float("x_scale")?, x_zero_point)? else {
+        return Ok(false);
+    };
+    let order = channels_last(lw.shape(x).len());
+    let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
+    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
+    let x = lw.channels_last(x)?;
+    let out = lw.destination(call.out());
+    let step = layer.step(geometry, epilogue, x, x_zero_point, out)?;
+    lw.push_in(call, &order, step);
+    Ok(true)
+}
+
+/// `quantized.linear`.
+pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let (x, w) = (call.input(0)?, call.input(1)?);
+    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
+    let shape = lw.shape(x);
+    let ([oc, depth], Some(&last)) = (&lw.shape(w)[..], shape.last()) else { return Ok(false) };
+    let (oc, depth) = (*oc, *depth);
+    if last != depth {
+        return Ok(false);
+    }
+    let rows = shape[..shape.len() - 1].iter().product();
+    let geometry = ConvGeometry::linear(rows, depth, oc);
+    let Some(layer) = Layer::new(lw, call, &geometry, call.attrs.float("x_scale")?, x_zero_point)? else {
+        return Ok(false);
+    };
+    let order = row_major(shape.len());
+    let residual = call.opt(4).map(|r| (r, &order[..], oc));
+    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
+    let x = lw.row_major(x)?;
+    let out = (lw.define(call.out(), order.clone()).slot(), oc);
+    let step = layer.step(geometry, epilogue, x, x_zero_point, out)?;
+    lw.push_in(call, &order, step);
+    Ok(true)
+}

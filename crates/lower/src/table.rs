@@ -1,0 +1,126 @@
+//! Which operators have kernels, and how their calls become steps. An operator that is not here runs by reference evaluation.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use quantc_ir::{Graph, NodeId};
+
+use crate::error::NodeError;
+use crate::lowering::{Call, Lowering};
+use crate::ops::{cat, conv, float, matmul, movement, pool, rows};
+
+/// Lowers a call; `false` leaves it to reference evaluation.
+pub(crate) type Handler = fn(&mut Lowering<'_>, &Call<'_>) -> Result<bool, NodeError>;
+
+/// The memory order a kernel works in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Channels last.
+    ChannelsLast,
+    /// That of its inputs.
+    Any,
+    /// Row-major.
+    RowMajor,
+}
+
+struct Row {
+    op: &'static str,
+    order: Order,
+    /// Whether its result may be written into a concatenation.
+    strided: bool,
+    handler: Handler,
+}
+
+const fn row(op: &'static str, order: Order, strided: bool, handler: Handler) -> Row {
+    Row { op, order, strided, handler }
+}
+
+use Order::{Any, ChannelsLast, RowMajor};
+
+static ROWS: &[Row] = &[
+    row("quantized.conv1d", ChannelsLast, true, conv::quantized_conv),
+    row("quantized.conv2d", ChannelsLast, true, conv::quantized_conv),
+    row("quantized.linear", RowMajor, false, conv::quantized_linear),
+    row("quantized.matmul", RowMajor, false, matmul::quantized_matmul),
+    row("conv1d", ChannelsLast, false, float::conv),
+    row("conv2d", ChannelsLast, false, float::conv),
+    row("conv3d", ChannelsLast, false, float::conv),
+    row("linear", RowMajor, false, float::linear),
+    row("matmul", RowMajor, false, matmul::matmul),
+    row("softmax", RowMajor, false, float::softmax),
+    row("layer_norm", RowMajor, false, float::layer_norm),
+    row("gather", RowMajor, false, float::gather),
+    row("to", Any, false, float::cast),
+    row("quantized.add", Any, false, rows::quantized_add),
+    row("quantized.sub", Any, false, rows::quantized_sub),
+    row("quantized.mul", Any, false, rows::quantized_mul),
+    row("quantized.lookup", Any, false, rows::lookup),
+    row("quantized.requantize", Any, false, rows::lookup),
+    row("quantized.avg_pool1d", ChannelsLast, true, pool::quantized_avg_pool),
+    row("quantized.avg_pool2d", ChannelsLast, true, pool::quantized_avg_pool),
+    row("quantized.adaptive_avg_pool1d", ChannelsLast, true, pool::quantized_adaptive),
+    row("quantized.adaptive_avg_pool2d", ChannelsLast, true, pool::quantized_adaptive),
+    row("quantized.cat", Any, false, cat::cat),
+    row("cat", Any, false, cat::cat),
+    row("max_pool1d", ChannelsLast, false, pool::max_pool),
+    row("max_pool2d", ChannelsLast, false, pool::max_pool),
+    row("quantize_per_tensor", Any, false, rows::quantize),
+    row("dequantize_per_tensor", Any, false, rows::dequantize),
+    row("identity", Any, false, movement::identity),
+    row("dropout", Any, false, movement::identity),
+    row("observer", Any, false, movement::identity),
+    row("reshape", RowMajor, false, movement::reshape),
+    row("flatten", RowMajor, false, movement::reshape),
+    row("flatten2d", RowMajor, false, movement::reshape),
+    row("squeeze", RowMajor, false, movement::reshape),
+    row("unsqueeze", RowMajor, false, movement::reshape),
+    row("permute", RowMajor, false, movement::permute),
+    row("slice", Any, false, movement::slice),
+    row("split", Any, false, movement::split),
+    row("expand", RowMajor, false, movement::expand),
+    row("pad", Any, false, movement::pad),
+    row("relu", Any, false, rows::unary),
+    row("relu6", Any, false, rows::unary),
+    row("clamp", Any, false, rows::unary),
+    row("neg", Any, false, rows::unary),
+    row("abs", Any, false, rows::unary),
+    row("sqrt", Any, false, rows::unary),
+    row("rsqrt", Any, false, rows::unary),
+    row("exp", Any, false, rows::unary),
+    row("tanh", Any, false, rows::unary),
+    row("sigmoid", Any, false, rows::unary),
+    row("erf", Any, false, rows::unary),
+    row("silu", Any, false, rows::unary),
+    row("hardswish", Any, false, rows::unary),
+    row("hardsigmoid", Any, false, rows::unary),
+    row("gelu", Any, false, rows::unary),
+    row("add", Any, false, rows::binary),
+    row("sub", Any, false, rows::binary),
+    row("mul", Any, false, rows::binary),
+    row("div", Any, false, rows::binary),
+];
+
+fn find(op: &str) -> Option<&'static Row> {
+    static INDEX: OnceLock<HashMap<&'static str, &'static Row>> = OnceLock::new();
+    INDEX.get_or_init(|| ROWS.iter().map(|row| (row.op, row)).collect()).get(op).copied()
+}
+
+/// How to lower calls of the operator.
+pub(crate) fn handler(op: &str) -> Option<Handler> {
+    find(op).map(|row| row.handler)
+}
+
+/// The order its kernel works in.
+pub(crate) fn order_of(op: &str) -> Option<Order> {
+    find(op).map(|row| row.order)
+}
+
+/// Whether its kernel can leave room between the pixels of its result.
+pub(crate) fn is_strided(op: &str) -> bool {
+    find(op).is_some_and(|row| row.strided)
+}
+
+/// For a concatenation of channels: whether each input's elements are the result's, without requantization.
+pub(crate) fn concatenated_as_is(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
+    cat::as_is(graph, id)
+}

@@ -1,0 +1,94 @@
+//! Plans compute what the reference evaluation computes, bit for bit.
+
+mod common;
+
+use common::{Random, check, graph, no_reference};
+
+#[test]
+fn quantize_and_dequantize_images() {
+    let mut random = Random(1);
+    let g = graph(
+        r#"graph g(%x: f32[N,3,6,5]) {
+  %q = quantize_per_tensor(%x) {scale=0.02, zero_point=-4, dtype=i8}
+  %m = max_pool2d(%q) {kernel_size=[3,3], stride=[2,2], padding=[1,1]}
+  %y = dequantize_per_tensor(%m) {scale=0.02, zero_point=-4}
+  return y=%y, m=%m
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 3], &mut random));
+}
+
+#[test]
+fn a_qdq_graph_that_is_not_fused_keeps_its_integers() {
+    let mut random = Random(2);
+    let g = graph(
+        r#"graph g(%x: f32[N,4,6,6]) {
+  param @w: i8[8,4,3,3]
+  param @scales: f32[8]
+  param @b: f32[8]
+  %q = quantize_per_tensor(%x) {scale=0.02, zero_point=120}
+  %d = dequantize_per_tensor(%q) {scale=0.02, zero_point=120}
+  %dw = dequantize_per_channel(@w, @scales)
+  %c = conv2d(%d, %dw, @b) {padding=[1,1]}
+  %r = relu(%c)
+  %y = quantize_per_tensor(%r) {scale=0.1, zero_point=3}
+  %z = dequantize_per_tensor(%y) {scale=0.1, zero_point=3}
+  %s = sigmoid(%z)
+  return y=%y, z=%z, s=%s
+}"#,
+        &mut random,
+    );
+    check(&g, &[1, 2], &mut random);
+}
+
+#[test]
+fn float_network() {
+    let mut random = Random(3);
+    let g = graph(
+        r#"graph g(%x: f32[N,3,9,7]) {
+  param @w1: f32[8,3,3,3]
+  param @b1: f32[8]
+  param @w2: f32[8,1,3,3]
+  param @w3: f32[12,8,1,1]
+  param @gate: f32[1,12,1,1]
+  param @fc: f32[5,12]
+  param @fcb: f32[5]
+  %c1 = conv2d(%x, @w1, @b1) {stride=[2,2], padding=[1,1]}
+  %r1 = relu6(%c1)
+  %c2 = conv2d(%r1, @w2) {padding=[1,1], groups=8}
+  %a = add(%c2, %r1)
+  %c3 = conv2d(%a, @w3)
+  %s = sigmoid(%c3)
+  %m = mul(%c3, %s)
+  %g = mul(%m, @gate)
+  %cat = cat(%g, %m) {dim=1}
+  %h = slice(%cat) {starts=[6], ends=[18], axes=[1]}
+  %p = adaptive_avg_pool2d(%h) {output_size=[1,1]}
+  %f = flatten(%p)
+  %y = linear(%f, @fc, @fcb)
+  return y=%y, cat=%cat
+}"#,
+        &mut random,
+    );
+    check(&g, &[1, 3], &mut random);
+}
+
+#[test]
+fn movement() {
+    let mut random = Random(5);
+    let g = graph(
+        r#"graph g(%x: f32[N,4,6], %u: u8[N,4,5,6]) {
+  %p = permute(%x) {dims=[2,0,1]}
+  %s = slice(%p) {starts=[5,1], ends=[-7,4], axes=[0,2], steps=[-2,2]}
+  %t = slice(%x) {starts=[1], ends=[3], axes=[1]}
+  %pad = pad(%u) {pads=[0,0,1,2,0,0,1,0], value=7.0}
+  %us = unsqueeze(%t) {dims=[1]}
+  %ex = expand(%us) {shape=[1,3,2,6]}
+  %sp = split(%u) {sizes=[1,3], dim=1}
+  return s=%s, t=%t, pad=%pad, ex=%ex, a=%sp, b=%sp:1
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 2], &mut random));
+}

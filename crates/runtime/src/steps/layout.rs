@@ -1,0 +1,208 @@
+//! Steps that move elements: changes of memory order, with or without conversion, and strided copies.
+
+use quantc_kernels::layout::Layout;
+use quantc_kernels::{DequantizeParams, Quantize, QuantizeParams, RowsMut, SLACK};
+
+use crate::{Access, RunError, Slot, Source, Step, StepCx};
+
+/// Quantizes `[n][channels][plane]` f32 into `[n][plane][channels]` u8.
+pub struct QuantizeToNhwcStep {
+    /// Kernel.
+    pub kernel: &'static dyn Quantize,
+    /// Parameters.
+    pub params: QuantizeParams,
+    /// Images.
+    pub n: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Pixels of an image.
+    pub plane: usize,
+    /// f32.
+    pub x: Source,
+    /// u8.
+    pub out: Slot,
+}
+
+impl Step for QuantizeToNhwcStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [out], mut workers) = cx.split([&self.out]);
+        let x: &[f32] = reads.elements(&self.x);
+        let (c, plane) = (self.channels, self.plane);
+        for i in 0..self.n {
+            let (image, out) = (&x[i * c * plane..][..c * plane], &mut out[i * c * plane..][..c * plane]);
+            workers.rows(plane, 64, c, out, c, |pixels, out, _| {
+                self.kernel.quantize_to_nhwc(&self.params, image, c, pixels, RowsMut::new(out, c));
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Dequantizes `[n][plane][channels]` u8 into `[n][channels][plane]` f32.
+pub struct DequantizeToNchwStep {
+    /// Kernel.
+    pub kernel: &'static dyn Quantize,
+    /// Parameters.
+    pub params: DequantizeParams,
+    /// Images.
+    pub n: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Pixels of an image.
+    pub plane: usize,
+    /// u8.
+    pub x: Source,
+    /// f32.
+    pub out: Slot,
+}
+
+impl Step for DequantizeToNchwStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [out], mut workers) = cx.split([&self.out]);
+        let (x, out): (&[u8], &mut [f32]) = (reads.elements(&self.x), bytemuck::cast_slice_mut(out));
+        let (c, plane) = (self.channels, self.plane);
+        for i in 0..self.n {
+            let (image, out) = (&x[i * c * plane..][..c * plane], &mut out[i * c * plane..][..c * plane]);
+            workers.rows(c, 1, plane, out, plane, |channels, out, _| {
+                self.kernel.dequantize_to_nchw(&self.params, image, c, channels, out);
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Permutes the axes of a contiguous tensor of 1- or 4-byte elements.
+pub struct PermuteStep {
+    /// Kernel.
+    pub kernel: &'static dyn Layout,
+    /// Bytes of an element: 1 or 4.
+    pub element: usize,
+    /// Sizes of the input, in its order in memory.
+    pub shape: Vec<usize>,
+    /// Axis `i` of the result is axis `permutation[i]` of the input.
+    pub permutation: Vec<usize>,
+    /// Input.
+    pub x: Source,
+    /// Result.
+    pub out: Slot,
+}
+
+impl Step for PermuteStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [out], _) = cx.split([&self.out]);
+        if self.element == 1 {
+            self.kernel.permute_u8(&self.shape, &self.permutation, reads.elements(&self.x), out);
+        } else {
+            let out = bytemuck::cast_slice_mut(out);
+            self.kernel.permute_f32(&self.shape, &self.permutation, reads.elements(&self.x), out);
+        }
+        Ok(())
+    }
+}
+
+/// One loop of a strided copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loop {
+    /// Iterations.
+    pub count: usize,
+    /// Bytes between them in the source; negative walks backwards, 0 repeats.
+    pub from: isize,
+    /// Bytes between them in the result.
+    pub to: usize,
+}
+
+/// Copies blocks of bytes under a nest of loops: concatenation, slices, padding, broadcasts.
+pub struct CopyStep {
+    /// Input.
+    pub x: Source,
+    /// First byte read.
+    pub start: usize,
+    /// Loops, outermost first.
+    pub loops: Vec<Loop>,
+    /// Bytes copied at a time.
+    pub block: usize,
+    /// The part of the result from the first byte written on.
+    pub out: Slot,
+    /// First byte written, within `out`.
+    pub out_start: usize,
+    /// The bytes of one element that fill `out` first (padding).
+    pub fill: Option<Vec<u8>>,
+}
+
+impl Step for CopyStep {
+    fn kernel(&self) -> &'static str {
+        "copy"
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [out], _) = cx.split([&self.out]);
+        let bytes = reads.bytes(&self.x);
+        let x = &bytes[..bytes.len() - SLACK];
+        if let Some(fill) = &self.fill {
+            match fill[..] {
+                [byte] => out.fill(byte),
+                _ => out.chunks_exact_mut(fill.len().max(1)).for_each(|chunk| chunk.copy_from_slice(fill)),
+            }
+        }
+        if self.loops.iter().all(|l| l.count > 0) {
+            nest(x, self.start as isize, out, self.out_start, &self.loops, self.block);
+        }
+        Ok(())
+    }
+}
+
+fn nest(x: &[u8], from: isize, out: &mut [u8], to: usize, loops: &[Loop], block: usize) {
+    match loops {
+        [] => out[to..to + block].copy_from_slice(&x[from as usize..from as usize + block]),
+        [last] if block == 1 => {
+            for i in 0..last.count {
+                out[to + i * last.to] = x[(from + i as isize * last.from) as usize];
+            }
+        }
+        [first, rest @ ..] => {
+            for i in 0..first.count {
+                nest(x, from + i as isize * first.from, out, to + i * first.to, rest, block);
+            }
+        }
+    }
+}

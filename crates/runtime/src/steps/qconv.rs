@@ -1,0 +1,164 @@
+//! Integer convolution and linear layers with constant weights.
+
+use std::sync::Arc;
+
+use quantc_kernels::{ConvArgs, ConvPlan, Epilogue, Output, PackedWeights, QConv};
+
+use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx};
+
+/// An [`Epilogue`] whose operands have places.
+#[derive(Clone, Debug)]
+pub enum QEpilogue {
+    /// [`Epilogue::Requantize`].
+    Requantize {
+        /// For each output channel.
+        multiplier: Arc<[f32]>,
+        /// Zero point of the output.
+        zero_point: i32,
+        /// Inclusive bounds.
+        clamp: (i32, i32),
+    },
+    /// [`Epilogue::AddRequantize`].
+    AddRequantize {
+        /// For each output channel.
+        scale: Arc<[f32]>,
+        /// u8, of the output's pixels and channels.
+        residual: Source,
+        /// Elements from one pixel of the residual to the next.
+        residual_stride: usize,
+        /// Scale of the residual.
+        residual_scale: f32,
+        /// Zero point of the residual.
+        residual_zero_point: i32,
+        /// `1 / scale` of the output.
+        inverse_scale: f32,
+        /// Zero point of the output.
+        zero_point: i32,
+        /// Inclusive bounds.
+        clamp: (i32, i32),
+    },
+    /// [`Epilogue::Dequantize`]: the output is f32.
+    Dequantize {
+        /// For each output channel.
+        scale: Arc<[f32]>,
+        /// Real bounds.
+        clamp: (f32, f32),
+    },
+}
+
+impl QEpilogue {
+    /// Whether the output is f32.
+    pub fn is_float(&self) -> bool {
+        matches!(self, QEpilogue::Dequantize { .. })
+    }
+
+    /// The residual's slot, if there is one in the arena.
+    pub(crate) fn slot(&self) -> Option<&Slot> {
+        match self {
+            QEpilogue::AddRequantize { residual, .. } => residual.slot(),
+            _ => None,
+        }
+    }
+
+    /// The kernel's epilogue for the rows from `row` on.
+    pub(crate) fn at<'a>(&'a self, reads: &Reads<'a>, row: usize) -> Epilogue<'a> {
+        match self {
+            QEpilogue::Requantize { multiplier, zero_point, clamp } => {
+                Epilogue::Requantize { multiplier, zero_point: *zero_point, clamp: *clamp }
+            }
+            QEpilogue::AddRequantize {
+                scale,
+                residual,
+                residual_stride,
+                residual_scale,
+                residual_zero_point,
+                inverse_scale,
+                zero_point,
+                clamp,
+            } => Epilogue::AddRequantize {
+                scale,
+                residual: &reads.bytes(residual)[row * residual_stride..],
+                residual_stride: *residual_stride,
+                residual_scale: *residual_scale,
+                residual_zero_point: *residual_zero_point,
+                inverse_scale: *inverse_scale,
+                zero_point: *zero_point,
+                clamp: *clamp,
+            },
+            QEpilogue::Dequantize { scale, clamp } => Epilogue::Dequantize { scale, clamp: *clamp },
+        }
+    }
+}
+
+/// A convolution (dense, grouped or depthwise) or linear layer: u8 activations, channels last.
+pub struct QConvStep {
+    /// The kernel that packed the weights.
+    pub kernel: &'static dyn QConv,
+    /// Tables of the shape.
+    pub plan: Arc<ConvPlan>,
+    /// Weights.
+    pub weights: Arc<PackedWeights>,
+    /// What the accumulators start from.
+    pub offsets: Arc<[i32]>,
+    /// Activations.
+    pub x: Source,
+    /// Their zero point.
+    pub x_zero_point: u8,
+    /// The stage after the accumulation.
+    pub epilogue: QEpilogue,
+    /// The result, from its first pixel's first channel to its last pixel's last.
+    pub out: Slot,
+    /// Elements from one pixel of the result to the next.
+    pub out_stride: usize,
+}
+
+/// Rows that threads take at a time: a multiple of every kernel's tile.
+pub(crate) const GRANULE: usize = 16;
+
+impl Step for QConvStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        if let Some(slot) = self.epilogue.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.kernel.scratch_len(&self.plan)
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let geometry = self.plan.geometry();
+        let (reads, [out], mut workers) = cx.split([&self.out]);
+        let x = reads.bytes(&self.x);
+        let rows = geometry.rows();
+        let cost = geometry.weight_shape().len() / 16 + geometry.oc;
+        let run = |rows: std::ops::Range<usize>, out: Output<'_>, scratch: &mut [u8]| {
+            let epilogue = self.epilogue.at(&reads, rows.start);
+            let args = ConvArgs {
+                plan: &self.plan,
+                weights: &self.weights,
+                x,
+                x_zero_point: self.x_zero_point,
+                offsets: &self.offsets,
+                epilogue: &epilogue,
+            };
+            self.kernel.run(&args, rows, out, scratch);
+        };
+        let stride = self.out_stride;
+        if self.epilogue.is_float() {
+            let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+            workers.rows(rows, GRANULE, cost, out, stride, |r, out, s| run(r, Output::f32(out, stride), s));
+        } else {
+            workers.rows(rows, GRANULE, cost, out, stride, |r, out, s| run(r, Output::u8(out, stride), s));
+        }
+        Ok(())
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, conv, conv_transpose, elementwise, linear, movement, pool, quantize, quantized, reduce, reshape, slice,
-    unary,
+    activation, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized, recurrent,
+    reduce, reshape, resize, shape_ops, slice, softmax, unary,
 };
 
 /// One row per operator.
@@ -97,6 +97,24 @@ static OPERATORS: &[&dyn Operator] = &[
     &reduce::PROD,
     &reduce::ArgMax,
     &reduce::CumSum,
+    &softmax::SOFTMAX,
+    &softmax::LOG_SOFTMAX,
+    &norm::LayerNorm,
+    &norm::RmsNorm,
+    &norm::BatchNorm,
+    &norm::INSTANCE_NORM,
+    &norm::GROUP_NORM,
+    &recurrent::LSTM,
+    &recurrent::GRU,
+    &index::Gather,
+    &index::GatherElements,
+    &resize::Interpolate,
+    &resize::PIXEL_SHUFFLE,
+    &resize::DEPTH_TO_SPACE,
+    &shape_ops::ShapeOf,
+    &shape_ops::Full,
+    &shape_ops::Arange,
+    &shape_ops::To,
     &quantize::QuantizePerTensor,
     &quantize::QuantizePerChannel,
     &quantize::DequantizePerTensor,

@@ -5,5 +5,6 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod depthwise;
 pub mod linear;
+pub mod recurrent;
 
 pub use quantc_kernels_gemm::{KC, Mat, sgemm};

@@ -164,14 +164,16 @@ pub fn map<T: Copy, U: Copy>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
 /// `out[i] = f(a[i], b[i])`, where an operand of one element serves all.
 #[inline(always)]
 pub fn zip_map<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
-    match (a, b) {
-        (&[a], &[b]) => out.iter_mut().for_each(|o| *o = f(a, b)),
-        (&[a], _) => out.iter_mut().zip(b).for_each(|(o, &b)| *o = f(a, b)),
-        (_, &[b]) => out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a, b)),
-        _ => {
-            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                *o = f(a, b);
-            }
+    // An element that serves all is repeated, so that there is one loop and one place where `f` is inlined.
+    const BLOCK: usize = 256;
+    let (&[first_a, ..], &[first_b, ..]) = (a, b) else { return };
+    let (all_a, all_b) = ([first_a; BLOCK], [first_b; BLOCK]);
+    for (i, out) in out.chunks_mut(BLOCK).enumerate() {
+        let here = i * BLOCK..i * BLOCK + out.len();
+        let a = if a.len() == 1 { &all_a[..out.len()] } else { &a[here.clone()] };
+        let b = if b.len() == 1 { &all_b[..out.len()] } else { &b[here] };
+        for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *o = f(a, b);
         }
     }
 }

@@ -134,10 +134,25 @@ pub fn min_max(x: &[f32]) -> MinMax {
 #[inline(always)]
 pub fn softmax_row(x: &mut [f32]) {
     let largest = max(x);
-    for v in x.iter_mut() {
-        *v = exp_f32(*v - largest);
+    let mut lanes = [0.0; LANES];
+    let mut step = |block: &mut [f32]| {
+        // Always a whole block, so that short rows and their ends are computed in vectors too.
+        let mut e = [0.0; LANES];
+        e[..block.len()].copy_from_slice(block);
+        for e in &mut e {
+            *e = exp_f32(*e - largest);
+        }
+        for (lane, &e) in lanes.iter_mut().zip(&e[..block.len()]) {
+            *lane += e;
+        }
+        block.copy_from_slice(&e[..block.len()]);
+    };
+    let mut blocks = x.chunks_exact_mut(LANES);
+    for block in &mut blocks {
+        step(&mut block[..LANES]);
     }
-    let total = sum(x);
+    step(blocks.into_remainder());
+    let total = fold(lanes, |a, b| a + b);
     for v in x.iter_mut() {
         *v /= total;
     }

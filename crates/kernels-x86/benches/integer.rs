@@ -178,23 +178,6 @@ fn time_matmul(tiers: &[Kernels], shape: &MatmulShape) -> Vec<[f64; 2]> {
     measure(&mut runs)
 }
 
-/// The seconds that packing all weights of a network takes.
-fn time_packing(tiers: &[Kernels], layers: &[Layer]) -> Vec<[f64; 2]> {
-    let pack = |kernels: &'_ Kernels| {
-        let weights: Vec<_> = layers
-            .iter()
-            .map(|Layer { geometry, .. }| {
-                let shape = geometry.weight_shape();
-                (shape, noise(shape.len()).map(|w| w as i8).collect::<Vec<i8>>())
-            })
-            .collect();
-        let qconv = kernels.qconv;
-        Box::new(move || weights.iter().for_each(|(shape, weights)| drop(black_box(qconv.pack(shape, weights)))))
-            as Box<dyn FnMut()>
-    };
-    measure(&mut tiers.iter().map(pack).collect::<Vec<_>>())
-}
-
 fn report(name: &str, macs: usize, times: &[[f64; 2]]) {
     print!("{name:52} {:8.2} Mmac", macs as f64 / 1e6);
     for [median, best] in times {
@@ -241,9 +224,6 @@ fn main() {
         }
         if shown > 1 {
             report("  sum", macs, &total);
-            for (kernels, [median, _]) in tiers.iter().zip(time_packing(&tiers, &layers)) {
-                println!("  packing each shape once for {}: {:.1} ms", kernels.isa, median * 1e3);
-            }
         }
     }
     for (m, k, n, transposed) in

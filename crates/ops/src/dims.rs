@@ -5,7 +5,7 @@ use quantc_tensor::{Dim, ScaledInt, Shape, Tensor, Value};
 use crate::OpError;
 
 /// Largest number of elements an evaluated tensor may have: beyond it a size is taken for a mistake in the model.
-pub const MAX_ELEMENTS: usize = 1 << 30;
+pub const MAX_ELEMENTS: usize = 1 << 31;
 
 /// An axis of a tensor of `rank` dimensions; negative ones count from the end.
 ///

@@ -1,0 +1,120 @@
+//! `quantc bench`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use quantc::Error;
+use quantc_tensor::{DType, Tensor, TensorType};
+use serde::Serialize;
+
+use super::inputs::{ShapeOption, bind_shapes, load_compiled};
+use super::ui;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model: .onnx, .json, .qg (in float) or .qtc
+    model: PathBuf,
+    /// Number of threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Measured runs
+    #[arg(long, default_value_t = 50)]
+    runs: usize,
+    /// Samples in a run, where the model leaves it open
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// The shape of an input with other open dimensions
+    #[arg(long, value_name = "NAME=D,D,...")]
+    shape: Vec<ShapeOption>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    median_ms: f64,
+    min_ms: f64,
+    p90_ms: f64,
+    isa: String,
+    threads: usize,
+    peak_rss_mb: Option<f64>,
+}
+
+impl Report {
+    /// Statistics over run times in milliseconds.
+    pub fn new(mut times: Vec<f64>, isa: &str, threads: usize) -> Report {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times.get(((times.len() - 1) as f64 * share).round() as usize).copied().unwrap_or(0.0);
+        let ms = |v: f64| (v * 1e4).round() / 1e4;
+        Report {
+            median_ms: ms(at(0.5)),
+            min_ms: ms(at(0.0)),
+            p90_ms: ms(at(0.9)),
+            isa: isa.to_owned(),
+            threads,
+            peak_rss_mb: peak_rss_mb(),
+        }
+    }
+
+    /// The median in milliseconds.
+    pub fn median_ms(&self) -> f64 {
+        self.median_ms
+    }
+}
+
+/// Peak resident memory of this process, where the system tells (Linux).
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some((kb / 1024.0 * 10.0).round() / 10.0)
+}
+
+/// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.
+fn sample(ty: &TensorType) -> Result<Tensor, Error> {
+    let shape = ty.shape.to_known().ok_or_else(|| Error::Data(format!("the shape of {ty} is not known")))?;
+    let n: usize = shape.iter().product();
+    let floats = Tensor::from_vec(&shape, (0..n).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect())
+        .map_err(|e| Error::Data(e.to_string()))?;
+    Ok(if ty.dtype == DType::F32 { floats } else { Tensor::full(&shape, 1i64).cast(ty.dtype) })
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The one message that the user sees.
+pub fn run(args: &Args) -> Result<(), Error> {
+    if args.runs == 0 || args.batch == 0 || args.threads == 0 {
+        return Err(Error::Data("--runs, --batch and --threads must be at least 1".to_owned()));
+    }
+    let (_, mut compiled) = load_compiled(&args.model, args.threads)?;
+    let inputs = bind_shapes(compiled.graph(), &args.shape, args.batch)?
+        .into_iter()
+        .map(|(name, ty)| Ok((name, sample(&ty)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    for _ in 0..args.runs.div_ceil(10).max(2) {
+        compiled.run(&inputs)?;
+    }
+    let mut times = Vec::with_capacity(args.runs);
+    for _ in 0..args.runs {
+        let start = Instant::now();
+        compiled.run(&inputs)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let report = Report::new(times, compiled.isa().name(), args.threads);
+    if args.json {
+        return ui::print_json(&report);
+    }
+    ui::print(&format!(
+        "median {:.3} ms, min {:.3} ms, p90 {:.3} ms; {} threads, {}{}\n",
+        report.median_ms,
+        report.min_ms,
+        report.p90_ms,
+        report.threads,
+        report.isa,
+        report.peak_rss_mb.map_or(String::new(), |mb| format!(", peak memory {mb} MB")),
+    ))
+}

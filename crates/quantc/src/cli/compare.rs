@@ -1,0 +1,76 @@
+//! `quantc compare`.
+
+use std::path::PathBuf;
+
+use quantc::Error;
+use quantc::metrics::{difference, top1_agreement};
+use serde_json::json;
+
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::ui;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The reference
+    float: PathBuf,
+    /// The model that is compared with it
+    quantized: PathBuf,
+    /// Inputs: .npy or .npz, samples on axis 0
+    #[arg(long, num_args = 1.., required = true, value_name = "[NAME=]FILE")]
+    data: Vec<NamedFile>,
+    /// JSON file that says how images become network input
+    #[arg(long, value_name = "P.json")]
+    preprocess: Option<PathBuf>,
+    /// Number of threads [default: all]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The one message that the user sees.
+pub fn run(args: &Args) -> Result<(), Error> {
+    let mut results = Vec::new();
+    for model in [&args.float, &args.quantized] {
+        let (_, mut compiled) = load_compiled(model, threads(args.threads))?;
+        let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
+        results.push(run_all(&mut compiled, &batches, "running")?);
+    }
+    let (Some(quantized), Some(float)) = (results.pop(), results.pop()) else { return Ok(()) };
+    if float.len() != quantized.len() {
+        return Err(Error::Data(format!("one model has {} outputs, the other {}", float.len(), quantized.len())));
+    }
+    let mut outputs = Vec::new();
+    for ((name, a), (_, b)) in float.iter().zip(&quantized) {
+        outputs.push(difference(name, a, b)?);
+    }
+    // Agreement of the first output, where it is a row of scores for each sample.
+    let agreement = match (float.first(), quantized.first()) {
+        (Some((_, a)), Some((_, b))) if a.rank() >= 2 && a.shape()[2..].iter().all(|d| *d == 1) => {
+            Some(top1_agreement(a, b)?)
+        }
+        _ => None,
+    };
+    if args.json {
+        return ui::print_json(&json!({ "outputs": outputs, "top1_agreement": agreement }));
+    }
+    let mut rows = vec![["output", "SQNR dB", "cosine", "max abs"].map(str::to_owned).to_vec()];
+    for o in &outputs {
+        rows.push(vec![
+            o.name.clone(),
+            o.sqnr_db.map_or("equal".to_owned(), |v| format!("{v:.2}")),
+            format!("{:.6}", o.cosine),
+            format!("{:.6}", o.max_abs),
+        ]);
+    }
+    let mut text = ui::table(&rows);
+    if let Some(a) = agreement {
+        text.push_str(&format!("top-1 agreement {:.2} %\n", a * 100.0));
+    }
+    ui::print(&text)
+}

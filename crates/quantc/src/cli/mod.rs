@@ -1,0 +1,64 @@
+//! The command line: one file per command.
+
+mod bench;
+mod compare;
+mod demo;
+mod eval;
+mod explain;
+mod inputs;
+mod inspect;
+mod quantize;
+mod run;
+mod trace;
+mod ui;
+
+use clap::{Parser, Subcommand};
+use quantc::Error;
+
+/// Quantization compiler: a float model in, a smaller and faster int8 model out.
+#[derive(Debug, Parser)]
+#[command(name = "quantc", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Quantize, run and score an embedded model on embedded real data
+    Demo(demo::Args),
+    /// Quantize a float model with calibration data
+    Quantize(quantize::Args),
+    /// Run a model on any number of samples
+    Run(run::Args),
+    /// Score a classifier: top-1 and top-5 accuracy
+    Eval(eval::Args),
+    /// Compare the outputs of two models on the same data
+    Compare(compare::Args),
+    /// Measure latency and memory on random inputs
+    Bench(bench::Args),
+    /// Print a model's graph
+    Trace(trace::Args),
+    /// Show what a compiled model holds and which kernels it runs
+    Inspect(inspect::Args),
+    /// Say for each node why it is quantized or stays float
+    Explain(explain::Args),
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// The one message that the user sees.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Explain(args) => explain::run(&args),
+    }
+}

@@ -1,0 +1,179 @@
+//! Named inputs cut into batches.
+
+use quantc_ir::Graph;
+use quantc_tensor::{DType, Dim, Tensor, TensorType};
+
+use crate::{Error, Preprocess};
+
+/// Matches data to the model's inputs: arrays with a name to the input of that name, those without to the inputs left over,
+/// in order; converts the element type and applies preprocessing to 4-d float inputs.
+///
+/// # Errors
+/// If a name is unknown, an input is missing or given twice, or the rank does not fit.
+pub fn bind_inputs(graph: &Graph, arrays: Vec<(Option<String>, Tensor)>) -> Result<Vec<(String, Tensor)>, Error> {
+    let inputs: Vec<(String, TensorType)> =
+        graph.placeholders().map(|id| (graph.node(id).name().to_owned(), graph.node(id).types()[0].clone())).collect();
+    let all = || inputs.iter().map(|(n, t)| format!("{n}: {t}")).collect::<Vec<_>>().join(", ");
+    let mut bound: Vec<Option<Tensor>> = vec![None; inputs.len()];
+    let mut unnamed = Vec::new();
+    for (name, array) in arrays {
+        let Some(name) = name else {
+            unnamed.push(array);
+            continue;
+        };
+        let i = inputs
+            .iter()
+            .position(|(n, _)| *n == name)
+            .ok_or_else(|| Error::Data(format!("the model has no input `{name}`; its inputs are {}", all())))?;
+        if bound[i].replace(array).is_some() {
+            return Err(Error::Data(format!("the input `{name}` is given twice")));
+        }
+    }
+    for array in unnamed {
+        let slot = bound
+            .iter_mut()
+            .find(|b| b.is_none())
+            .ok_or_else(|| Error::Data(format!("more arrays than inputs; the inputs are {}", all())))?;
+        *slot = Some(array);
+    }
+    inputs
+        .iter()
+        .zip(bound)
+        .map(|((name, _), array)| {
+            let array = array
+                .ok_or_else(|| Error::Data(format!("no data for the input `{name}`; the inputs are {}", all())))?;
+            Ok((name.clone(), array))
+        })
+        .collect()
+}
+
+/// The samples of all inputs, cut into batches along axis 0.
+#[derive(Debug)]
+pub struct Batches {
+    inputs: Vec<(String, TensorType, Tensor)>,
+    preprocess: Option<Preprocess>,
+    /// For each input, rows that make one sample.
+    rows: Vec<usize>,
+    samples: usize,
+    batch: usize,
+}
+
+impl Batches {
+    /// Cuts the data of every input into batches of at most `batch` samples. An input whose first dimension is a fixed number
+    /// `k` takes `k` rows a sample, and then a batch is one sample.
+    ///
+    /// # Errors
+    /// If the inputs have different numbers of samples, or shapes that can't be the model's.
+    pub fn new(
+        graph: &Graph,
+        data: Vec<(String, Tensor)>,
+        preprocess: Option<&Preprocess>,
+        batch: usize,
+        limit: Option<usize>,
+    ) -> Result<Batches, Error> {
+        let mut inputs = Vec::new();
+        let mut rows = Vec::new();
+        let mut counts = Vec::new();
+        let mut fixed = false;
+        for (name, tensor) in data {
+            let id = graph.find(&name).ok_or_else(|| Error::Data(format!("the model has no input `{name}`")))?;
+            let ty = graph.node(id).types()[0].clone();
+            let given = tensor.shape().first().copied();
+            let (per_sample, count) = match (ty.shape.dims().first(), given) {
+                (None, _) => (0, 1),
+                (Some(_), None) => {
+                    return Err(Error::Data(format!("the data for `{name}` are a scalar, the model wants {ty}")));
+                }
+                (Some(Dim::Known(k)), Some(n)) => {
+                    if *k == 0 || n % k != 0 {
+                        return Err(Error::Data(format!(
+                            "the data for `{name}` have {n} rows, the model takes {k} at a time ({ty})"
+                        )));
+                    }
+                    fixed = true;
+                    (*k, n / k)
+                }
+                (Some(_), Some(n)) => (1, n),
+            };
+            if per_sample > 0 {
+                counts.push((name.clone(), count));
+            }
+            rows.push(per_sample);
+            inputs.push((name, ty, tensor));
+        }
+        let samples = counts.first().map_or(1, |c| c.1);
+        if let Some((other, n)) = counts.iter().find(|c| c.1 != samples) {
+            return Err(Error::Data(format!(
+                "`{}` has {samples} samples, `{other}` has {n}",
+                counts.first().map_or("", |c| &c.0)
+            )));
+        }
+        let samples = limit.map_or(samples, |l| l.min(samples));
+        let this = Batches {
+            inputs,
+            preprocess: preprocess.cloned(),
+            rows,
+            samples,
+            batch: if fixed { 1 } else { batch.max(1) },
+        };
+        if samples > 0 {
+            // Wrong shapes are reported before any work is done.
+            this.get(0, 1)?;
+        }
+        Ok(this)
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// The first sample and the number of samples of each batch.
+    pub fn ranges(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        (0..self.samples).step_by(self.batch).map(|s| (s, self.batch.min(self.samples - s)))
+    }
+
+    /// The inputs of `count` samples from sample `start`, ready for the model.
+    ///
+    /// # Errors
+    /// If shapes do not fit the model.
+    pub fn get(&self, start: usize, count: usize) -> Result<Vec<(String, Tensor)>, Error> {
+        self.inputs
+            .iter()
+            .zip(&self.rows)
+            .map(|((name, ty, tensor), &rows)| {
+                let part = if rows == 0 {
+                    tensor.clone()
+                } else {
+                    tensor.rows(start * rows, (start + count) * rows).map_err(|e| Error::Data(e.to_string()))?
+                };
+                let is_image = ty.shape.rank() == 4 && ty.dtype == DType::F32;
+                let part = match &self.preprocess {
+                    Some(p) if is_image => p.apply(&part)?,
+                    _ => convert(name, part, ty.dtype)?,
+                };
+                if !part.ty().shape.compatible(&ty.shape) {
+                    let hint = if part.rank() == 4 && self.preprocess.is_none() {
+                        " (hint: images stored as NHWC need --preprocess)"
+                    } else {
+                        ""
+                    };
+                    return Err(Error::Data(format!(
+                        "the data for `{name}` have the shape {:?}, the model wants {ty}{hint}",
+                        part.shape()
+                    )));
+                }
+                Ok((name.clone(), part))
+            })
+            .collect()
+    }
+}
+
+/// Converts the element type where that loses nothing that matters: integers to floats, f64 to f32, between integers.
+fn convert(name: &str, tensor: Tensor, dtype: DType) -> Result<Tensor, Error> {
+    let from = tensor.dtype();
+    if from.is_float() && !dtype.is_float() {
+        return Err(Error::Data(format!("the data for `{name}` are {from}, the model wants {dtype}")));
+    }
+    Ok(tensor.cast(dtype))
+}

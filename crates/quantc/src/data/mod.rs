@@ -1,0 +1,9 @@
+//! Sample data: `.npy` / `.npz` files, preprocessing, batches.
+
+mod batch;
+mod npy;
+mod preprocess;
+
+pub use batch::{Batches, bind_inputs};
+pub use npy::{decode_npy, read_arrays, read_npy, write_npz};
+pub use preprocess::{ChannelOrder, Preprocess};

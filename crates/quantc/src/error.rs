@@ -1,0 +1,69 @@
+//! The facade's errors: one message with a cause and, where there is one, a hint.
+
+use std::path::{Path, PathBuf};
+
+/// Anything that can go wrong between a model file and a result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file could not be written; nothing was left behind.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what its name or use says.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Data that do not fit the model, or an option that does not fit the data.
+    #[error("{0}")]
+    Data(String),
+    /// An ONNX model that can't be imported.
+    #[error(transparent)]
+    Onnx(#[from] quantc_frontend::onnx::OnnxError),
+    /// A pattern file that can't be used.
+    #[error(transparent)]
+    Pattern(#[from] quantc_pattern::PatternError),
+    /// Rewriting failed.
+    #[error(transparent)]
+    Rewrite(#[from] quantc_rewrite::RewriteError),
+    /// Quantizing failed.
+    #[error(transparent)]
+    Quant(#[from] quantc_quant::QuantError),
+    /// Reference execution failed.
+    #[error(transparent)]
+    Interp(#[from] quantc_interp::InterpError),
+    /// Lowering failed.
+    #[error(transparent)]
+    Lower(#[from] quantc_lower::LowerError),
+    /// Execution failed.
+    #[error(transparent)]
+    Runtime(#[from] quantc_runtime::RunError),
+    /// A graph is not valid.
+    #[error(transparent)]
+    Ir(#[from] quantc_ir::IrError),
+    /// `QUANTC_ISA` names a tier that can't run.
+    #[error("QUANTC_ISA: {0}")]
+    Isa(#[from] quantc_kernels::isa::IsaError),
+}
+
+impl Error {
+    /// An error about the content of a file.
+    pub fn file(path: &Path, message: impl Into<String>) -> Error {
+        Error::File { path: path.to_owned(), message: message.into() }
+    }
+}

@@ -1,0 +1,65 @@
+//! Files in and out. An output is written beside its place and renamed, so a failure never leaves half a file.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::Error;
+
+/// The whole file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// The whole file as text.
+///
+/// # Errors
+/// If it cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    String::from_utf8(read(path)?).map_err(|_| Error::file(path, "is not UTF-8 text"))
+}
+
+/// Fails early if `path` cannot be created, before long work is done for it.
+///
+/// # Errors
+/// If the folder is missing or not writable, or `path` is a folder.
+pub fn check_writable(path: &Path) -> Result<(), Error> {
+    let fail = |source| Error::Write { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Err(fail(std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder")));
+    }
+    tempfile::NamedTempFile::new_in(folder(path)).map(drop).map_err(fail)
+}
+
+/// Writes a file atomically.
+///
+/// # Errors
+/// If it cannot be written; an earlier file of that name is then untouched.
+pub fn write(path: &Path, fill: impl FnOnce(&mut dyn WriteSeek) -> std::io::Result<()>) -> Result<(), Error> {
+    let fail = |source| Error::Write { path: path.to_owned(), source };
+    let mut temporary = tempfile::NamedTempFile::new_in(folder(path)).map_err(fail)?;
+    fill(temporary.as_file_mut()).map_err(fail)?;
+    temporary.as_file_mut().flush().map_err(fail)?;
+    // Temporary files are private; an output gets the permissions a plain create would give it.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode());
+        temporary.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
+    }
+    temporary.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// A sink for [`write()`].
+pub trait WriteSeek: std::io::Write + std::io::Seek {}
+impl<T: std::io::Write + std::io::Seek> WriteSeek for T {}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

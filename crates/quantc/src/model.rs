@@ -1,0 +1,73 @@
+//! Model files of every kind.
+
+use std::path::Path;
+
+use quantc_ir::Graph;
+use quantc_quant::QuantReport;
+
+use crate::{Error, files, qtc};
+
+/// What a model file is.
+#[derive(Clone, Debug)]
+pub enum ModelKind {
+    /// ONNX.
+    Onnx,
+    /// A JSON model description, traced.
+    Description,
+    /// A graph in the text form.
+    Text,
+    /// A compiled model, with its report.
+    Qtc {
+        /// What was decided when it was quantized.
+        report: Box<QuantReport>,
+        /// The version that wrote it.
+        producer: String,
+    },
+}
+
+/// A model: its graph and where it came from.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The graph.
+    pub graph: Graph,
+    /// What the file was.
+    pub kind: ModelKind,
+    /// Bytes of the file.
+    pub file_size: u64,
+}
+
+impl Model {
+    /// Reads a model; the extension says what it is: `.onnx`, `.json` (description), `.qtc`, `.qg` (text form).
+    ///
+    /// # Errors
+    /// If the file can't be read, is not what its extension says, or uses something unsupported.
+    pub fn load(path: &Path) -> Result<Model, Error> {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        let file_size = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?.len();
+        let (graph, kind) = match extension.as_str() {
+            "onnx" => (quantc_frontend::onnx::import_file(path)?, ModelKind::Onnx),
+            "qtc" => {
+                let file = qtc::read(path)?;
+                let kind = ModelKind::Qtc { report: Box::new(file.report), producer: file.producer };
+                (file.graph, kind)
+            }
+            "qg" => {
+                let graph =
+                    quantc_ir::text::parse(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;
+                (graph, ModelKind::Text)
+            }
+            _ => {
+                return Err(Error::file(
+                    path,
+                    "unknown kind of model (hint: the extension must be .onnx, .json, .qtc or .qg)",
+                ));
+            }
+        };
+        Ok(Model { graph, kind, file_size })
+    }
+
+    /// Whether it is a compiled model.
+    pub fn is_compiled(&self) -> bool {
+        matches!(self.kind, ModelKind::Qtc { .. })
+    }
+}

@@ -1,0 +1,144 @@
+//! The whole of post-training quantization, stage by stage.
+
+use std::time::{Duration, Instant};
+
+use quantc_ir::Graph;
+use quantc_pattern::{BackendConfig, Library, RuleSet};
+use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, prepare_fx, qconfig};
+
+use crate::Error;
+use crate::data::Batches;
+
+/// Static (calibrated) or dynamic quantization of activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Ranges from calibration data.
+    #[default]
+    Static,
+    /// Ranges of each input when the model runs.
+    Dynamic,
+}
+
+/// What to quantize and how.
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    /// Which QConfig each call gets.
+    pub mapping: QConfigMapping,
+    /// What the target supports.
+    pub backend: BackendConfig,
+    /// The rewrite rules.
+    pub rules: RuleSet,
+}
+
+impl QuantizeOptions {
+    /// Default mapping of a mode (or of a named QConfig) for a backend.
+    ///
+    /// # Errors
+    /// If the QConfig or the backend is unknown.
+    pub fn new(mode: Mode, backend: &str, qconfig_name: Option<&str>) -> Result<QuantizeOptions, Error> {
+        let name = qconfig_name.unwrap_or(match (mode, backend) {
+            (Mode::Dynamic, _) => "dynamic",
+            (Mode::Static, "qnnpack") => "qnnpack",
+            (Mode::Static, _) => "x86",
+        });
+        let qconfig = qconfig::named(name).ok_or_else(|| {
+            let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
+            Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
+        })?;
+        Ok(QuantizeOptions {
+            mapping: QConfigMapping::default_for(qconfig),
+            backend: Library::builtin()?.backend(backend)?.clone(),
+            rules: RuleSet::builtin()?,
+        })
+    }
+}
+
+/// The graph after each stage.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    /// After canonicalization: the float model as quantization sees it.
+    pub canonical: Graph,
+    /// With observers.
+    pub prepared: Graph,
+    /// The reference q/dq graph.
+    pub converted: Graph,
+    /// With integer operators: what is compiled.
+    pub quantized: Graph,
+}
+
+/// Wall time of each stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// Canonicalization.
+    pub canonicalize: Duration,
+    /// prepare_fx.
+    pub prepare: Duration,
+    /// Calibration: forward passes and observers.
+    pub calibrate: Duration,
+    /// convert_fx (observers' searches included).
+    pub convert: Duration,
+    /// Lowering to integer operators.
+    pub lower: Duration,
+}
+
+impl Timings {
+    /// Everything but the calibration passes.
+    pub fn without_calibration(&self) -> Duration {
+        self.canonicalize + self.prepare + self.convert + self.lower
+    }
+}
+
+/// A quantized model.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The graph after each stage.
+    pub stages: Stages,
+    /// What was decided, and why.
+    pub report: QuantReport,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+/// Canonicalizes, prepares, calibrates, converts and lowers a float graph. `progress` is called with the number of samples done
+/// after each batch.
+///
+/// # Errors
+/// Whatever a stage reports; static quantization without samples.
+pub fn quantize(
+    graph: &Graph,
+    options: &QuantizeOptions,
+    calibration: Option<&Batches>,
+    mut progress: impl FnMut(usize),
+) -> Result<Quantized, Error> {
+    let mut timings = Timings::default();
+    let mut clock = Instant::now();
+    let mut lap = |slot: &mut Duration| {
+        let now = Instant::now();
+        *slot = now - clock;
+        clock = now;
+    };
+    let (canonical, _) = quantc_rewrite::canonicalize(graph, &options.rules)?;
+    lap(&mut timings.canonicalize);
+    let prepared = prepare_fx(&canonical, &options.mapping, &options.backend)?;
+    lap(&mut timings.prepare);
+    let mut calibrator = Calibrator::new(&prepared)?;
+    if prepared.needs_calibration()
+        && let Some(batches) = calibration
+    {
+        for (start, count) in batches.ranges() {
+            calibrator.observe(&batches.get(start, count)?)?;
+            progress(start + count);
+        }
+    }
+    lap(&mut timings.calibrate);
+    let qparams = calibrator.finish()?;
+    let converted = convert_fx(&prepared, &qparams)?;
+    lap(&mut timings.convert);
+    let (quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
+    lap(&mut timings.lower);
+    Ok(Quantized {
+        stages: Stages { canonical, prepared: prepared.graph, converted: converted.graph, quantized },
+        report: converted.report,
+        timings,
+    })
+}

@@ -1,0 +1,105 @@
+//! The commands on the embedded model, as a user would run them.
+
+mod common;
+
+use common::{arg, demo, ok, ok_json, quantize_demo};
+
+#[test]
+fn quantize_eval_compare_bench_inspect_explain() {
+    let folder = tempfile::tempdir().expect("folder");
+    let qtc = quantize_demo(folder.path());
+    let (model, preprocess) = (demo("digits_cnn.onnx"), demo("digits_preprocess.json"));
+    let (x, y) = (demo("digits_test_x.npy"), demo("digits_test_y.npy"));
+    let at = folder.path();
+    let score = |m: &str| {
+        let common = ["--data", arg(&x), "--labels", arg(&y), "--preprocess", arg(&preprocess), "--json"];
+        ok_json(at, &[&["eval", m][..], &common].concat())
+    };
+    let (float, int8) = (score(arg(&model)), score(arg(&qtc)));
+    assert_eq!(float["samples"], 450);
+    let top1 = |v: &serde_json::Value| v["top1"].as_f64().expect("a number");
+    // 445 of 450 with onnxruntime; the int8 model may lose one point.
+    assert!((top1(&float) - 445.0 / 450.0).abs() < 1e-9, "{float}");
+    assert!(top1(&int8) > top1(&float) - 0.01, "{int8}");
+
+    let compared = ["compare", arg(&model), arg(&qtc), "--data", arg(&x), "--preprocess", arg(&preprocess), "--json"];
+    let compared = ok_json(at, &compared);
+    assert_eq!(compared["outputs"][0]["name"], "logits");
+    assert!(compared["outputs"][0]["sqnr_db"].as_f64().expect("a number") > 25.0, "{compared}");
+    assert!(compared["top1_agreement"].as_f64().expect("a number") > 0.98, "{compared}");
+
+    let bench = ok_json(at, &["bench", arg(&qtc), "--runs", "3", "--batch", "2", "--json"]);
+    for key in ["median_ms", "min_ms", "p90_ms", "isa", "threads"] {
+        assert!(!bench[key].is_null(), "{key}: {bench}");
+    }
+    let inspected = ok_json(at, &["inspect", arg(&qtc), "--json"]);
+    let steps = inspected["steps"].as_array().expect("steps");
+    assert!(steps.len() > 5, "{inspected}");
+    let explained = ok(at, &["explain", arg(&qtc)]);
+    assert!(explained.contains("quantized (static)") && explained.contains("zero point"), "{explained}");
+}
+
+#[test]
+fn run_stores_every_output_and_any_number_of_samples() {
+    let folder = tempfile::tempdir().expect("folder");
+    let qtc = quantize_demo(folder.path());
+    let (x, preprocess) = (demo("digits_test_x.npy"), demo("digits_preprocess.json"));
+    let run = ["run", arg(&qtc), "--input", arg(&x), "-o", "y.npz", "--preprocess", arg(&preprocess)];
+    for threads in ["1", "2"] {
+        ok(folder.path(), &[&run[..], &["--threads", threads]].concat());
+        let file = std::fs::File::open(folder.path().join("y.npz")).expect("written");
+        let mut npz = ndarray_npy::NpzReader::new(file).expect("npz");
+        let logits: ndarray::Array2<f32> = npz.by_name("logits").expect("the output");
+        assert_eq!(logits.dim(), (450, 10));
+    }
+}
+
+#[test]
+fn stages_are_emitted_in_the_text_form_and_the_last_one_runs() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
+    let preprocess = demo("digits_preprocess.json");
+    let mut args = vec!["quantize", arg(&model), "-o", "m.qtc", "--calibration", arg(&calibration)];
+    args.extend(["--preprocess", arg(&preprocess), "--emit"]);
+    let stages = ["imported", "canonical", "prepared", "converted", "quantized"];
+    let emits: Vec<String> = stages.iter().map(|s| format!("{s}={s}.qg")).collect();
+    args.extend(emits.iter().map(String::as_str));
+    ok(folder.path(), &args);
+    for stage in stages {
+        let text = std::fs::read_to_string(folder.path().join(format!("{stage}.qg"))).expect("emitted");
+        let graph = quantc_ir::text::parse(&text).unwrap_or_else(|e| panic!("{stage}: {e}"));
+        graph.verify().unwrap_or_else(|e| panic!("{stage}: {e}"));
+    }
+    assert!(std::fs::read_to_string(folder.path().join("prepared.qg")).expect("emitted").contains("observer("));
+    let quantized = std::fs::read_to_string(folder.path().join("quantized.qg")).expect("emitted");
+    assert!(quantized.contains("quantized.conv2d(") && !quantized.contains("batch_norm("), "{quantized}");
+}
+
+#[test]
+fn dynamic_mode_needs_no_data() {
+    let folder = tempfile::tempdir().expect("folder");
+    let model = demo("digits_cnn.onnx");
+    ok(folder.path(), &["quantize", arg(&model), "-o", "d.qtc", "--mode", "dynamic"]);
+    let explained = ok(folder.path(), &["explain", "d.qtc"]);
+    assert!(explained.contains("quantized (dynamic)"), "{explained}");
+    assert!(explained.contains("float: "), "convolutions have no dynamic form: {explained}");
+}
+
+#[test]
+fn trace_prints_a_graph_that_parses() {
+    let folder = tempfile::tempdir().expect("folder");
+    let model = demo("digits_cnn.onnx");
+    let text = ok(folder.path(), &["trace", arg(&model)]);
+    let graph = quantc_ir::text::parse(&text).expect("parses");
+    assert_eq!(graph.to_string(), text);
+    assert!(ok(folder.path(), &["trace", arg(&model), "--format", "dot"]).starts_with("digraph"));
+    assert!(ok(folder.path(), &["trace", arg(&model), "--format", "table"]).starts_with("opcode"));
+}
+
+#[test]
+fn demo_reports_both_models() {
+    let folder = tempfile::tempdir().expect("folder");
+    let result = ok_json(folder.path(), &["demo", "--json"]);
+    assert!(result["int8"]["top1"].as_f64().expect("a number") > 0.97, "{result}");
+    assert!(result["int8"]["bytes"].as_u64() < result["float"]["bytes"].as_u64(), "{result}");
+}

@@ -1,0 +1,41 @@
+//! Running the `quantc` command in tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The embedded model and its data.
+pub fn demo(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(file)
+}
+
+/// Runs the command in a folder.
+pub fn quantc(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_quantc")).args(args).current_dir(folder).output().expect("quantc starts")
+}
+
+/// Runs the command, which must succeed; gives stdout.
+pub fn ok(folder: &Path, args: &[&str]) -> String {
+    let out = quantc(folder, args);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "quantc {}: {stderr}", args.join(" "));
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+/// Runs the command, which must succeed and print JSON.
+pub fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&ok(folder, args)).expect("JSON")
+}
+
+/// The path as the command line takes it.
+pub fn arg(path: &Path) -> &str {
+    path.to_str().expect("UTF-8 path")
+}
+
+/// Quantizes the embedded model into `folder/digits.qtc`.
+pub fn quantize_demo(folder: &Path) -> PathBuf {
+    let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
+    let preprocess = demo("digits_preprocess.json");
+    let command = ["quantize", arg(&model), "-o", "digits.qtc", "--calibration", arg(&calibration)];
+    ok(folder, &[&command[..], &["--preprocess", arg(&preprocess)]].concat());
+    folder.join("digits.qtc")
+}

@@ -1,0 +1,197 @@
+//! Bad input: one clear error, exit code 1, no panic, no file left behind.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{arg, demo, ok, quantc, quantize_demo};
+use ndarray::{ArrayD, IxDyn};
+
+/// Runs the command, which must fail as a user's error; gives the message.
+fn fails(folder: &Path, args: &[&str]) -> String {
+    let before = listing(folder);
+    let out = quantc(folder, args);
+    let stderr = String::from_utf8(out.stderr).expect("UTF-8");
+    assert_eq!(out.status.code(), Some(1), "quantc {}: {stderr}", args.join(" "));
+    assert!(stderr.starts_with("error: ") && stderr.matches("error: ").count() == 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(out.stdout.is_empty(), "it printed a result all the same");
+    assert_eq!(before, listing(folder), "it left files behind");
+    stderr
+}
+
+fn listing(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("readable")
+        .map(|e| e.expect("entry").path())
+        .filter(|p| p.is_file())
+        .map(|p| (p.file_name().expect("named").to_string_lossy().into_owned(), fs::read(&p).expect("readable")))
+        .collect();
+    files.sort();
+    files
+}
+
+fn write_npy(path: &Path, shape: &[usize], value: impl Fn(usize) -> f32) {
+    let n = shape.iter().product();
+    let array = ArrayD::from_shape_vec(IxDyn(shape), (0..n).map(value).collect()).expect("fits");
+    ndarray_npy::write_npy(path, &array).expect("written");
+}
+
+/// `quantize MODEL` with the embedded calibration data.
+fn quantize_fails(folder: &Path, model: &Path) -> String {
+    let (calibration, preprocess) = (demo("digits_calib_x.npy"), demo("digits_preprocess.json"));
+    let command = ["quantize", arg(model), "-o", "out.qtc", "--calibration", arg(&calibration)];
+    fails(folder, &[&command[..], &["--preprocess", arg(&preprocess)]].concat())
+}
+
+#[test]
+fn truncated_onnx() {
+    let folder = tempfile::tempdir().expect("folder");
+    let bytes = fs::read(demo("digits_cnn.onnx")).expect("readable");
+    for keep in [0, 1, 10, 100, 1000, bytes.len() / 2, bytes.len() - 1] {
+        let path = folder.path().join("cut.onnx");
+        fs::write(&path, &bytes[..keep]).expect("written");
+        let message = quantize_fails(folder.path(), &path);
+        assert!(message.contains("cut.onnx"), "{message}");
+    }
+}
+
+#[test]
+fn text_file_named_onnx() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("notes.onnx");
+    fs::write(&path, "Dear diary, today I quantized a model.\n".repeat(40)).expect("written");
+    let message = quantize_fails(folder.path(), &path);
+    assert!(message.contains("notes.onnx") && message.contains("ONNX"), "{message}");
+}
+
+#[test]
+fn unsupported_operator() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut bytes = fs::read(demo("digits_cnn.onnx")).expect("readable");
+    let name = b"GlobalAveragePool";
+    let at = bytes.windows(name.len()).position(|w| w == name).expect("the model has one");
+    bytes[at..at + name.len()].copy_from_slice(b"GlobalAveragePooX");
+    // The operator's name stands after its field's length; node names may hold it too.
+    for start in 0..bytes.len() - name.len() {
+        if &bytes[start..start + name.len()] == name {
+            bytes[start..start + name.len()].copy_from_slice(b"GlobalAveragePooX");
+        }
+    }
+    let path = folder.path().join("odd.onnx");
+    fs::write(&path, bytes).expect("written");
+    let message = quantize_fails(folder.path(), &path);
+    assert!(message.contains("GlobalAveragePooX"), "{message}");
+}
+
+#[test]
+fn wrong_input_shape() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_npy(&folder.path().join("x.npy"), &[4, 1, 9, 9, 1], |i| i as f32);
+    let model = demo("digits_cnn.onnx");
+    let message = fails(folder.path(), &["run", arg(&model), "--input", "x.npy", "-o", "y.npz"]);
+    assert!(message.contains("image") && message.contains("9"), "{message}");
+    let message = fails(folder.path(), &["quantize", arg(&model), "-o", "y.qtc", "--calibration", "x.npy"]);
+    assert!(message.contains("image"), "{message}");
+    let message = fails(folder.path(), &["run", arg(&model), "--input", "pixels=x.npy", "-o", "y.npz"]);
+    assert!(message.contains("pixels") && message.contains("image"), "{message}");
+}
+
+#[test]
+fn nan_in_the_calibration_data() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_npy(&folder.path().join("x.npy"), &[40, 1, 8, 8], |i| if i == 20 * 64 + 5 { f32::NAN } else { 0.5 });
+    let model = demo("digits_cnn.onnx");
+    let message = fails(folder.path(), &["quantize", arg(&model), "-o", "y.qtc", "--calibration", "x.npy"]);
+    assert!(message.contains("NaN") && message.contains("image"), "{message}");
+}
+
+#[test]
+fn empty_calibration_set() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_npy(&folder.path().join("x.npy"), &[0, 1, 8, 8], |_| 0.0);
+    write_npy(&folder.path().join("some.npy"), &[3, 1, 8, 8], |_| 0.0);
+    let model = demo("digits_cnn.onnx");
+    let quantize = ["quantize", arg(&model), "-o", "y.qtc"];
+    for extra in [&["--calibration", "x.npy"][..], &[], &["--calibration", "some.npy", "--limit", "0"]] {
+        let message = fails(folder.path(), &[&quantize[..], extra].concat());
+        assert!(message.contains("calibration"), "{message}");
+    }
+}
+
+#[test]
+fn damaged_qtc() {
+    let folder = tempfile::tempdir().expect("folder");
+    let model = quantize_demo(folder.path());
+    let good = fs::read(&model).expect("readable");
+    write_npy(&folder.path().join("x.npy"), &[2, 1, 8, 8], |i| (i % 5) as f32);
+    let run = ["run", "digits.qtc", "--input", "x.npy", "-o", "y.npz"];
+    for keep in [0, 3, 20, 63, 64, 200, good.len() / 2, good.len() - 1] {
+        fs::write(&model, &good[..keep]).expect("written");
+        let message = fails(folder.path(), &run);
+        assert!(message.contains("digits.qtc"), "{message}");
+    }
+    // One flipped bit, anywhere.
+    let step = good.len() / 97;
+    for at in (0..good.len()).step_by(step.max(1)) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&model, &bad).expect("written");
+        let message = fails(folder.path(), &run);
+        assert!(message.contains("digits.qtc"), "byte {at}: {message}");
+    }
+    let longer = [&good[..], &[0]].concat();
+    fs::write(&model, longer).expect("written");
+    fails(folder.path(), &run);
+    fs::write(&model, good).expect("written");
+    ok(folder.path(), &run);
+}
+
+#[test]
+fn unwritable_output() {
+    let folder = tempfile::tempdir().expect("folder");
+    fs::create_dir(folder.path().join("taken")).expect("created");
+    write_npy(&folder.path().join("x.npy"), &[2, 1, 8, 8], |i| (i % 5) as f32);
+    let model = demo("digits_cnn.onnx");
+    for output in ["missing/y.qtc", "taken"] {
+        let message = fails(folder.path(), &["quantize", arg(&model), "-o", output, "--calibration", "x.npy"]);
+        assert!(message.contains("cannot write"), "{message}");
+        let message = fails(folder.path(), &["run", arg(&model), "-o", output, "--input", "x.npy"]);
+        assert!(message.contains("cannot write"), "{message}");
+    }
+}
+
+#[test]
+fn missing_and_malformed_files() {
+    let folder = tempfile::tempdir().expect("folder");
+    fs::write(folder.path().join("x.npy"), b"\x93NUMPY\x01\x00garbage").expect("written");
+    fs::write(folder.path().join("p.json"), "{\"layout\": \"nhwc\"}").expect("written");
+    fs::write(folder.path().join("m.json"), "{\"global\": \"best\"}").expect("written");
+    let model = demo("digits_cnn.onnx");
+    let calibration = demo("digits_calib_x.npy");
+    let quantize = ["quantize", arg(&model), "-o", "y.qtc", "--calibration"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["x.npy"], "x.npy"),
+        (&["nowhere.npy"], "nowhere.npy"),
+        (&[arg(&calibration), "--preprocess", "p.json"], "p.json"),
+        (&[arg(&calibration), "--qconfig-mapping", "m.json"], "best"),
+        (&[arg(&calibration), "--qconfig", "best"], "best"),
+        (&[arg(&calibration), "--backend", "gpu"], "gpu"),
+    ];
+    for (extra, word) in cases {
+        let message = fails(folder.path(), &[&quantize[..], extra].concat());
+        assert!(message.contains(word), "{message}");
+    }
+    for args in [&["trace", "nowhere.onnx"][..], &["inspect", arg(&model)], &["explain", arg(&model)]] {
+        fails(folder.path(), args);
+    }
+}
+
+#[test]
+fn wrong_usage_has_its_own_exit_code() {
+    let folder = tempfile::tempdir().expect("folder");
+    for args in [&["quantize"][..], &["nonsense"], &["bench", "m.onnx", "--runs", "many"]] {
+        assert_eq!(quantc(folder.path(), args).status.code(), Some(2), "{args:?}");
+    }
+}

@@ -40,7 +40,7 @@ fn depthwise(size: usize, c: usize, kernel: usize, stride: usize) -> ConvGeometr
     .expect("the layers below are valid")
 }
 
-fn time_depthwise(tiers: &[Kernels], g: &ConvGeometry) -> Vec<f64> {
+fn time_depthwise(tiers: &[Kernels], g: &ConvGeometry) -> Vec<[f64; 2]> {
     let x = noise(g.x_len() + SLACK);
     let weights: Vec<i8> = noise(g.weight_shape().len()).into_iter().map(|w| w as i8).collect();
     let scale = vec![1e-3; g.oc];
@@ -60,7 +60,7 @@ fn time_depthwise(tiers: &[Kernels], g: &ConvGeometry) -> Vec<f64> {
             black_box(&out);
         }));
     }
-    timing::medians(&mut runs)
+    timing::measure(&mut runs)
 }
 
 fn bench_depthwise(tiers: &[Kernels], filter: &str) {
@@ -80,7 +80,7 @@ fn bench_depthwise(tiers: &[Kernels], filter: &str) {
         (28, 240, 5, 1, 0),
         (14, 672, 5, 2, 0),
     ];
-    let (mut macs, mut total) = (0, vec![0.0; tiers.len()]);
+    let (mut macs, mut total) = (0, vec![[0.0; 2]; tiers.len()]);
     for (size, c, kernel, stride, count) in layers {
         let g = depthwise(size, c, kernel, stride);
         let name = format!("depthwise {size}x{size}x{c} {kernel}x{kernel} s{stride} (x{count})");
@@ -90,17 +90,19 @@ fn bench_depthwise(tiers: &[Kernels], filter: &str) {
         let times = time_depthwise(tiers, &g);
         report(&name, g.macs() as f64, "GMAC/s", &times);
         macs += g.macs() * count;
-        total.iter_mut().zip(times).for_each(|(total, time)| *total += time * count as f64);
+        for (total, time) in total.iter_mut().flatten().zip(times.iter().flatten()) {
+            *total += time * count as f64;
+        }
     }
     if macs > 0 {
         report("  sum for mobilenet_v2", macs as f64, "GMAC/s", &total);
     }
 }
 
-fn report(name: &str, work: f64, unit: &str, times: &[f64]) {
+fn report(name: &str, work: f64, unit: &str, times: &[[f64; 2]]) {
     print!("{name:46}");
-    for time in times {
-        print!(" {:9.4} ms {:7.1} {unit}", time * 1e3, work / time / 1e9);
+    for [median, best] in times {
+        print!(" {:9.4} ms {:7.1} (best {:7.1}) {unit}", median * 1e3, work / median / 1e9, work / best / 1e9);
     }
     println!();
 }
@@ -239,6 +241,6 @@ fn main() {
                 black_box((&t.out, &t.fout));
             }));
         }
-        report(name, (LEN * bytes) as f64, "GB/s", &timing::medians(&mut runs));
+        report(name, (LEN * bytes) as f64, "GB/s", &timing::measure(&mut runs));
     }
 }

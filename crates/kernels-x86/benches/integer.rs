@@ -3,15 +3,14 @@
 //! `cargo bench -p quantc-kernels-x86 --bench integer [-- PART_OF_A_NAME]`. Tiers are measured in turn, and medians
 //! reported, so that a busy machine bends the figures of all of them alike; the best run is what the kernel can do.
 
+mod timing;
+
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use quantc_kernels::{
-    ConvArgs, ConvGeometry, ConvPlan, Epilogue, Isa, Kernels, MatmulShape, Output, RightLayout, SLACK, ZeroPoints,
+    ConvArgs, ConvGeometry, ConvPlan, Epilogue, Kernels, MatmulShape, Output, RightLayout, SLACK, ZeroPoints,
 };
-
-/// Time to spend on each layer and tier.
-const BUDGET: Duration = Duration::from_millis(120);
+use timing::measure;
 
 /// One shape of a network, and how many times the network has it.
 struct Layer {
@@ -101,39 +100,6 @@ fn noise(len: usize) -> impl Iterator<Item = u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_769) >> 17) as u8)
 }
 
-/// The median and the least seconds of each of the runs, taken in turn.
-fn measure(runs: &mut [Box<dyn FnMut() + '_>]) -> Vec<[f64; 2]> {
-    let once = |run: &mut Box<dyn FnMut() + '_>| {
-        let start = Instant::now();
-        run();
-        start.elapsed()
-    };
-    let mut times = vec![Vec::new(); runs.len()];
-    let mut spent = vec![Duration::ZERO; runs.len()];
-    runs.iter_mut().for_each(|run| run());
-    loop {
-        let mut done = true;
-        for ((run, times), spent) in runs.iter_mut().zip(&mut times).zip(&mut spent) {
-            if *spent < BUDGET || times.len() < 5 {
-                let time = once(run);
-                *spent += time;
-                times.push(time.as_secs_f64());
-                done = false;
-            }
-        }
-        if done {
-            break;
-        }
-    }
-    times
-        .iter_mut()
-        .map(|times| {
-            times.sort_by(f64::total_cmp);
-            [times[times.len() / 2], times[0]]
-        })
-        .collect()
-}
-
 fn time_conv(tiers: &[Kernels], g: &ConvGeometry) -> Vec<[f64; 2]> {
     let x: Vec<u8> = noise(g.x_len() + SLACK).collect();
     let weights: Vec<i8> = noise(g.weight_shape().len()).map(|w| w as i8).collect();
@@ -193,16 +159,7 @@ fn report(name: &str, macs: usize, times: &[[f64; 2]]) {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let tiers: Vec<Kernels> = Isa::available()
-        .into_iter()
-        .rev()
-        .filter(|&isa| std::env::var("QUANTC_ISA").map_or(true, |name| isa.name() == name))
-        .map(|isa| {
-            let mut kernels = Kernels::PORTABLE;
-            quantc_kernels_x86::register(isa, &mut kernels);
-            kernels
-        })
-        .collect();
+    let tiers = timing::tiers();
     println!("tiers: {}", tiers.iter().map(|kernels| kernels.isa.name()).collect::<Vec<_>>().join(", "));
     for layers in [resnet50(), mobilenet_v2(), others()] {
         let (mut macs, mut total, mut shown) = (0, vec![[0.0; 2]; tiers.len()], 0);

@@ -21,8 +21,8 @@ pub fn tiers() -> Vec<Kernels> {
         .collect()
 }
 
-/// The median seconds of each of the runs, taken in turn.
-pub fn medians(runs: &mut [Box<dyn FnMut() + '_>]) -> Vec<f64> {
+/// The median and the least seconds of each of the runs, taken in turn.
+pub fn measure(runs: &mut [Box<dyn FnMut() + '_>]) -> Vec<[f64; 2]> {
     let once = |run: &mut Box<dyn FnMut() + '_>| {
         let start = Instant::now();
         run();
@@ -49,7 +49,7 @@ pub fn medians(runs: &mut [Box<dyn FnMut() + '_>]) -> Vec<f64> {
         .iter_mut()
         .map(|times| {
             times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
+            [times[times.len() / 2], times[0]]
         })
         .collect()
 }

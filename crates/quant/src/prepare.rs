@@ -81,7 +81,7 @@ pub fn prepare_fx(
     let mut slot_of_value: HashMap<ValueRef, usize> = HashMap::new();
     for class in observed {
         let id = slots.len();
-        for (value, _) in &class.values {
+        for value in class.values.keys() {
             slot_of_value.insert(*value, id);
         }
         let names = class.values.keys().map(|v| graph.node(v.node).name().to_owned()).collect();

@@ -165,7 +165,7 @@ pub fn map<T: Copy, U: Copy>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
 #[inline(always)]
 pub fn zip_map<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
     // An element that serves all is repeated, so that there is one loop and one place where `f` is inlined.
-    const BLOCK: usize = 256;
+    const BLOCK: usize = 64;
     let (&[first_a, ..], &[first_b, ..]) = (a, b) else { return };
     let (all_a, all_b) = ([first_a; BLOCK], [first_b; BLOCK]);
     for (i, out) in out.chunks_mut(BLOCK).enumerate() {

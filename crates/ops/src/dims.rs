@@ -5,7 +5,7 @@ use quantc_tensor::{Dim, ScaledInt, Shape, Tensor, Value};
 use crate::OpError;
 
 /// Largest number of elements an evaluated tensor may have: beyond it a size is taken for a mistake in the model.
-pub const MAX_ELEMENTS: usize = 1 << 31;
+pub const MAX_ELEMENTS: usize = 1 << 29;
 
 /// An axis of a tensor of `rank` dimensions; negative ones count from the end.
 ///
@@ -38,11 +38,14 @@ pub fn axes(dims: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
 /// The number of elements of a shape about to be allocated.
 ///
 /// # Errors
-/// If it is more than [`MAX_ELEMENTS`].
+/// If it is more than [`MAX_ELEMENTS`], or would be without the dimensions of size 0.
 pub fn numel(shape: &[usize]) -> Result<usize, OpError> {
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS).ok_or_else(|| {
-        OpError::new(format!("a tensor of shape {shape:?} is too large")).with_hint("is a size of the model wrong?")
-    })
+    let full = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1))).filter(|&n| n <= MAX_ELEMENTS);
+    match full {
+        Some(n) => Ok(if shape.contains(&0) { 0 } else { n }),
+        None => Err(OpError::new(format!("a tensor of shape {shape:?} is too large"))
+            .with_hint("is a size of the model wrong?")),
+    }
 }
 
 /// Non-negative sizes from integers.

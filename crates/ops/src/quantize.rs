@@ -13,16 +13,51 @@ const ZERO_POINT: AttrSpec = AttrSpec { name: "zero_point", default: AttrDefault
 /// The quantized range of a call: dtype, narrowed by `quant_min` / `quant_max` if given.
 ///
 /// # Errors
-/// If the dtype is not a quantized one.
+/// If the dtype is not a quantized one, or the range is empty.
 pub fn range_of(dtype: DType, quant_min: Option<i64>, quant_max: Option<i64>) -> Result<QRange, OpError> {
     let mut range = QRange::full(dtype).ok_or_else(|| OpError::new(format!("{dtype} is not a quantized type")))?;
+    let within = |v: i64, r: &QRange| v.clamp(i64::from(r.qmin), i64::from(r.qmax)) as i32;
     if let Some(v) = quant_min {
-        range.qmin = range.qmin.max(v as i32);
+        range.qmin = within(v, &range);
     }
     if let Some(v) = quant_max {
-        range.qmax = range.qmax.min(v as i32);
+        range.qmax = i32::try_from(v).unwrap_or(if v < 0 { i32::MIN } else { i32::MAX }).min(range.qmax);
+    }
+    if range.qmin > range.qmax {
+        return Err(OpError::new(format!("a quantized range from {} to {}", range.qmin, range.qmax)));
     }
     Ok(range)
+}
+
+/// Fails unless a zero point is a value of the type, and 0 for i32, whose range leaves no room to shift.
+///
+/// # Errors
+/// Naming the zero point and the type.
+pub fn check_zero_point(zero_point: i64, dtype: DType) -> Result<i32, OpError> {
+    let (lo, hi) = if dtype == DType::I32 { (0, 0) } else { dtype.quantized_range().unwrap_or((0, 0)) };
+    i32::try_from(zero_point)
+        .ok()
+        .filter(|z| (lo..=hi).contains(z))
+        .ok_or_else(|| OpError::new(format!("the zero point {zero_point} is not in {lo}..={hi}, the range of {dtype}")))
+}
+
+/// Fails unless a scale is positive and finite.
+///
+/// # Errors
+/// Naming the scale.
+pub fn check_scale(scale: f32) -> Result<f32, OpError> {
+    if scale > 0.0 && scale.is_finite() {
+        return Ok(scale);
+    }
+    Err(OpError::new(format!("the scale {scale} is not a positive number")))
+}
+
+/// Zero points for `count` channels: those of input `i`, or 0.
+fn zero_points(cx: &EvalCx<'_>, i: usize, count: usize, dtype: DType) -> Result<Vec<i32>, OpError> {
+    match cx.opt_tensor(i) {
+        Some(z) => z.to_i64_vec().iter().map(|&v| check_zero_point(v, dtype)).collect(),
+        None => Ok(vec![0; count]),
+    }
 }
 
 /// `quantize_per_tensor`: f32 to integers.
@@ -64,7 +99,8 @@ impl Operator for QuantizePerTensor {
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let bound = |name: &str| if cx.has(name) { cx.int(name).map(Some) } else { Ok(None) };
         let range = range_of(cx.dtype("dtype")?, bound("quant_min")?, bound("quant_max")?)?;
-        let (scale, zero_point) = (cx.float("scale")?, cx.int("zero_point")? as i32);
+        let scale = check_scale(cx.float("scale")?)?;
+        let zero_point = check_zero_point(cx.int("zero_point")?, range.dtype)?;
         let q = match cx.value(0)? {
             Value::Scaled(s) => s.quantize(scale, zero_point, range),
             Value::Dense(t) => quantize_dense(t, scale, zero_point, range)?,
@@ -107,10 +143,7 @@ impl Operator for QuantizePerChannel {
         let x = cx.tensor(0)?;
         let axis = crate::dims::axis(cx.int("axis")?, x.rank())?;
         let scales = cx.tensor(1)?.to_f32_vec();
-        let zero_points: Vec<i32> = match cx.opt_tensor(2) {
-            Some(z) => z.to_i64_vec().iter().map(|&v| v as i32).collect(),
-            None => vec![0; scales.len()],
-        };
+        let zero_points = zero_points(cx, 2, scales.len(), range.dtype)?;
         let channels = x.shape()[axis];
         if scales.len() != channels || zero_points.len() != channels {
             return Err(OpError::new(format!("{} scales for {channels} channels", scales.len())));
@@ -179,6 +212,16 @@ impl Operator for DynamicQuantizeDequantize {
     }
 }
 
+/// The scaled value of a tensor quantized per tensor.
+///
+/// # Errors
+/// If it is not i8, u8, i16 or i32, or a parameter is out of range.
+pub fn dequantize(q: &Tensor, scale: f32, zero_point: i64) -> Result<Value, OpError> {
+    let zero_point = check_zero_point(zero_point, q.dtype())?;
+    let scale = Scale::PerTensor(check_scale(scale)?);
+    Ok(Value::Scaled(ScaledInt::from_quantized(q, &[zero_point], scale)?))
+}
+
 /// `dequantize_per_tensor`: integers to reals that remember their integers.
 pub struct DequantizePerTensor;
 
@@ -201,9 +244,8 @@ impl Operator for DequantizePerTensor {
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
-        let scale = Scale::PerTensor(cx.float("scale")?);
-        let s = ScaledInt::from_quantized(&cx.tensor(0)?, &[cx.int("zero_point")? as i32], scale)?;
-        Ok(vec![Value::Scaled(s)])
+        let q = cx.tensor(0)?;
+        Ok(vec![dequantize(&q, cx.float("scale")?, cx.int("zero_point")?)?])
     }
 }
 
@@ -230,21 +272,15 @@ impl Operator for DequantizePerChannel {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         cx.expect_dtype(0, &[DType::U8, DType::I8, DType::I16, DType::I32])?;
         let ty = cx.ty(0)?;
-        let axis = cx.int("axis")?;
-        if axis < 0 || axis as usize >= ty.shape.rank() {
-            return Err(OpError::new(format!("axis {axis} is outside {}", ty.shape)));
-        }
+        crate::dims::axis(cx.int("axis")?, ty.shape.rank())?;
         Ok(vec![TensorType { dtype: DType::F32, shape: ty.shape.clone() }])
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let q = cx.tensor(0)?;
-        let axis = cx.int("axis")? as usize;
+        let axis = crate::dims::axis(cx.int("axis")?, q.rank())?;
         let scales = cx.tensor(1)?.to_f32_vec();
-        let zero_points: Vec<i32> = match cx.opt_tensor(2) {
-            Some(z) => z.to_i64_vec().iter().map(|&v| v as i32).collect(),
-            None => vec![0; scales.len()],
-        };
+        let zero_points = zero_points(cx, 2, scales.len(), q.dtype())?;
         let channels = q.shape().get(axis).copied().unwrap_or(0);
         if scales.len() != channels || zero_points.len() != channels {
             return Err(OpError::new(format!("{} scales for {channels} channels", scales.len())));

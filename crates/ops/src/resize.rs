@@ -161,7 +161,7 @@ impl Operator for Interpolate {
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let p = Params::new(cx.ints("size")?, cx.floats("scale_factor")?, &cx.str("mode")?, cx.bool("align_corners")?)?;
         let x = cx.value(0)?;
-        p.infer(&Shape::known(x.shape()))?;
+        numel(&p.infer(&Shape::known(x.shape()))?.to_known().unwrap_or_default())?;
         Ok(vec![if p.bilinear { p.bilinear(&x.to_tensor())?.into() } else { moved(x, |t| p.nearest(t))? }])
     }
 }

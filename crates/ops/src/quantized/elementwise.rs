@@ -4,11 +4,12 @@ use quantc_tensor::{TensorType, Value};
 
 use super::{
     ACTIVATION_MAX, ACTIVATION_MIN, ACTIVATION_TYPES, DTYPE, Output, QUANT_MAX, QUANT_MIN, SCALE, X_SCALE,
-    X_ZERO_POINT, ZERO_POINT, dequantize, dequantized_input, finish, output_dtype,
+    X_ZERO_POINT, ZERO_POINT, dequantized_input, finish, output_dtype,
 };
 use crate::activation::UNARY_INPUT;
 use crate::dims::broadcast_shapes;
 use crate::movement::{cat_values, infer_cat};
+use crate::quantize::dequantize;
 use crate::spec::{attr, required, variadic};
 use crate::{AttrDefault, EvalCx, InferCx, OpClass, OpError, Operator, Signature, elementwise};
 

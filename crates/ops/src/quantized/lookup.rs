@@ -3,10 +3,10 @@
 use quantc_tensor::{DType, Tensor, TensorType, Value};
 
 use super::{
-    ACTIVATION_TYPES, DTYPE, Output, QUANT_MAX, QUANT_MIN, SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, dequantize,
-    output_dtype,
+    ACTIVATION_TYPES, DTYPE, Output, QUANT_MAX, QUANT_MIN, SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, output_dtype,
 };
 use crate::activation::UNARY_INPUT;
+use crate::quantize::dequantize;
 use crate::spec::attr;
 use crate::{Attr, AttrDefault, Attrs, EvalCx, InferCx, OpClass, OpError, OpRef, Operator, Signature};
 

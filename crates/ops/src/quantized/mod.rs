@@ -12,7 +12,7 @@ use quantc_tensor::scaled::quantize_dense;
 use quantc_tensor::{DType, QRange, Scale, ScaledInt, Tensor, Value};
 
 use crate::activation::clamp_value;
-use crate::quantize::range_of;
+use crate::quantize::{check_scale, check_zero_point, dequantize, range_of};
 use crate::spec::attr;
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpError};
 
@@ -68,7 +68,8 @@ impl Output {
         }
         let bound = |name: &str| if cx.has(name) { cx.int(name).map(Some) } else { Ok(None) };
         let range = range_of(dtype, bound("quant_min")?, bound("quant_max")?)?;
-        Ok(Output::Quantized { scale: cx.float("scale")?, zero_point: cx.int("zero_point")? as i32, range })
+        let zero_point = check_zero_point(cx.int("zero_point")?, dtype)?;
+        Ok(Output::Quantized { scale: check_scale(cx.float("scale")?)?, zero_point, range })
     }
 
     /// Quantizes a value, or leaves it real.
@@ -95,11 +96,6 @@ pub(crate) fn output_dtype(cx: &InferCx<'_>) -> Result<DType, OpError> {
     }
 }
 
-/// The scaled value of a quantized tensor.
-pub(crate) fn dequantize(q: &Tensor, scale: f32, zero_point: i64) -> Result<Value, OpError> {
-    Ok(Value::Scaled(ScaledInt::from_quantized(q, &[zero_point as i32], Scale::PerTensor(scale))?))
-}
-
 /// Input `i` by the attributes `scale` and `zero_point` of these names.
 pub(crate) fn dequantized_input(cx: &EvalCx<'_>, i: usize, scale: &str, zero_point: &str) -> Result<Value, OpError> {
     dequantize(&cx.tensor(i)?, cx.float(scale)?, cx.int(zero_point)?)
@@ -108,7 +104,7 @@ pub(crate) fn dequantized_input(cx: &EvalCx<'_>, i: usize, scale: &str, zero_poi
 /// The scaled value of a weight quantized symmetrically, with one scale or one for each index of `axis`.
 pub(crate) fn dequantize_weight(w: &Tensor, scales: &Tensor, axis: usize) -> Result<Value, OpError> {
     let scales = scales.slice::<f32>()?.to_vec();
-    let channels = w.shape().get(axis).copied().unwrap_or(0);
+    let channels = *w.shape().get(axis).ok_or_else(|| OpError::new(format!("a weight {}", w.ty())))?;
     let (zero_points, scale) = match scales.as_slice() {
         [one] if channels != 1 => (vec![0], Scale::PerTensor(*one)),
         list if list.len() == channels => (vec![0; channels], Scale::PerChannel { axis, scales }),

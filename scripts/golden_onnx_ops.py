@@ -231,6 +231,8 @@ op("upsample_9", "Upsample", [IMG, ("s", np.array([1, 1, 2, 2], np.float32))], "
 op("resize_10", "Resize", [IMG, ("s", np.array([1, 1, 2, 2], np.float32))], "s", opset=10)
 op("resize_nearest", "Resize", [IMG, EMPTY, ("s", np.array([1, 1, 2, 2], np.float32))], ["roi", "s"], opset=11,
    mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+op("resize_half_pixel", "Resize", [IMG, None, ("s", np.array([1, 1, 3, 2], np.float32))], "s", opset=18)
+op("resize_axes", "Resize", [IMG, None, None, ("z", i64(6, 8))], "z", opset=18, axes=[2, -1])
 op("resize_linear", "Resize", [IMG, None, ("s", np.array([1, 1, 2, 2], np.float32))], "s", opset=13, mode="linear")
 op("resize_linear_sizes", "Resize", [IMG, None, None, ("z", i64(1, 2, 5, 7))], "z", mode="linear",
    coordinate_transformation_mode="align_corners")

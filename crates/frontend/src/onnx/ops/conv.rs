@@ -67,7 +67,8 @@ pub(super) fn conv_transpose(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<V
                 None => return Err(NodeError::UnknownShape { shape: input.to_string() }),
             }
         }
-        let target = output_shape.unwrap_or_else(|| sizes.iter().zip(&stride).map(|(i, s)| i * s).collect());
+        let target =
+            output_shape.unwrap_or_else(|| sizes.iter().zip(&stride).map(|(i, s)| i.saturating_mul(*s)).collect());
         // The standard lets the shape include batch and channel.
         let target = &target[target.len().saturating_sub(n)..];
         if target.len() != n {
@@ -75,8 +76,9 @@ pub(super) fn conv_transpose(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<V
         }
         pads = vec![0; 2 * n];
         for d in 0..n {
-            let full = stride[d] * (sizes[d] - 1) + output_padding[d] + (kernel[d] - 1) * dilation[d] + 1;
-            let total = full - target[d];
+            let spread = stride[d].saturating_mul(sizes[d] - 1).saturating_add(output_padding[d]);
+            let full = spread.saturating_add((kernel[d] - 1).saturating_mul(dilation[d])).saturating_add(1);
+            let total = full.saturating_sub(target[d]);
             if total < 0 {
                 return Err(NodeError::attribute(
                     "output_shape",

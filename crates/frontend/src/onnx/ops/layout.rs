@@ -31,12 +31,12 @@ pub(super) fn split(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Node
             let Some(size) = shape.0[dim].known().map(|n| n as i64) else {
                 return Err(NodeError::UnknownShape { shape: shape.to_string() });
             };
-            if parts < 1 || parts > size.max(1) {
+            if parts < 1 || parts > size.max(1) || parts > 1 << 16 {
                 return Err(NodeError::mismatch(format!("{size} can't be split into {parts} parts")));
             }
             // The last part takes what is left.
-            let each = (size + parts - 1) / parts;
-            (0..parts).map(|i| (size - i * each).clamp(0, each)).collect()
+            let each = size.saturating_add(parts - 1) / parts;
+            (0..parts).map(|i| size.saturating_sub(i.saturating_mul(each)).clamp(0, each)).collect()
         }
     };
     im.emit(cx, "split", &[Some(x)], Attrs::new().with("sizes", sizes).with("dim", dim))
@@ -274,52 +274,32 @@ pub(super) fn pad(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeEr
     }
 }
 
-/// The sizes behind the batch of an image, and its block size.
-fn blocks(im: &Importer, cx: &NodeCx<'_>, x: Val) -> Result<([i64; 3], i64), NodeError> {
-    let shape = im.ty(x).shape;
-    let block = cx.need("blocksize", cx.opt_int("blocksize")?)?;
-    let sizes: Option<Vec<i64>> = shape.0.iter().skip(1).map(|d| d.known().map(|n| n as i64)).collect();
-    match (sizes.as_deref(), shape.rank()) {
-        (Some(&[c, h, w]), 4) if (1..=1024).contains(&block) => Ok(([c, h, w], block)),
-        (None, 4) => Err(NodeError::UnknownShape { shape: shape.to_string() }),
-        _ => Err(NodeError::mismatch(format!("blocksize {block} does not fit its input, {}", im.ty(x)))),
-    }
-}
-
-fn reordered(
-    im: &mut Importer,
-    cx: &NodeCx<'_>,
-    x: Val,
-    [inner, order, outer]: [Vec<i64>; 3],
-) -> Result<Vec<Val>, NodeError> {
-    let split = im.emit1(cx, "reshape", &[x], Attrs::new().with("shape", inner))?;
-    let moved = im.emit1(cx, "permute", &[split], Attrs::new().with("dims", order))?;
-    im.emit(cx, "reshape", &[Some(moved)], Attrs::new().with("shape", outer))
-}
-
 pub(super) fn depth_to_space(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "input")?;
-    let ([c, h, w], b) = blocks(im, cx, x)?;
-    if c % (b * b) != 0 {
-        return Err(NodeError::mismatch(format!("{c} channels do not divide into blocks of {b} by {b}")));
-    }
-    let (deep, outer) = (c / (b * b), vec![0, c / (b * b), h * b, w * b]);
-    let steps = if cx.one_of("mode", "DCR", &["DCR", "CRD"])? == "DCR" {
-        [vec![0, b, b, deep, h, w], vec![0, 3, 4, 1, 5, 2], outer]
+    let block = cx.need("blocksize", cx.opt_int("blocksize")?)?;
+    if cx.one_of("mode", "DCR", &["DCR", "CRD"])? == "DCR" {
+        im.emit(cx, "depth_to_space", &[Some(x)], Attrs::new().with("block_size", block))
     } else {
-        [vec![0, deep, b, b, h, w], vec![0, 1, 4, 2, 5, 3], outer]
-    };
-    reordered(im, cx, x, steps)
+        im.emit(cx, "pixel_shuffle", &[Some(x)], Attrs::new().with("upscale_factor", block))
+    }
 }
 
 pub(super) fn space_to_depth(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "input")?;
-    let ([c, h, w], b) = blocks(im, cx, x)?;
-    if h % b != 0 || w % b != 0 {
+    let b = cx.need("blocksize", cx.opt_int("blocksize")?)?;
+    let shape = im.ty(x).shape;
+    let sizes: Option<Vec<i64>> = shape.0.iter().skip(1).map(|d| d.known().map(|n| n as i64)).collect();
+    let Some(sizes) = sizes else { return Err(NodeError::UnknownShape { shape: shape.to_string() }) };
+    let &[c, h, w] = &sizes[..] else {
+        return Err(NodeError::mismatch(format!("its input is {}, it must have 4 dimensions", im.ty(x))));
+    };
+    if !(1..=1024).contains(&b) || h % b != 0 || w % b != 0 {
         return Err(NodeError::mismatch(format!("{h} by {w} does not divide into blocks of {b} by {b}")));
     }
-    let steps = [vec![0, c, h / b, b, w / b, b], vec![0, 3, 5, 1, 2, 4], vec![0, c * b * b, h / b, w / b]];
-    reordered(im, cx, x, steps)
+    let split = Attrs::new().with("shape", vec![0, c, h / b, b, w / b, b]);
+    let split = im.emit1(cx, "reshape", &[x], split)?;
+    let moved = im.emit1(cx, "permute", &[split], Attrs::new().with("dims", vec![0i64, 3, 5, 1, 2, 4]))?;
+    im.emit(cx, "reshape", &[Some(moved)], Attrs::new().with("shape", vec![0, c.saturating_mul(b * b), h / b, w / b]))
 }
 
 /// The upper or lower triangle of the last two dimensions, as a selection by a constant mask.

@@ -1,7 +1,7 @@
 //! Resize and Upsample.
 
 use quantc_ops::Attrs;
-use quantc_tensor::Tensor;
+use quantc_tensor::{Shape, Tensor};
 
 use crate::onnx::error::NodeError;
 use crate::onnx::importer::{Importer, Val};
@@ -18,7 +18,7 @@ fn interpolate(
     im: &mut Importer,
     cx: &NodeCx<'_>,
     mode: &str,
-    transform: &str,
+    [transform, nearest]: [&str; 2],
     target: Target,
 ) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "X")?;
@@ -38,17 +38,49 @@ fn interpolate(
     if !outer_kept {
         return Err(NodeError::mismatch("only the dimensions behind batch and channel can be resized"));
     }
-    let mode = match (mode, rank) {
-        ("nearest", _) => "nearest",
-        (_, 4) => "bilinear",
+    let mut attrs = Attrs::new();
+    match (mode, transform, rank) {
+        ("nearest", "asymmetric", _) if nearest == "floor" => {}
+        // Whole factors put every pixel of the result strictly nearest to the one it is a copy of.
+        ("nearest", "half_pixel" | "pytorch_half_pixel", _)
+            if nearest.starts_with("round") && whole_factors(&shape, &target) => {}
+        ("nearest", ..) => {
+            return Err(NodeError::attribute(
+                "nearest_mode",
+                format!("{nearest} with {transform}"),
+                "nearest resizing is supported as PyTorch does it (asymmetric with floor), and by whole factors",
+            ));
+        }
+        (_, "half_pixel" | "pytorch_half_pixel", 4) => attrs.set("mode", "bilinear"),
+        (_, "align_corners", 4) => {
+            attrs.set("mode", "bilinear");
+            attrs.set("align_corners", true);
+        }
+        (_, other, 4) => {
+            return Err(NodeError::attribute(
+                "coordinate_transformation_mode",
+                other,
+                "linear resizing is supported with half_pixel and align_corners",
+            ));
+        }
         _ => return Err(NodeError::attribute("mode", mode, "linear resizing is supported for images (4 dimensions)")),
-    };
-    let attrs = Attrs::new().with("mode", mode).with("coordinate_transformation_mode", transform);
+    }
     let attrs = match target {
         Target::Sizes(v) => attrs.with("size", v[2..].to_vec()),
         Target::Scales(v) => attrs.with("scale_factor", v[2..].to_vec()),
     };
     im.emit(cx, "interpolate", &[Some(x)], attrs)
+}
+
+/// Whether the image grows by whole factors.
+fn whole_factors(shape: &Shape, target: &Target) -> bool {
+    match target {
+        Target::Scales(v) => v.iter().all(|s| *s >= 1.0 && s.fract() == 0.0),
+        Target::Sizes(v) => v.iter().zip(&shape.0).skip(2).all(|(n, d)| {
+            let size = d.known().and_then(|d| i64::try_from(d).ok()).filter(|d| *d > 0);
+            size.is_some_and(|d| n % d == 0)
+        }),
+    }
 }
 
 /// Opset 7 and 8 have the scales as attribute, 9 as input.
@@ -58,7 +90,7 @@ pub(super) fn upsample(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, N
         ..9 => cx.need("scales", cx.floats("scales")?)?,
         _ => floats(im, cx.input(1, "scales")?, "scales")?,
     };
-    interpolate(im, cx, &mode, "asymmetric", Target::Scales(scales))
+    interpolate(im, cx, &mode, ["asymmetric", "floor"], Target::Scales(scales))
 }
 
 fn floats(im: &Importer, val: Val, name: &str) -> Result<Vec<f32>, NodeError> {
@@ -69,7 +101,7 @@ pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Nod
     let mode = cx.one_of("mode", "nearest", &["nearest", "linear"])?;
     if cx.opset < 11 {
         let scales = floats(im, cx.input(1, "scales")?, "scales")?;
-        return interpolate(im, cx, &mode, "asymmetric", Target::Scales(scales));
+        return interpolate(im, cx, &mode, ["asymmetric", "floor"], Target::Scales(scales));
     }
     // They only matter to cubic interpolation and to cropping.
     cx.ignore(&["cubic_coeff_a", "extrapolation_value"]);
@@ -82,13 +114,6 @@ pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Nod
         &["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"],
     )?;
     let nearest = cx.str("nearest_mode", "round_prefer_floor")?;
-    if mode == "nearest" && (transform.as_str(), nearest.as_str()) != ("asymmetric", "floor") {
-        return Err(NodeError::attribute(
-            "nearest_mode",
-            format!("{nearest} with {transform}"),
-            "nearest resizing is supported as PyTorch exports it: asymmetric with floor",
-        ));
-    }
     let given = |i: usize| cx.opt_input(i).filter(|v| im.ty(*v).shape.to_known() != Some(vec![0]));
     let mut target = match (given(3), given(2)) {
         (Some(sizes), _) => Target::Sizes(im.need_ints(sizes, "sizes")?),
@@ -98,7 +123,7 @@ pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Nod
     if let Some(axes) = cx.ints("axes")? {
         target = for_all_dims(im, cx, target, &axes)?;
     }
-    interpolate(im, cx, &mode, &transform, target)
+    interpolate(im, cx, &mode, [&transform, &nearest], target)
 }
 
 /// Sizes or scales given for some axes only.

@@ -65,7 +65,7 @@ fn same_padding(
             Some(Dim::Known(size)) => {
                 let size = *size as i64;
                 let out = size.saturating_add(stride[d] - 1) / stride[d];
-                ((out - 1).saturating_mul(stride[d]).saturating_add(extent) + 1 - size).max(0)
+                (out - 1).saturating_mul(stride[d]).saturating_add(extent).saturating_sub(size - 1).max(0)
             }
             _ => return Err(NodeError::UnknownShape { shape: input.to_string() }),
         };

@@ -1,0 +1,303 @@
+//! Leaf modules of descriptions, from their hyper-parameters.
+
+use quantc_ops::Attrs;
+
+use super::description::{Builder, Scope, integer};
+use super::json::{Json, Spanned};
+use super::nn::{self, Sequential};
+use super::{Module, TraceError};
+
+/// Makes a leaf module; `values` are its hyper-parameters.
+pub(super) fn build(
+    builder: &Builder<'_, '_>,
+    at: &Spanned,
+    type_name: &str,
+    values: Vec<(&str, Spanned)>,
+) -> Result<Box<dyn Module>, TraceError> {
+    Leaf { builder, at, type_name, values, used: Vec::new() }.build()
+}
+
+/// A leaf module being made from its hyper-parameters.
+struct Leaf<'a, 's, 'j> {
+    builder: &'a Builder<'s, 'j>,
+    at: &'a Spanned,
+    type_name: &'a str,
+    values: Vec<(&'a str, Spanned)>,
+    used: Vec<&'static str>,
+}
+
+/// Modules of one operator without hyper-parameters.
+const PLAIN: &[(&str, &str)] = &[
+    ("ReLU", "relu"),
+    ("ReLU6", "relu6"),
+    ("Sigmoid", "sigmoid"),
+    ("Tanh", "tanh"),
+    ("SiLU", "silu"),
+    ("Hardswish", "hardswish"),
+    ("Hardsigmoid", "hardsigmoid"),
+    ("Mish", "mish"),
+    ("Softplus", "softplus"),
+    ("Identity", "identity"),
+];
+
+/// Every other leaf type, for messages.
+const OTHERS: &[&str] = &[
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "Linear",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "LayerNorm",
+    "Embedding",
+    "LSTM",
+    "GRU",
+    "MultiheadAttention",
+    "MaxPool1d",
+    "MaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "Flatten",
+    "Dropout",
+    "GELU",
+    "LeakyReLU",
+    "ELU",
+    "Softmax",
+    "LogSoftmax",
+    "Sequential",
+];
+
+impl Leaf<'_, '_, '_> {
+    fn get(&mut self, name: &'static str) -> Option<Spanned> {
+        self.used.push(name);
+        self.values.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone())
+    }
+
+    fn need<T>(&self, name: &str, value: Option<T>) -> Result<T, TraceError> {
+        value.ok_or_else(|| self.builder.error(self.at, format!("{} needs `{name}`", self.type_name)))
+    }
+
+    fn wrong(&self, name: &str, v: &Spanned, expected: &str) -> TraceError {
+        self.builder.error(v, format!("`{name}` of {} is {}, it must be {expected}", self.type_name, v.value.kind()))
+    }
+
+    fn opt_int(&mut self, name: &'static str) -> Result<Option<i64>, TraceError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(v) => integer(&v.value).map(Some).ok_or_else(|| self.wrong(name, &v, "a whole number")),
+        }
+    }
+
+    fn size(&mut self, name: &'static str) -> Result<usize, TraceError> {
+        let v = self.opt_int(name)?;
+        let v = self.need(name, v)?;
+        usize::try_from(v).map_err(|_| self.builder.error(self.at, format!("`{name}` of {} is {v}", self.type_name)))
+    }
+
+    fn float(&mut self, name: &'static str, default: f32) -> Result<f32, TraceError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Spanned { value: Json::Number(v), .. }) => Ok(v as f32),
+            Some(v) => Err(self.wrong(name, &v, "a number")),
+        }
+    }
+
+    fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, TraceError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Spanned { value: Json::Bool(v), .. }) => Ok(v),
+            Some(v) => Err(self.wrong(name, &v, "true or false")),
+        }
+    }
+
+    /// One number for all `n` dimensions, or a list of them.
+    fn ints(&mut self, name: &'static str, n: usize, default: Option<Vec<i64>>) -> Result<Vec<i64>, TraceError> {
+        let Some(v) = self.get(name) else { return self.need(name, default) };
+        let fail = || self.wrong(name, &v, &format!("a whole number or a list of {n}"));
+        match &v.value {
+            Json::Array(items) if items.len() == n => {
+                items.iter().map(|i| integer(&i.value)).collect::<Option<_>>().ok_or_else(fail)
+            }
+            other => integer(other).map(|i| vec![i; n]).ok_or_else(fail),
+        }
+    }
+
+    /// A hyper-parameter that only training uses, or that must have one value.
+    fn only_false(&mut self, name: &'static str) -> Result<(), TraceError> {
+        if self.flag(name, false)? {
+            return Err(self.builder.error(self.at, format!("{} with {name}=true is not supported", self.type_name)));
+        }
+        Ok(())
+    }
+
+    fn build(mut self) -> Result<Box<dyn Module>, TraceError> {
+        let dims = self.type_name.as_bytes().iter().rev().nth(1).map_or(0, |d| usize::from(d.saturating_sub(b'0')));
+        let module: Box<dyn Module> = match self.type_name {
+            "Conv1d" | "Conv2d" | "Conv3d" => self.conv(dims)?,
+            "Linear" => Box::new(nn::Linear {
+                in_features: self.size("in_features")?,
+                out_features: self.size("out_features")?,
+                bias: self.flag("bias", true)?,
+            }),
+            "BatchNorm1d" | "BatchNorm2d" | "BatchNorm3d" => Box::new(nn::BatchNorm {
+                dims,
+                num_features: self.size("num_features")?,
+                eps: self.float("eps", 1e-5)?,
+            }),
+            "LayerNorm" => {
+                let n = match self.get("normalized_shape").map(|v| v.value) {
+                    Some(Json::Array(items)) => items.len(),
+                    _ => 1,
+                };
+                let shape = self.ints("normalized_shape", n, None)?;
+                let normalized_shape = shape.iter().map(|v| (*v).max(0) as usize).collect();
+                Box::new(nn::LayerNorm { normalized_shape, eps: self.float("eps", 1e-5)? })
+            }
+            "Embedding" => Box::new(nn::Embedding {
+                num_embeddings: self.size("num_embeddings")?,
+                embedding_dim: self.size("embedding_dim")?,
+            }),
+            "LSTM" | "GRU" => Box::new(nn::Recurrent {
+                kind: if self.type_name == "GRU" { nn::RecurrentKind::Gru } else { nn::RecurrentKind::Lstm },
+                input_size: self.size("input_size")?,
+                hidden_size: self.size("hidden_size")?,
+                num_layers: self.opt_int("num_layers")?.unwrap_or(1).max(0) as usize,
+                batch_first: self.flag("batch_first", false)?,
+                bidirectional: self.flag("bidirectional", false)?,
+            }),
+            "MultiheadAttention" => {
+                if !self.flag("batch_first", false)? {
+                    return Err(self
+                        .builder
+                        .error(self.at, "MultiheadAttention needs batch_first=true")
+                        .with_hint("permute its input if time comes first"));
+                }
+                Box::new(nn::MultiheadAttention {
+                    embed_dim: self.size("embed_dim")?,
+                    num_heads: self.size("num_heads")?,
+                })
+            }
+            "Sequential" => {
+                let modules = self.get("modules");
+                let modules = self.need("modules", modules)?;
+                // Their `$name`s are already replaced.
+                let items = self.builder.list(&modules)?;
+                let build = |m: &Spanned| self.builder.module(m, &Scope::new(), 1);
+                Box::new(Sequential { modules: items.iter().map(build).collect::<Result<_, _>>()? })
+            }
+            _ => Box::new(self.simple(dims)?),
+        };
+        match self.values.iter().find(|(n, _)| !self.used.contains(n)) {
+            None => Ok(module),
+            Some((name, v)) => Err(self.builder.error(v, format!("{} has no `{name}`", self.type_name)).with_hint(
+                if self.used.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has: {}", self.used.join(", "))
+                },
+            )),
+        }
+    }
+
+    fn conv(&mut self, dims: usize) -> Result<Box<dyn Module>, TraceError> {
+        let kernel = self.ints("kernel_size", dims, None)?;
+        Ok(Box::new(nn::Conv {
+            in_channels: self.size("in_channels")?,
+            out_channels: self.size("out_channels")?,
+            kernel_size: kernel.iter().map(|v| (*v).max(0) as usize).collect(),
+            stride: self.ints("stride", dims, Some(vec![1; dims]))?,
+            padding: self.ints("padding", dims, Some(vec![0; dims]))?,
+            dilation: self.ints("dilation", dims, Some(vec![1; dims]))?,
+            groups: self.opt_int("groups")?.unwrap_or(1).max(0) as usize,
+            bias: self.flag("bias", true)?,
+        }))
+    }
+
+    fn simple(&mut self, dims: usize) -> Result<nn::Simple, TraceError> {
+        if let Some((ty, op)) = PLAIN.iter().find(|(ty, _)| *ty == self.type_name) {
+            return Ok(nn::Simple::new(ty, op, Attrs::new()));
+        }
+        let attrs = Attrs::new();
+        Ok(match self.type_name {
+            "MaxPool1d" | "MaxPool2d" => {
+                let kernel = self.ints("kernel_size", dims, None)?;
+                let attrs = attrs
+                    .with("stride", self.ints("stride", dims, Some(kernel.clone()))?)
+                    .with("padding", self.ints("padding", dims, Some(vec![0; dims]))?)
+                    .with("ceil_mode", self.flag("ceil_mode", false)?)
+                    .with("kernel_size", kernel);
+                if dims == 1 {
+                    nn::Simple::new("MaxPool1d", "max_pool1d", attrs)
+                } else {
+                    nn::Simple::new("MaxPool2d", "max_pool2d", attrs)
+                }
+            }
+            "AvgPool1d" | "AvgPool2d" => {
+                let kernel = self.ints("kernel_size", dims, None)?;
+                let attrs = attrs
+                    .with("stride", self.ints("stride", dims, Some(kernel.clone()))?)
+                    .with("padding", self.ints("padding", dims, Some(vec![0; dims]))?)
+                    .with("ceil_mode", self.flag("ceil_mode", false)?)
+                    .with("count_include_pad", self.flag("count_include_pad", true)?)
+                    .with("kernel_size", kernel);
+                if dims == 1 {
+                    nn::Simple::new("AvgPool1d", "avg_pool1d", attrs)
+                } else {
+                    nn::Simple::new("AvgPool2d", "avg_pool2d", attrs)
+                }
+            }
+            "AdaptiveAvgPool1d" | "AdaptiveAvgPool2d" => {
+                let attrs = attrs.with("output_size", self.ints("output_size", dims, None)?);
+                if dims == 1 {
+                    nn::Simple::new("AdaptiveAvgPool1d", "adaptive_avg_pool1d", attrs)
+                } else {
+                    nn::Simple::new("AdaptiveAvgPool2d", "adaptive_avg_pool2d", attrs)
+                }
+            }
+            "Flatten" => {
+                let attrs = attrs
+                    .with("start_dim", self.opt_int("start_dim")?.unwrap_or(1))
+                    .with("end_dim", self.opt_int("end_dim")?.unwrap_or(-1));
+                nn::Simple::new("Flatten", "flatten", attrs)
+            }
+            "Dropout" => {
+                self.float("p", 0.5)?;
+                self.only_false("inplace")?;
+                nn::Simple::new("Dropout", "dropout", attrs)
+            }
+            "GELU" => {
+                let approximate = match self.get("approximate") {
+                    None => "none".to_owned(),
+                    Some(v) => self.builder.string(&v)?,
+                };
+                nn::Simple::new("GELU", "gelu", attrs.with("approximate", approximate))
+            }
+            "LeakyReLU" => nn::Simple::new(
+                "LeakyReLU",
+                "leaky_relu",
+                attrs.with("negative_slope", self.float("negative_slope", 0.01)?),
+            ),
+            "ELU" => nn::Simple::new("ELU", "elu", attrs.with("alpha", self.float("alpha", 1.0)?)),
+            "Softmax" | "LogSoftmax" => {
+                let dim = self.opt_int("dim")?;
+                let attrs = attrs.with("dim", self.need("dim", dim)?);
+                if self.type_name == "Softmax" {
+                    nn::Simple::new("Softmax", "softmax", attrs)
+                } else {
+                    nn::Simple::new("LogSoftmax", "log_softmax", attrs)
+                }
+            }
+            unknown => {
+                let classes = self.builder.classes.iter().map(|(n, _)| *n);
+                let known: Vec<_> = classes.chain(OTHERS.iter().copied()).chain(PLAIN.iter().map(|p| p.0)).collect();
+                return Err(self
+                    .builder
+                    .error(self.at, format!("there is no module type `{unknown}`"))
+                    .with_hint(format!("known: {}", known.join(", "))));
+            }
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! The leaf modules, with the names, parameters and defaults of `torch.nn`.
+
+mod attention;
+mod basic;
+mod recurrent;
+
+use super::{Proxy, TraceError};
+
+pub use attention::MultiheadAttention;
+pub use basic::{BatchNorm, Conv, Embedding, LayerNorm, Linear, Sequential, Simple};
+pub use recurrent::{Recurrent, RecurrentKind};
+
+/// The only input of a module that takes one.
+fn only(inputs: &[Proxy]) -> Result<Proxy, TraceError> {
+    match inputs {
+        [x] => Ok(*x),
+        _ => Err(TraceError::new(format!("it takes 1 input, {} given", inputs.len()))),
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quantc_ops::{Attr, Float};
+use quantc_tensor::round;
 
 use crate::ast::VarId;
 use crate::matcher::{Binding, Bindings, Host};
@@ -87,6 +88,12 @@ pub static FUNCTIONS: &[Function] = {
         function("/", &[E, E], "quotient"),
         variadic("min", &[E, E], "smallest"),
         variadic("max", &[E, E], "largest"),
+        function("except", &[E, E], "the first, or no value if it equals the second"),
+        function("ints", &[V], "the elements of a constant integer tensor"),
+        function("lowest", &[E], "the lowest value of a quantized element type"),
+        function("highest", &[E], "the highest value of a quantized element type"),
+        function("quantize", &[E, E, E, E], "a real number quantized: number, scale, zero point, element type"),
+        function("has", &[E, E], "whether a list has an element"),
         function("len", &[E], "the length of a list"),
         function("at", &[E, E], "an element of a list"),
         function("compose", &[E, E], "the permutation that applies the first, then the second"),
@@ -196,6 +203,10 @@ impl<'a, H: Host> Env<'a, H> {
             "scalar" => self.host.constant(self.value(&args[0])?)?.as_scalar_f32().map(Attr::from),
             "dtype" => Some(Attr::from(self.host.ty(self.value(&args[0])?)?.dtype)),
             "rank" => Some(Attr::from(self.host.ty(self.value(&args[0])?)?.shape.rank())),
+            "ints" => {
+                let tensor = self.host.constant(self.value(&args[0])?)?;
+                tensor.dtype().is_int().then(|| Attr::Ints(tensor.to_i64_vec()))
+            }
             "shape" => {
                 let sizes = self.host.ty(self.value(&args[0])?)?.shape.to_known()?;
                 Some(Attr::Ints(sizes.into_iter().map(|n| n as i64).collect()))
@@ -269,6 +280,19 @@ fn strict(name: &str, args: &[Attr]) -> Option<Attr> {
         "/" => fold(args, |a, b| if b != 0 && a % b == 0 { Some(a / b) } else { None }, |a, b| a / b),
         "min" => fold(args, |a, b| Some(a.min(b)), f32::min),
         "max" => fold(args, |a, b| Some(a.max(b)), f32::max),
+        "except" => (!equal(&args[0], &args[1])).then(|| args[0].clone()),
+        "lowest" => range(&args[0]).map(|r| Attr::from(r.0)),
+        "highest" => range(&args[0]).map(|r| Attr::from(r.1)),
+        "quantize" => {
+            let (x, scale, (lo, hi)) = (real(&args[0])?, real(&args[1])?, range(&args[3])?);
+            let zero_point = i32::try_from(int(&args[2])?).ok()?;
+            Some(Attr::from(round::quantize(x, 1.0 / scale, zero_point, lo, hi)))
+        }
+        "has" => match &args[0] {
+            Attr::Ints(v) => Some(Attr::from(int(&args[1]).is_some_and(|i| v.contains(&i)))),
+            Attr::Floats(v) => Some(Attr::from(real(&args[1]).is_some_and(|r| v.iter().any(|f| f.0 == r)))),
+            _ => None,
+        },
         "len" => match &args[0] {
             Attr::Ints(v) => Some(Attr::from(v.len())),
             Attr::Floats(v) => Some(Attr::from(v.len())),
@@ -297,6 +321,13 @@ fn strict(name: &str, args: &[Attr]) -> Option<Attr> {
 /// Whether two real numbers are equal within a relative 1e-6.
 pub(crate) fn near(a: f32, b: f32) -> bool {
     (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+}
+
+fn range(a: &Attr) -> Option<(i32, i32)> {
+    match a {
+        Attr::DType(d) => d.quantized_range(),
+        _ => None,
+    }
 }
 
 fn int(a: &Attr) -> Option<i64> {

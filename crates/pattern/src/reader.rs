@@ -98,35 +98,43 @@ impl Sexp {
         }
     }
 
-    /// A copy with every `$name` in its symbols replaced; a symbol that is nothing but `$name` becomes the whole value.
+    /// A copy with every `$name` in its symbols, keywords and strings replaced; a symbol that is nothing but `$name` becomes the whole value.
     pub(crate) fn substitute(&self, table: &[(String, Sexp)]) -> Result<Sexp, QpatError> {
         let kind = match &self.kind {
             Kind::Symbol(s) if s.contains('$') => {
                 if let Some((_, value)) = table.iter().find(|(name, _)| s == name) {
                     return Ok(Sexp { kind: value.kind.clone(), span: self.span.clone() });
                 }
-                let mut text = s.clone();
-                // Longest names first, so that `$a` does not eat the start of `$ab`.
-                let mut names: Vec<_> = table.iter().collect();
-                names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-                for (name, value) in names {
-                    if let Some(word) = value.symbol() {
-                        text = text.replace(name.as_str(), word);
-                    }
-                }
-                if text.contains('$') {
-                    let known = table.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
-                    return Err(self
-                        .error(format!("`{s}` names no parameter of this form"))
-                        .hint(format!("parameters are declared by :for{}", prefix_if(&known, "; there is: "))));
-                }
+                let text = self.expand(s, table)?;
                 Kind::Symbol(text)
             }
+            Kind::Keyword(s) if s.contains('$') => Kind::Keyword(self.expand(s, table)?),
+            Kind::Str(s) if s.contains('$') => Kind::Str(self.expand(s, table)?),
             Kind::List(items) => Kind::List(substitute_all(items, table)?),
             Kind::Vector(items) => Kind::Vector(substitute_all(items, table)?),
             other => other.clone(),
         };
         Ok(Sexp { kind, span: self.span.clone() })
+    }
+
+    /// A word with every `$name` replaced by the word it stands for.
+    fn expand(&self, word: &str, table: &[(String, Sexp)]) -> Result<String, QpatError> {
+        let mut text = word.to_owned();
+        // Longest names first, so that `$a` does not eat the start of `$ab`.
+        let mut names: Vec<_> = table.iter().collect();
+        names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        for (name, value) in names {
+            if let Some(value) = value.symbol() {
+                text = text.replace(name.as_str(), value);
+            }
+        }
+        if text.contains('$') {
+            let known = table.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(self
+                .error(format!("`{word}` names no parameter of this form"))
+                .hint(format!("parameters are declared by :for{}", prefix_if(&known, "; there is: "))));
+        }
+        Ok(text)
     }
 }
 

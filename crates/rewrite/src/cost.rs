@@ -36,5 +36,9 @@ pub(crate) fn cost(egraph: &EGraph, node: &ENode, class: Data) -> u64 {
         OpClass::Movement => 500,
         OpClass::Other => 600,
     };
-    if op.class() != OpClass::Heavy && op.class() != OpClass::Quantization && integer(0) { base / 2 } else { base }
+    let light = op.class() != OpClass::Heavy && op.class() != OpClass::Quantization;
+    let cost = if light && integer(0) { base / 2 } else { base };
+    // Between equals the right-hand side of a rule wins: that is what the rule was written for.
+    let made = facts.provenance[node.provenance as usize].rule.is_some();
+    cost - u64::from(made)
 }

@@ -31,9 +31,6 @@ pub(crate) struct Extracted {
     pub(crate) order: Vec<Id>,
     /// The chosen node of each of them.
     pub(crate) chosen: HashMap<Id, ENode>,
-    /// The summed cost.
-    #[cfg(test)]
-    pub(crate) cost: u64,
 }
 
 /// Chooses a node for every class the root needs. `None` if the root has no finite term, which an encoded graph always has.
@@ -55,12 +52,7 @@ pub(crate) fn extract(egraph: &EGraph, root: Id) -> Option<Extracted> {
             (dense.classes[c as usize], egraph[dense.classes[c as usize]].nodes[alternative.position].clone())
         })
         .collect();
-    Some(Extracted {
-        order: order.iter().map(|c| dense.classes[*c as usize]).collect(),
-        chosen,
-        #[cfg(test)]
-        cost: search.cost,
-    })
+    Some(Extracted { order: order.iter().map(|c| dense.classes[*c as usize]).collect(), chosen })
 }
 
 /// The classes below the root, numbered breadth-first.

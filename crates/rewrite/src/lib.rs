@@ -6,6 +6,7 @@ mod apply;
 mod cost;
 mod encode;
 mod error;
+mod examples;
 mod extract;
 mod fold;
 mod host;
@@ -20,6 +21,7 @@ use quantc_ir::Graph;
 use quantc_pattern::{Phase, Rule, RuleClass, RuleSet};
 
 pub use error::RewriteError;
+pub use examples::check_examples;
 pub use fold::fold_constants;
 pub use report::{Budget, NodeTrace, PhaseStats, RewriteReport, RuleStats, Stop};
 

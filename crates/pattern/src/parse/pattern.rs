@@ -180,7 +180,8 @@ fn call(
                 call.attrs = Some(id);
                 call.others_default = false;
             }
-            ("attrs", _) => return Err(value.expected("a variable such as `?a`")),
+            ("attrs", Kind::Symbol(any)) if any == "_" => call.others_default = false,
+            ("attrs", _) => return Err(value.expected("a variable such as `?a`, or `_` for any attributes")),
             ("as", Kind::Var(var)) => call.label = Some(scope.bind(value, var, VarKind::Node, repeated)?),
             ("as", _) => return Err(value.expected("a variable such as `?conv`")),
             _ => {

@@ -1,0 +1,166 @@
+//! The examples of rules as tests: the rule must make the one term of the other, and both must compute the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use egg::Id;
+use quantc_interp::Interpreter;
+use quantc_ir::{Graph, ValueRef};
+use quantc_pattern::ast::{ExampleInput, Term};
+use quantc_pattern::{Example, Rule, RuleClass};
+use quantc_tensor::{DType, Tensor};
+
+use crate::apply::{Applier, Plan, constant};
+use crate::encode::encode;
+use crate::report::Budget;
+use crate::saturate::saturate;
+
+/// Checks every example of a rule; the messages say what is wrong with which.
+pub fn check_examples(rule: &Rule) -> Vec<String> {
+    let mut failures = Vec::new();
+    for example in &rule.examples {
+        for check in [check_structure, check_values] {
+            if let Err(message) = check(rule, example) {
+                failures.push(format!("{}: example of `{}`: {message}", example.span, rule.name));
+            }
+        }
+    }
+    failures
+}
+
+/// The rule alone, on the left-hand term, must make it equal to the right-hand term.
+fn check_structure(rule: &Rule, example: &Example) -> Result<(), String> {
+    let mut graph = Graph::new("example");
+    let inputs = declare(&mut graph, &example.inputs, 0)?;
+    let outputs: Vec<_> = inputs.iter().map(|(name, v)| (name.clone(), *v)).collect();
+    graph.set_outputs(&outputs);
+    let mut encoded = encode(&graph);
+    let classes: HashMap<Arc<str>, Id> =
+        inputs.iter().map(|(name, v)| (name.clone(), encoded.class_of[&v.node])).collect();
+    let add = |egraph: &mut crate::lang::EGraph, term: &Term| {
+        let plan = plan(term, &classes)?;
+        Applier::new(egraph, 0, &[]).add(&plan, true)?.ok_or_else(|| "a term can't be `none`".to_owned())
+    };
+    let before = add(&mut encoded.egraph, &example.before).map_err(|e| format!("the left side does not type: {e}"))?;
+    encoded.egraph.rebuild();
+    let saturation = saturate(&mut encoded.egraph, &[rule], &Budget::default());
+    let after = add(&mut encoded.egraph, &example.after).map_err(|e| format!("the right side does not type: {e}"))?;
+    encoded.egraph.rebuild();
+    if encoded.egraph.find(before) == encoded.egraph.find(after) {
+        return Ok(());
+    }
+    let counts = &saturation.counts[0];
+    Err(match (counts.matched, counts.rejected.keys().next()) {
+        (0, _) => "the rule does not match the left side".to_owned(),
+        (_, Some(reason)) => format!("the rule matches but can't be applied: {reason}"),
+        _ => "the rule makes something else of the left side".to_owned(),
+    })
+}
+
+fn plan(term: &Term, inputs: &HashMap<Arc<str>, Id>) -> Result<Plan, String> {
+    Ok(match term {
+        Term::Input(name) => Plan::Existing(*inputs.get(name).ok_or_else(|| format!("`{name}` is not declared"))?),
+        Term::None => Plan::None,
+        Term::Const(value) => Plan::Const(constant(value).ok_or("a constant must be a number or a list")?),
+        Term::Call { op, inputs: args, attrs } => {
+            let args = args.iter().map(|a| plan(a, inputs)).collect::<Result<_, _>>()?;
+            Plan::Call { op: *op, inputs: args, attrs: attrs.clone() }
+        }
+        Term::Output(index, of) => Plan::Output { index: *index, of: Box::new(plan(of, inputs)?) },
+    })
+}
+
+/// Both terms evaluated on the same random inputs must agree as far as the rule's class promises.
+fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
+    for seed in 1..=4 {
+        let before = run(&example.before, &example.inputs, seed)?;
+        let after = run(&example.after, &example.inputs, seed)?;
+        if before.ty() != after.ty() {
+            return Err(format!("the left side is {}, the right side {}", before.ty(), after.ty()));
+        }
+        match rule.class {
+            RuleClass::Exact | RuleClass::IntExact => {
+                if !before.bits_eq(&after) {
+                    return Err("the two sides compute different bits".to_owned());
+                }
+            }
+            RuleClass::Real { tolerance } => {
+                let (a, b) = (before.to_f32_vec(), after.to_f32_vec());
+                let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                let unclear = a.iter().chain(&b).any(|v| v.is_nan());
+                if unclear || worst > tolerance * largest {
+                    return Err(format!("the two sides differ by {worst}, the largest value being {largest}"));
+                }
+            }
+            RuleClass::Approximate => {}
+        }
+    }
+    Ok(())
+}
+
+fn run(term: &Term, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
+    let mut graph = Graph::new("example");
+    let declared = declare(&mut graph, inputs, seed)?;
+    let values: HashMap<Arc<str>, ValueRef> = declared.into_iter().collect();
+    let result = build(&mut graph, term, &values)?.ok_or("a term can't be `none`")?;
+    graph.set_outputs(&[(Arc::from("result"), result)]);
+    graph.verify().map_err(|e| e.to_string())?;
+    let given: Vec<(&str, Tensor)> =
+        inputs.iter().enumerate().filter(|(_, i)| !i.constant).map(|(n, i)| (&*i.name, random(i, seed, n))).collect();
+    let outputs = Interpreter::new(&graph).run(&given).map_err(|e| e.to_string())?;
+    outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
+}
+
+fn declare(graph: &mut Graph, inputs: &[ExampleInput], seed: u64) -> Result<Vec<(Arc<str>, ValueRef)>, String> {
+    let mut out = Vec::new();
+    for (n, input) in inputs.iter().enumerate() {
+        let id = if input.constant {
+            graph.param(&input.name, random(input, seed, n))
+        } else {
+            graph.placeholder(&input.name, input.ty.clone())
+        };
+        out.push((input.name.clone(), id.into()));
+    }
+    Ok(out)
+}
+
+fn build(graph: &mut Graph, term: &Term, inputs: &HashMap<Arc<str>, ValueRef>) -> Result<Option<ValueRef>, String> {
+    Ok(Some(match term {
+        Term::None => return Ok(None),
+        Term::Input(name) => *inputs.get(name).ok_or_else(|| format!("`{name}` is not declared"))?,
+        Term::Const(value) => {
+            let name = graph.fresh_param_name("const");
+            graph.param(&name, constant(value).ok_or("a constant must be a number or a list")?).into()
+        }
+        Term::Call { op, inputs: args, attrs } => {
+            let args = args.iter().map(|a| build(graph, a, inputs)).collect::<Result<Vec<_>, _>>()?;
+            graph.call(op.name(), *op, &args, attrs.clone(), &[]).map_err(|e| e.to_string())?.into()
+        }
+        Term::Output(index, of) => {
+            let whole = build(graph, of, inputs)?.ok_or("a term can't be `none`")?;
+            ValueRef { node: whole.node, output: *index }
+        }
+    }))
+}
+
+/// Values spread over the input's range, the same for the same seed.
+fn random(input: &ExampleInput, seed: u64, number: usize) -> Tensor {
+    let shape = input.ty.shape.to_known().unwrap_or_default();
+    let len: usize = shape.iter().product();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((number as u64 + 1) << 32);
+    let (lo, hi) = input.range;
+    let data: Vec<f32> = (0..len)
+        .map(|_| {
+            // xorshift64* (Vigna 2016).
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            let unit = (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1u32 << 24) as f32;
+            let v = lo + unit * (hi - lo);
+            if input.ty.dtype == DType::F32 { v } else { v.round() }
+        })
+        .collect();
+    let tensor = Tensor::from_vec(&shape, data).unwrap_or_else(|_| Tensor::full(&shape, lo));
+    tensor.cast(input.ty.dtype)
+}

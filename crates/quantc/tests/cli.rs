@@ -2,7 +2,14 @@
 
 mod common;
 
-use common::{arg, demo, ok, ok_json, quantize_demo};
+use std::path::Path;
+
+use common::{arg, demo, ok, quantize_demo};
+
+/// Runs the command, which must succeed and print JSON.
+fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&ok(folder, args)).expect("JSON")
+}
 
 #[test]
 fn quantize_eval_compare_bench_inspect_explain() {

@@ -21,11 +21,6 @@ pub fn ok(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("UTF-8")
 }
 
-/// Runs the command, which must succeed and print JSON.
-pub fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
-    serde_json::from_str(&ok(folder, args)).expect("JSON")
-}
-
 /// The path as the command line takes it.
 pub fn arg(path: &Path) -> &str {
     path.to_str().expect("UTF-8 path")

@@ -33,8 +33,7 @@ pub(crate) fn prefer(graph: &Graph) -> Preferences {
             None => passes_on && wanted.contains(&ValueRef::from(id)),
         };
         if wants {
-            let rank = node.types().first().map_or(0, |ty| ty.shape.rank());
-            let image = |v: &ValueRef| graph.ty(*v).shape.rank() == rank && rank >= 3;
+            let image = |v: &ValueRef| graph.ty(*v).shape.rank() >= 3;
             wanted.extend(node.inputs().iter().flatten().copied().filter(image));
         }
     }

@@ -90,6 +90,8 @@ pub(crate) struct Lowering<'g> {
     values: HashMap<ValueRef, Val>,
     /// Values in other orders than their own, by order.
     converted: HashMap<(ValueRef, Vec<usize>), View>,
+    /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
+    pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
     /// Values that must keep their integer form outside the arena.
     kept: HashSet<ValueRef>,
     sizes: Vec<usize>,
@@ -109,6 +111,7 @@ impl<'g> Lowering<'g> {
             pieces,
             values: HashMap::new(),
             converted: HashMap::new(),
+            dynamic: HashMap::new(),
             kept: scaled_values(graph),
             sizes: Vec::new(),
             steps: Vec::new(),

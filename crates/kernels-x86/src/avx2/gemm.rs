@@ -10,6 +10,7 @@ use quantc_kernels::{Epilogue, Kernels};
 use crate::conv::Conv;
 use crate::gemm::{Panel, Tier};
 use crate::matmul::Matmul;
+use crate::simd::PackU8;
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
@@ -228,47 +229,37 @@ trait Stage {
     unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m256; NR]);
 }
 
-/// From reals to u8, `clamp(rne(v) + zero_point, lo, hi)`.
-struct PackU8 {
-    /// `hi - zero_point`.
-    most: f32,
-    zero_point: i16,
-    lo: u8,
-}
-
-impl PackU8 {
-    fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
-        PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
-    }
-
-    /// The same bits as `round_saturate`: the upper clamp before rounding keeps what is too large for an i32 in range;
-    /// what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both narrowings. Clamping to
-    /// `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
-    ///
-    /// # Safety
-    /// As [`Stage::store`].
-    #[inline(always)]
-    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m256; NR]) {
-        // SAFETY: no more than the panel's columns are stored.
-        unsafe {
-            let most = _mm256_set1_ps(self.most);
-            // `min` gives its second operand where one is NaN.
-            let first = _mm256_cvtps_epi32(_mm256_min_ps(most, real[0]));
-            let last = _mm256_cvtps_epi32(_mm256_min_ps(most, real[NR - 1]));
-            let words = _mm256_adds_epi16(_mm256_packs_epi32(first, last), _mm256_set1_epi16(self.zero_point));
-            let bytes = _mm256_max_epu8(_mm256_packus_epi16(words, words), _mm256_set1_epi8(self.lo as i8));
-            // Both packings interleave 128-bit lanes.
-            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
-            let bytes = _mm256_castsi256_si128(bytes);
-            let to = panel.out.add(row * panel.out_stride);
-            match columns.count {
-                16 => _mm_storeu_si128(to.cast(), bytes),
-                8 => _mm_storel_epi64(to.cast(), bytes),
-                count => {
-                    let mut buffer = [0u8; 16];
-                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes);
-                    to.copy_from_nonoverlapping(buffer.as_ptr(), count);
-                }
+/// Rounds, clamps and stores one row: as `Simd::pack`, for one or two vectors.
+///
+/// # Safety
+/// As [`Stage::store`].
+#[inline(always)]
+unsafe fn store_u8<const NR: usize>(
+    pack: &PackU8,
+    panel: &Panel,
+    columns: &Columns<NR>,
+    row: usize,
+    real: [__m256; NR],
+) {
+    // SAFETY: no more than the panel's columns are stored.
+    unsafe {
+        let most = _mm256_set1_ps(pack.most);
+        // `min` gives its second operand where one is NaN.
+        let first = _mm256_cvtps_epi32(_mm256_min_ps(most, real[0]));
+        let last = _mm256_cvtps_epi32(_mm256_min_ps(most, real[NR - 1]));
+        let words = _mm256_adds_epi16(_mm256_packs_epi32(first, last), _mm256_set1_epi16(pack.zero_point));
+        let bytes = _mm256_max_epu8(_mm256_packus_epi16(words, words), _mm256_set1_epi8(pack.lo as i8));
+        // Both packings interleave 128-bit lanes.
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+        let bytes = _mm256_castsi256_si128(bytes);
+        let to = panel.out.add(row * panel.out_stride);
+        match columns.count {
+            16 => _mm_storeu_si128(to.cast(), bytes),
+            8 => _mm_storel_epi64(to.cast(), bytes),
+            count => {
+                let mut buffer = [0u8; 16];
+                _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes);
+                to.copy_from_nonoverlapping(buffer.as_ptr(), count);
             }
         }
     }
@@ -288,7 +279,7 @@ impl Stage for Requantize {
     #[inline(always)]
     unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m256; NR]) {
         // SAFETY: the caller's promises.
-        unsafe { self.pack.store(panel, columns, row, real) }
+        unsafe { store_u8(&self.pack, panel, columns, row, real) }
     }
 }
 
@@ -326,7 +317,7 @@ impl Stage for AddRequantize {
                 let addend = _mm256_mul_ps(_mm256_cvtepi32_ps(r), _mm256_set1_ps(self.residual_scale));
                 *real = _mm256_mul_ps(_mm256_add_ps(*real, addend), _mm256_set1_ps(self.inverse_scale));
             }
-            self.pack.store(panel, columns, row, real);
+            store_u8(&self.pack, panel, columns, row, real);
         }
     }
 }

@@ -4,9 +4,11 @@ use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
 
+use super::simd::Avx512;
 use crate::conv::Conv;
 use crate::gemm::{Panel, Tier};
 use crate::matmul::Matmul;
+use crate::simd::{PackU8, Simd};
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
@@ -244,49 +246,29 @@ trait Stage {
     unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]);
 }
 
-/// From reals to u8, `clamp(rne(v) + zero_point, lo, hi)`.
-struct PackU8 {
-    /// `hi - zero_point`.
-    most: f32,
-    zero_point: i16,
-    lo: u8,
-}
-
-impl PackU8 {
-    fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
-        PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
-    }
-
-    /// The same bits as `round_saturate`: the upper clamp before rounding keeps what is too large for an i32 in range;
-    /// what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both narrowings. Clamping to
-    /// `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
-    ///
-    /// # Safety
-    /// As [`Stage::store`].
-    #[inline(always)]
-    unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]) {
-        // SAFETY: one or two vectors' columns are stored, all of them where the row has that many and masked otherwise.
-        unsafe {
-            let most = _mm512_set1_ps(self.most);
-            let words = |low: __m512, high: __m512| {
-                // `min` gives its second operand where one is NaN.
-                let low = _mm512_cvtps_epi32(_mm512_min_ps(most, low));
-                let high = _mm512_cvtps_epi32(_mm512_min_ps(most, high));
-                _mm512_adds_epi16(_mm512_packs_epi32(low, high), _mm512_set1_epi16(self.zero_point))
-            };
-            let first = words(real[0], real[1.min(NR - 1)]);
-            let last = if NR > 2 { words(real[NR.min(3) - 1], real[NR - 1]) } else { first };
-            let bytes = _mm512_max_epu8(_mm512_packus_epi16(first, last), _mm512_set1_epi8(self.lo as i8));
-            // Both packings interleave 128-bit lanes.
-            let order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-            let bytes = _mm512_permutexvar_epi32(order, bytes);
-            let to = panel.out.add(row * panel.out_stride);
-            match columns.count {
-                64 => _mm512_storeu_si512(to.cast(), bytes),
-                32 => _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes)),
-                16 => _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)),
-                count => _mm512_mask_storeu_epi8(to.cast(), u64::MAX >> (64 - count), bytes),
-            }
+/// Rounds, clamps and stores one row.
+///
+/// # Safety
+/// As [`Stage::store`].
+#[inline(always)]
+unsafe fn store_u8<const NR: usize>(
+    pack: &PackU8,
+    panel: &Panel,
+    columns: &Columns<NR>,
+    row: usize,
+    real: [__m512; NR],
+) {
+    // What lies past the last vector is not stored; two vectors are repeated, which costs nothing.
+    let vector = |k: usize| real[if NR == 2 { k % 2 } else { k.min(NR - 1) }];
+    // SAFETY: the row's columns are stored, whole vectors where it has that many and masked otherwise.
+    unsafe {
+        let bytes = Avx512::in_order(Avx512::pack(pack, [vector(0), vector(1), vector(2), vector(3)]));
+        let to = panel.out.add(row * panel.out_stride);
+        match columns.count {
+            64 => _mm512_storeu_si512(to.cast(), bytes),
+            32 => _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes)),
+            16 => _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)),
+            count => _mm512_mask_storeu_epi8(to.cast(), u64::MAX >> (64 - count), bytes),
         }
     }
 }
@@ -305,7 +287,7 @@ impl Stage for Requantize {
     #[inline(always)]
     unsafe fn store<const NR: usize>(&self, panel: &Panel, columns: &Columns<NR>, row: usize, real: [__m512; NR]) {
         // SAFETY: the caller's promises.
-        unsafe { self.pack.store(panel, columns, row, real) }
+        unsafe { store_u8(&self.pack, panel, columns, row, real) }
     }
 }
 
@@ -341,7 +323,7 @@ impl Stage for AddRequantize {
                 let addend = _mm512_mul_ps(_mm512_cvtepi32_ps(r), _mm512_set1_ps(self.residual_scale));
                 *real = _mm512_mul_ps(_mm512_add_ps(*real, addend), _mm512_set1_ps(self.inverse_scale));
             }
-            self.pack.store(panel, columns, row, real);
+            store_u8(&self.pack, panel, columns, row, real);
         }
     }
 }

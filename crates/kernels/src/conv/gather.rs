@@ -22,9 +22,14 @@ impl Run {
     }
 }
 
-/// Bytes that copying a run of `len` bytes writes: short runs are copied in whole 16-byte pieces.
+/// Bytes that copying a run of `len` bytes reads and writes: short runs are copied as one piece of fixed size, less than
+/// `SLACK` longer than the run.
 fn copied_len(len: usize) -> usize {
-    if len <= SLACK { len.next_multiple_of(16) } else { len }
+    match len {
+        0..=64 => len.next_multiple_of(16),
+        65..=128 => len.next_multiple_of(32),
+        _ => len,
+    }
 }
 
 impl ConvPlan {
@@ -114,11 +119,13 @@ impl ConvPlan {
         let from = &line[ix * g.c..];
         let to = &mut patches[(inside.start - xs.start) * stride..];
         let steps = (g.stride[1] * g.c, stride);
-        match run.len().div_ceil(16) {
-            1 => copy_pieces::<16>(from, to, steps, inside.len()),
-            2 => copy_pieces::<32>(from, to, steps, inside.len()),
-            3 => copy_pieces::<48>(from, to, steps, inside.len()),
-            4 => copy_pieces::<SLACK>(from, to, steps, inside.len()),
+        match copied_len(run.len()) {
+            16 => copy_pieces::<16>(from, to, steps, inside.len()),
+            32 => copy_pieces::<32>(from, to, steps, inside.len()),
+            48 => copy_pieces::<48>(from, to, steps, inside.len()),
+            64 => copy_pieces::<64>(from, to, steps, inside.len()),
+            96 => copy_pieces::<96>(from, to, steps, inside.len()),
+            128 => copy_pieces::<128>(from, to, steps, inside.len()),
             _ => {
                 for i in 0..inside.len() {
                     to[i * steps.1..][..run.len()].copy_from_slice(&from[i * steps.0..][..run.len()]);
@@ -129,10 +136,19 @@ impl ConvPlan {
 }
 
 /// Copies `count` pieces of `N` bytes, which lie `steps` apart.
+///
+/// # Panics
+/// If a piece does not lie within its slice.
 fn copy_pieces<const N: usize>(from: &[u8], to: &mut [u8], steps: (usize, usize), count: usize) {
+    let within = |len: usize, step: usize| {
+        (count - 1).checked_mul(step).and_then(|last| last.checked_add(N)).is_some_and(|end| end <= len)
+    };
+    assert!(count > 0 && within(from.len(), steps.0) && within(to.len(), steps.1), "runs outside of x or the patches");
     for i in 0..count {
-        let piece: &[u8; N] =
-            from[i * steps.0..].first_chunk().expect("runs within x, and a piece less than the slack");
-        to[i * steps.1..][..N].copy_from_slice(piece);
+        // SAFETY: the last piece ends within both slices, hence all do; the slices cannot overlap.
+        unsafe {
+            let piece = from.as_ptr().add(i * steps.0).cast::<[u8; N]>();
+            to.as_mut_ptr().add(i * steps.1).cast::<[u8; N]>().copy_from_nonoverlapping(piece, 1);
+        }
     }
 }

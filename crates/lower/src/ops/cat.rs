@@ -2,14 +2,16 @@
 
 use quantc_ir::{Graph, NodeId};
 use quantc_runtime::Slot;
-use quantc_runtime::steps::{CopyStep, Loop};
+use quantc_runtime::steps::{CopyStep, Loop, Pattern, RowOp, RowOperand, RowsStep};
+use quantc_tensor::Value;
 
 use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
+use crate::ops::quantized::{all_codes, is_code};
 use crate::view::{channels_last, row_major};
 
-/// Whether each input is stored as the result is. `None` if the call concatenates no channels of images.
+/// Whether each input's codes are stored as the result is. `None` if the call concatenates no channels of images.
 pub(crate) fn as_is(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
     let node = graph.node(id);
     let (op, attrs) = node.call()?;
@@ -18,20 +20,29 @@ pub(crate) fn as_is(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
     if rank < 3 || !matches!(op.name(), "cat" | "quantized.cat") || ![1, 1 - rank].contains(&attrs.int("dim").ok()?) {
         return None;
     }
-    same_quantization(&attrs, op.name(), node.inputs().len()).ok()
+    let tables = tables(graph, id).ok()?;
+    Some(tables.iter().map(Option::is_none).collect())
 }
 
-/// Whether each input has the result's scale and zero point.
-fn same_quantization(attrs: &AttrView<'_>, op: &str, inputs: usize) -> Result<Vec<bool>, NodeError> {
-    if op != "quantized.cat" {
-        return Ok(vec![true; inputs]);
-    }
-    let (scales, zero_points) = (attrs.floats("scales")?, attrs.ints("zero_points")?);
-    let (scale, zero_point) = (attrs.float("scale")?, attrs.int("zero_point")?);
-    let own = |i: usize| {
-        scales.get(i).is_some_and(|s| s.to_bits() == scale.to_bits()) && zero_points.get(i) == Some(&zero_point)
+/// For each input the result's code for each of its codes; `None` where they are the same, as in every plain `cat`.
+fn tables(graph: &Graph, id: NodeId) -> Result<Vec<Option<Box<[u8; 256]>>>, NodeError> {
+    let node = graph.node(id);
+    let Some((op, attrs)) = node.call().filter(|(op, _)| op.name() == "quantized.cat") else {
+        return Ok(vec![None; node.inputs().len()]);
     };
-    Ok((0..inputs).map(own).collect())
+    // The operator itself says what becomes of each code, given all of them.
+    let inputs: Vec<Option<Value>> =
+        node.inputs().iter().flatten().map(|v| Some(Value::Dense(all_codes(graph.ty(*v).dtype)))).collect();
+    let results = op.eval(&inputs, &attrs.clone().with("dim", 0i64))?;
+    let result =
+        results.first().map(Value::to_tensor).ok_or_else(|| NodeError::Other("it gives no value".to_owned()))?;
+    let mut stored = vec![0; result.byte_len()];
+    if result.dtype().size() != 1 {
+        return Err(NodeError::Other(format!("it gives {}", result.dtype())));
+    }
+    quantc_runtime::store(&result, &mut stored).map_err(|e| NodeError::Other(e.to_string()))?;
+    let table = |codes: &[u8; 256]| (0..=255u8).zip(codes).any(|(a, b)| a != *b).then(|| Box::new(*codes));
+    Ok(stored.as_chunks::<256>().0.iter().map(table).collect())
 }
 
 /// `cat` and `quantized.cat`.
@@ -40,10 +51,11 @@ pub(crate) fn cat(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeEr
     let rank = shape.len();
     let dim = call.attrs.int("dim")?;
     let axis = (if dim < 0 { dim + rank as i64 } else { dim }) as usize;
-    let same = same_quantization(&call.attrs, call.op.name(), call.node.inputs().len())?;
-    if same.contains(&false) || call.inputs().any(|v| lw.dtype(v) != dtype) {
+    let codes = is_code(dtype) && call.inputs().all(|v| is_code(lw.dtype(v)));
+    if !codes && (call.op.name() != "cat" || call.inputs().any(|v| lw.dtype(v) != dtype)) {
         return Ok(false);
     }
+    let tables = tables(lw.graph, call.id)?;
     let (last, plain) = (channels_last(rank), row_major(rank));
     // In place pieces have no memory of their own: the whole they belong to is there already.
     let whole = lw.view(call.out()).cloned();
@@ -60,22 +72,25 @@ pub(crate) fn cat(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeEr
     let outer: usize = physical[..at].iter().product();
     let row = physical[at] * inner;
     let mut start = 0;
-    for value in call.inputs() {
+    for (value, table) in call.inputs().zip(tables) {
         let length = lw.shape(value)[axis] * inner;
         let in_place = lw.pieces.get(&value).is_some_and(|piece| piece.whole == call.out()) && lw.view(value).is_none();
         if !in_place && length > 0 && outer > 0 {
             let operand = lw.operand(value, Some(&order))?;
             let span = (outer - 1) * row + length;
-            let step = CopyStep {
-                x: operand.source,
-                start: 0,
-                loops: vec![Loop { count: outer, from: length as isize, to: row }],
-                block: length,
-                out: Slot { buffer: whole.buffer, offset: whole.offset + start, len: span },
-                out_start: 0,
-                fill: None,
-            };
-            lw.push_in(call, &order, step);
+            let out = Slot { buffer: whole.buffer, offset: whole.offset + start, len: span };
+            if let Some(table) = table {
+                let pattern = Pattern { stride: length, repeat: 1, splat: false };
+                let a = RowOperand { source: operand.source, pattern };
+                let op = RowOp::Lookup { kernel: lw.kernels.elementwise, table };
+                let step = RowsStep { op, rows: outer, columns: length, a, b: None, out, out_stride: row };
+                lw.push_in(call, &order, step);
+            } else {
+                let loops = vec![Loop { count: outer, from: length as isize, to: row }];
+                let x = operand.source;
+                let step = CopyStep { x, start: 0, loops, block: length, out, out_start: 0, fill: None };
+                lw.push_in(call, &order, step);
+            }
         }
         start += length;
     }

@@ -6,7 +6,9 @@ use quantc_ir::ValueRef;
 use quantc_kernels::{ConvGeometry, ConvPlan, PackedWeights, QConv, is_depthwise};
 use quantc_ops::window::Window;
 use quantc_runtime::Slot;
-use quantc_runtime::steps::{QConvStep, QEpilogue};
+use quantc_runtime::steps::{
+    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvStep, QEpilogue, dynamic_codes_len,
+};
 use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
 use quantc_tensor::{DType, Tensor};
 
@@ -82,7 +84,36 @@ pub(crate) fn channels_last_weights<T: Copy>(weights: &[T], channels: usize, tap
     out
 }
 
-/// The constant operands of an integer layer.
+/// The constant operands of an integer layer, as they are stored.
+struct Constants {
+    weights: Arc<PackedWeights>,
+    kernel: &'static dyn QConv,
+    weight_scale: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Constants {
+    fn new(lw: &Lowering<'_>, call: &Call<'_>, geometry: &ConvGeometry) -> Result<Option<Constants>, NodeError> {
+        let (weight, scales) = (call.input(1)?, call.input(2)?);
+        let (Some(w), Some(scales)) = (lw.constant(weight), lw.constant(scales)) else { return Ok(None) };
+        let (DType::I8, Some(weight_scale)) = (w.dtype(), weight_scales(&scales, geometry.oc)) else { return Ok(None) };
+        let bias = match call.opt(3).map(|b| lw.constant(b)) {
+            None => None,
+            Some(Some(bias)) => Some(bias.to_f32_vec()),
+            Some(None) => return Ok(None),
+        };
+        let shape = geometry.weight_shape();
+        let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
+        let pack = || channels_last_weights(w.slice::<i8>().unwrap_or(&[]), shape.group_c(), shape.taps());
+        let weights = match lw.param(weight) {
+            Some(param) => lw.cache.packed(param, kernel, &shape, pack),
+            None => Arc::new(kernel.pack(&shape, &pack())),
+        };
+        Ok(Some(Constants { weights, kernel, weight_scale, bias }))
+    }
+}
+
+/// An integer layer whose input is quantized with known parameters.
 struct Layer {
     weights: Arc<PackedWeights>,
     kernel: &'static dyn QConv,
@@ -109,28 +140,14 @@ impl Layer {
         x_scale: f32,
         x_zero_point: u8,
     ) -> Result<Option<Layer>, NodeError> {
-        let (weight, scales) = (call.input(1)?, call.input(2)?);
-        let bias = call.opt(3);
-        let (Some(w), Some(scales)) = (lw.constant(weight), lw.constant(scales)) else { return Ok(None) };
-        let bias_values = bias.map(|b| lw.constant(b));
-        let (DType::I8, Some(scales)) = (w.dtype(), weight_scales(&scales, geometry.oc)) else { return Ok(None) };
-        let bias = match bias_values {
-            None => None,
-            Some(Some(bias)) => Some(bias.to_f32_vec()),
-            Some(None) => return Ok(None),
-        };
-        let shape = geometry.weight_shape();
-        let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
-        let pack = || channels_last_weights(w.slice::<i8>().unwrap_or(&[]), shape.group_c(), shape.taps());
-        let weights = match lw.param(weight) {
-            Some(param) => lw.cache.packed(param, kernel, &shape, pack),
-            None => Arc::new(kernel.pack(&shape, &pack())),
+        let Some(Constants { weights, kernel, weight_scale, bias }) = Constants::new(lw, call, geometry)? else {
+            return Ok(None);
         };
         let bias: Option<Vec<i32>> =
-            bias.map(|b| b.iter().zip(&scales).map(|(&b, &s)| quantize_bias(b, x_scale, s)).collect());
+            bias.map(|b| b.iter().zip(&weight_scale).map(|(&b, &s)| quantize_bias(b, x_scale, s)).collect());
         let mut offsets = vec![0; geometry.oc];
         weights.offsets(bias.as_deref(), x_zero_point, &mut offsets);
-        let scale = scales.iter().map(|s| x_scale * s).collect();
+        let scale = weight_scale.iter().map(|s| x_scale * s).collect();
         Ok(Some(Layer { weights, kernel, scale, offsets }))
     }
 
@@ -234,6 +251,55 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let x = lw.row_major(x)?;
     let out = (lw.define(call.out(), order.clone()).slot(), oc);
     let step = layer.step(geometry, epilogue, x, x_zero_point, out)?;
+    lw.push_in(call, &order, step);
+    Ok(true)
+}
+
+/// `quantized.linear_dynamic`: layers of one input share its quantization.
+pub(crate) fn linear_dynamic(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let (value, w) = (call.input(0)?, call.input(1)?);
+    let shape = lw.shape(value);
+    let ([oc, depth], Some(&last)) = (&lw.shape(w)[..], shape.last()) else { return Ok(false) };
+    let (oc, depth) = (*oc, *depth);
+    if last != depth || lw.dtype(value) != DType::F32 {
+        return Ok(false);
+    }
+    let len: usize = shape.iter().product();
+    let geometry = ConvGeometry::linear(len.checked_div(depth).unwrap_or(0), depth, oc);
+    let Some(constants) = Constants::new(lw, call, &geometry)? else { return Ok(false) };
+    let reduce_range = call.attrs.bool("reduce_range")?;
+    let order = row_major(shape.len());
+    let (x, params) = match lw.dynamic.get(&(value, reduce_range)) {
+        Some(slots) => *slots,
+        None => {
+            let source = lw.row_major(value)?.source;
+            let slots = (lw.temporary(dynamic_codes_len(len)), lw.temporary(DYNAMIC_PARAMS));
+            let step = DynamicQuantizeStep {
+                kernel: lw.kernels.quantize,
+                range: if reduce_range { (0, 127) } else { (0, 255) },
+                x: source,
+                len,
+                out: slots.0,
+                params: slots.1,
+            };
+            lw.push_in(call, &order, step);
+            lw.dynamic.insert((value, reduce_range), slots);
+            slots
+        }
+    };
+    let step = DynamicLinearStep {
+        kernel: constants.kernel,
+        plan: Arc::new(ConvPlan::new(geometry)?),
+        weights: constants.weights,
+        weight_scale: Arc::from(constants.weight_scale),
+        bias: constants.bias.map(Arc::from),
+        x: Slot { len, ..x },
+        params,
+        clamp: activation(&call.attrs)?,
+        scale: lw.temporary(oc * size_of::<f32>()),
+        offsets: lw.temporary(oc * size_of::<i32>()),
+        out: lw.define(call.out(), order.clone()).slot(),
+    };
     lw.push_in(call, &order, step);
     Ok(true)
 }

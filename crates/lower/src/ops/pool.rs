@@ -13,7 +13,7 @@ use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::conv::{Window2, image};
 use crate::ops::quantized::{Quantized, is_code, stored_zero_point};
-use crate::view::channels_last;
+use crate::view::{channels_last, row_major};
 
 /// The geometry of a pooling call from its input's and result's sizes; `None` beyond two spatial dimensions.
 pub(crate) fn geometry(
@@ -102,4 +102,24 @@ pub(crate) fn quantized_adaptive(lw: &mut Lowering<'_>, call: &Call<'_>) -> Resu
     let area = kernel[0] * kernel[1];
     let Some(op) = average(lw, call, area, area)? else { return Ok(false) };
     push(lw, call, geometry, op)
+}
+
+/// `quantized.mean` over all pixels of images.
+pub(crate) fn quantized_mean(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let x = lw.shape(call.input(0)?);
+    let rank = x.len() as i64;
+    let mut dims: Vec<i64> = call.attrs.ints("dims")?.iter().map(|&d| if d < 0 { d + rank } else { d }).collect();
+    dims.sort_unstable();
+    let Some([n, c, h, w]) = image(&x) else { return Ok(false) };
+    if !dims.iter().copied().eq(2..rank) || h * w == 0 {
+        return Ok(false);
+    }
+    let geometry = PoolGeometry::global(n, h, w, c);
+    let Some(op) = average(lw, call, h * w, h * w)? else { return Ok(false) };
+    let x = lw.channels_last(call.input(0)?)?.source;
+    // One pixel for each image: its channels are contiguous, with or without the axes of size 1.
+    let order = row_major(lw.shape(call.out()).len());
+    let out = lw.define(call.out(), order.clone()).slot();
+    lw.push_in(call, &order, QPoolStep { kernel: lw.kernels.qpool, geometry, op, x, out, out_stride: c });
+    Ok(true)
 }

@@ -3,7 +3,7 @@
 
 use quantc_ops::quantize::range_of;
 use quantc_tensor::scaled::clamp_bounds;
-use quantc_tensor::{DType, QRange};
+use quantc_tensor::{DType, QRange, Tensor};
 
 use crate::attrs::AttrView;
 use crate::error::NodeError;
@@ -16,6 +16,14 @@ pub(crate) fn shift(dtype: DType) -> i32 {
 /// Whether integers of this type are stored as u8.
 pub(crate) fn is_code(dtype: DType) -> bool {
     matches!(dtype, DType::U8 | DType::I8)
+}
+
+/// Every value of a code type, in the order of the stored codes.
+pub(crate) fn all_codes(dtype: DType) -> Tensor {
+    match dtype {
+        DType::I8 => Tensor::vector((i8::MIN..=i8::MAX).collect::<Vec<i8>>()),
+        _ => Tensor::vector((0..=u8::MAX).collect::<Vec<u8>>()),
+    }
 }
 
 /// The zero point attribute of an operand of this type, as stored; `None` if it is outside u8.

@@ -7,11 +7,11 @@ use quantc_runtime::steps::{
 };
 use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::requantize_multiplier;
-use quantc_tensor::{DType, Tensor, Value};
+use quantc_tensor::{DType, Value};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering, Operand};
-use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
+use crate::ops::quantized::{Quantized, activation, all_codes, is_code, stored_zero_point};
 use crate::view::{channels_last, row_major, same_order};
 
 /// The real line: no activation.
@@ -211,12 +211,7 @@ pub(crate) fn lookup(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
     if !is_code(dtype) || !is_code(lw.dtype(call.out())) {
         return Ok(false);
     }
-    let codes: Vec<u8> = (0..=255).collect();
-    let codes = match dtype {
-        DType::I8 => Tensor::vector(codes.iter().map(|&q| (q ^ 0x80) as i8).collect()),
-        _ => Tensor::vector(codes),
-    };
-    let results = call.op.eval(&[Some(Value::Dense(codes))], call.raw)?;
+    let results = call.op.eval(&[Some(Value::Dense(all_codes(dtype)))], call.raw)?;
     let Some(result) = results.first().map(Value::to_tensor) else { return Ok(false) };
     let mut table = Box::new([0u8; 256]);
     quantc_runtime::store(&result, &mut table[..]).map_err(|e| NodeError::Other(e.to_string()))?;

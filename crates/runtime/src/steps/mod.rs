@@ -1,5 +1,6 @@
 //! The steps: one kernel call each, with its operands' places.
 
+mod dynamic;
 mod float;
 mod gather;
 mod layout;
@@ -9,6 +10,7 @@ mod qmatmul;
 mod reference;
 mod rows;
 
+pub use dynamic::{DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, dynamic_codes_len};
 pub use float::{FloatConvStep, MatrixOperand, SgemmStep};
 pub use gather::GatherStep;
 pub use layout::{CopyStep, DequantizeToNchwStep, Loop, PermuteStep, QuantizeToNhwcStep};

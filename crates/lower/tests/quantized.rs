@@ -1,0 +1,153 @@
+//! Plans of fused quantized graphs: every step has a kernel, every output the reference's bits.
+
+mod common;
+
+use common::{Random, check, graph, no_reference};
+
+#[test]
+fn residual_network() {
+    let mut random = Random(10);
+    for dtype in ["u8", "i8"] {
+        let zero = if dtype == "u8" { 3 } else { -125 };
+        let text = r#"graph g(%x: f32[N,3,13,11]) {
+  param @w1: i8[20,3,3,3]
+  param @w1.scale: f32[20]
+  param @b1: f32[20]
+  param @w2: i8[20,20,3,3]
+  param @w2.scale: f32[20]
+  param @w3: i8[20,1,3,3]
+  param @w3.scale: f32[1]
+  param @b3: f32[20]
+  param @w4: i8[20,5,1,1]
+  param @w4.scale: f32[20]
+  param @fc: i8[10,20]
+  param @fc.scale: f32[10]
+  param @fcb: f32[10]
+  %q = quantize_per_tensor(%x) {scale=0.023, zero_point=ZP, dtype=DT}
+  %c1 = quantized.conv2d(%q, @w1, @w1.scale, @b1) {stride=[2,2], padding=[1,1], x_scale=0.023, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT, activation_min=0.0, activation_max=6.0}
+  %m = max_pool2d(%c1) {kernel_size=[3,3], stride=[1,1], padding=[1,1]}
+  %c2 = quantized.conv2d(%m, @w2, @w2.scale, none, %c1) {padding=[1,1], x_scale=0.2, x_zero_point=ZP, residual_scale=0.2, residual_zero_point=ZP, scale=0.31, zero_point=ZP, dtype=DT, activation_min=0.0}
+  %c3 = quantized.conv2d(%c2, @w3, @w3.scale, @b3) {padding=[1,1], groups=20, x_scale=0.31, x_zero_point=ZP, scale=0.25, zero_point=ZP, dtype=DT}
+  %l = quantized.lookup(%c3) {function="hardswish", x_scale=0.25, x_zero_point=ZP, scale=0.11, zero_point=ZP, dtype=DT}
+  %c4 = quantized.conv2d(%l, @w4, @w4.scale) {groups=4, x_scale=0.11, x_zero_point=ZP, scale=0.17, zero_point=ZP, dtype=DT}
+  %a = quantized.add(%c4, %c3) {a_scale=0.17, a_zero_point=ZP, b_scale=0.25, b_zero_point=ZP, scale=0.3, zero_point=ZP, dtype=DT, activation_min=0.0}
+  %s = quantized.sub(%a, %c3) {a_scale=0.3, a_zero_point=ZP, b_scale=0.25, b_zero_point=ZP, scale=0.3, zero_point=ZP, dtype=DT}
+  %p = quantized.adaptive_avg_pool2d(%s) {output_size=[1,1], x_scale=0.3, x_zero_point=ZP, scale=0.05, zero_point=ZP, dtype=DT}
+  %g = quantized.mul(%a, %p) {a_scale=0.3, a_zero_point=ZP, b_scale=0.05, b_zero_point=ZP, scale=0.07, zero_point=ZP, dtype=DT}
+  %ap = quantized.avg_pool2d(%g) {kernel_size=[2,2], x_scale=0.07, x_zero_point=ZP, scale=0.05, zero_point=ZP, dtype=DT}
+  %mean = quantized.mean(%ap) {dims=[2,3], x_scale=0.05, x_zero_point=ZP, scale=0.04, zero_point=ZP, dtype=DT}
+  %y = quantized.linear(%mean, @fc, @fc.scale, @fcb) {x_scale=0.04, x_zero_point=ZP, dtype=f32}
+  %d = dequantize_per_tensor(%ap) {scale=0.05, zero_point=ZP}
+  return y=%y, d=%d, a=%a
+}"#
+        .replace("ZP", &zero.to_string())
+        .replace("DT", dtype);
+        let g = graph(&text, &mut random);
+        let steps = check(&g, &[1, 2, 5], &mut random);
+        no_reference(&steps);
+        let permutes = steps.iter().filter(|s| s.op == "permute").count();
+        assert_eq!(permutes, 1, "only the output `a` changes its order");
+    }
+}
+
+#[test]
+fn concatenations_are_written_in_place() {
+    let mut random = Random(11);
+    let g = graph(
+        r#"graph g(%x: f32[N,16,6,6]) {
+  param @w1: i8[8,16,1,1]
+  param @w2: i8[12,16,3,3]
+  param @w3: i8[4,28,1,1]
+  param @scale: f32[1]
+  %q = quantize_per_tensor(%x) {scale=0.02, zero_point=128}
+  %e1 = quantized.conv2d(%q, @w1, @scale) {x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
+  %e3 = quantized.conv2d(%q, @w2, @scale) {padding=[1,1], x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
+  %e4 = quantized.conv2d(%q, @w1, @scale) {x_scale=0.02, x_zero_point=128, scale=0.1, zero_point=90}
+  %cat = quantized.cat(%e1, %e3, %e4) {dim=1, scales=[0.2,0.2,0.1], zero_points=[100,100,90], scale=0.2, zero_point=100}
+  %y = quantized.conv2d(%cat, @w3, @scale) {x_scale=0.2, x_zero_point=100, scale=0.4, zero_point=7}
+  %plain = cat(%e4, %e4) {dim=0}
+  return y=%y, plain=%plain
+}"#,
+        &mut random,
+    );
+    let steps = check(&g, &[1, 3], &mut random);
+    no_reference(&steps);
+    let of_cat = steps.iter().filter(|s| s.node == "cat").count();
+    assert_eq!(of_cat, 1, "only the input of another scale is moved: {steps:#?}");
+}
+
+#[test]
+fn one_dimensional() {
+    let mut random = Random(12);
+    let g = graph(
+        r#"graph g(%x: u8[N,3,20]) {
+  param @w1: i8[8,3,5]
+  param @w2: i8[8,1,3]
+  param @scale: f32[1]
+  %c1 = quantized.conv1d(%x, @w1, @scale) {stride=[2], padding=[2], x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100, activation_min=-3.0}
+  %c2 = quantized.conv1d(%c1, @w2, @scale) {padding=[2,0], groups=8, x_scale=0.2, x_zero_point=100, scale=0.2, zero_point=100}
+  %m = max_pool1d(%c2) {kernel_size=[2]}
+  %f = flatten(%m)
+  return f=%f
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 3], &mut random));
+}
+
+#[test]
+fn quantized_attention() {
+    let mut random = Random(13);
+    let g = graph(
+        r#"graph g(%x: u8[B,6,8]) {
+  param @wq: i8[8,8]
+  param @wk: i8[8,8]
+  param @wv: i8[8,8]
+  param @scale: f32[8]
+  param @b: f32[8]
+  %q = quantized.linear(%x, @wq, @scale, @b) {x_scale=0.02, x_zero_point=128, scale=0.1, zero_point=128}
+  %k = quantized.linear(%x, @wk, @scale) {x_scale=0.02, x_zero_point=128, scale=0.1, zero_point=-5, dtype=i8}
+  %v = quantized.linear(%x, @wv, @scale) {x_scale=0.02, x_zero_point=128, scale=0.1, zero_point=128}
+  %q4 = reshape(%q) {shape=[0,0,2,4]}
+  %k4 = reshape(%k) {shape=[0,0,2,4]}
+  %v4 = reshape(%v) {shape=[0,0,2,4]}
+  %qh = permute(%q4) {dims=[0,2,1,3]}
+  %kh = permute(%k4) {dims=[0,2,3,1]}
+  %vh = permute(%v4) {dims=[0,2,1,3]}
+  %s = quantized.matmul(%qh, %kh) {a_scale=0.1, a_zero_point=128, b_scale=0.1, b_zero_point=-5, dtype=f32}
+  %p = sigmoid(%s)
+  %pq = quantize_per_tensor(%p) {scale=0.004}
+  %o = quantized.matmul(%pq, %vh) {a_scale=0.004, b_scale=0.1, b_zero_point=128, scale=0.1, zero_point=128}
+  %t = permute(%o) {dims=[0,2,1,3]}
+  %y = reshape(%t) {shape=[0,0,8]}
+  return y=%y, p=%p
+}"#,
+        &mut random,
+    );
+    let steps = check(&g, &[1, 3], &mut random);
+    no_reference(&steps);
+    assert!(steps.iter().all(|s| s.op != "permute"), "every operand is read where it lies: {steps:#?}");
+}
+
+#[test]
+fn dynamic_linear() {
+    let mut random = Random(14);
+    let g = graph(
+        r#"graph g(%x: f32[B,7,24]) {
+  param @w1: i8[24,24]
+  param @w2: i8[10,24]
+  param @scale: f32[24]
+  param @one.scale: f32[1]
+  param @b: f32[24]
+  %a = quantized.linear_dynamic(%x, @w1, @scale, @b)
+  %b = quantized.linear_dynamic(%x, @w2, @one.scale) {activation_min=0.0}
+  %c = quantized.linear_dynamic(%x, @w1, @scale) {reduce_range=true}
+  %d = add(%a, %c)
+  return a=%a, b=%b, d=%d
+}"#,
+        &mut random,
+    );
+    let steps = check(&g, &[1, 3], &mut random);
+    no_reference(&steps);
+    assert_eq!(steps.iter().filter(|s| s.kernel.starts_with("quantize")).count(), 2, "two layers share a quantization");
+}

@@ -1,0 +1,145 @@
+//! Linear layers whose input is quantized over its own range while the plan runs.
+
+use std::sync::Arc;
+
+use quantc_kernels::{
+    ConvArgs, ConvPlan, Epilogue, Operand, Output, PackedWeights, QConv, Quantize, QuantizeParams, RowsMut, SLACK,
+};
+use quantc_tensor::scaled::quantize_bias;
+use quantc_tensor::{DType, QRange, dynamic_qparams};
+
+use super::qconv::GRANULE;
+use crate::{Access, RunError, Slot, Source, Step, StepCx};
+
+/// Bytes of the parameters that [`DynamicQuantizeStep`] leaves: the scale as f32, the zero point as i32.
+pub const DYNAMIC_PARAMS: usize = 8;
+
+/// Quantizes a tensor to u8 over its own range (see [`dynamic_qparams`]).
+pub struct DynamicQuantizeStep {
+    /// Kernel.
+    pub kernel: &'static dyn Quantize,
+    /// Lowest and highest code.
+    pub range: (i32, i32),
+    /// f32, contiguous.
+    pub x: Source,
+    /// Elements of `x`.
+    pub len: usize,
+    /// The codes: `len` and [`SLACK`] bytes.
+    pub out: Slot,
+    /// [`DYNAMIC_PARAMS`] bytes.
+    pub params: Slot,
+}
+
+/// Elements quantized by one thread at a time.
+const CHUNK: usize = 1024;
+
+impl Step for DynamicQuantizeStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
+        visit(Access::Write, &self.out);
+        visit(Access::Write, &self.params);
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [out, params], mut workers) = cx.split([&self.out, &self.params]);
+        let x = &reads.elements::<f32>(&self.x)[..self.len];
+        let seen = self.kernel.min_max(x);
+        let (qmin, qmax) = self.range;
+        let (scale, zero_point) = dynamic_qparams(seen.min, seen.max, QRange { dtype: DType::U8, qmin, qmax });
+        params[..4].copy_from_slice(&scale.to_ne_bytes());
+        params[4..].copy_from_slice(&zero_point.to_ne_bytes());
+        let params = QuantizeParams { inverse_scale: 1.0 / scale, zero_point, clamp: self.range };
+        let chunks = self.len / CHUNK;
+        let (whole, rest) = out[..self.len].split_at_mut(chunks * CHUNK);
+        workers.rows(chunks, 1, CHUNK, whole, CHUNK, |rows, out, _| {
+            self.kernel.quantize(&params, rows, CHUNK, Operand::rows(x, CHUNK), RowsMut::new(out, CHUNK));
+        });
+        let tail = &x[chunks * CHUNK..];
+        self.kernel.quantize(&params, 0..1, tail.len(), Operand::vector(tail), RowsMut::new(rest, tail.len()));
+        Ok(())
+    }
+}
+
+/// A linear layer over the codes of a [`DynamicQuantizeStep`], f32 out.
+pub struct DynamicLinearStep {
+    /// The kernel that packed the weights.
+    pub kernel: &'static dyn QConv,
+    /// Tables of the shape.
+    pub plan: Arc<ConvPlan>,
+    /// Weights.
+    pub weights: Arc<PackedWeights>,
+    /// For each output.
+    pub weight_scale: Arc<[f32]>,
+    /// For each output.
+    pub bias: Option<Arc<[f32]>>,
+    /// Codes.
+    pub x: Slot,
+    /// Their parameters.
+    pub params: Slot,
+    /// Real bounds.
+    pub clamp: (f32, f32),
+    /// Memory for the scale of each output, f32.
+    pub scale: Slot,
+    /// Memory for what the accumulators start from, i32.
+    pub offsets: Slot,
+    /// Result.
+    pub out: Slot,
+}
+
+impl Step for DynamicLinearStep {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+        visit(Access::Read, &self.x);
+        visit(Access::Read, &self.params);
+        visit(Access::Write, &self.scale);
+        visit(Access::Write, &self.offsets);
+        visit(Access::Write, &self.out);
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.kernel.scratch_len(&self.plan)
+    }
+
+    fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        let (reads, [scale, offsets, out], mut workers) = cx.split([&self.scale, &self.offsets, &self.out]);
+        let params = reads.slot(&self.params);
+        let (mut x_scale, mut x_zero_point) = ([0; 4], [0; 4]);
+        x_scale.copy_from_slice(&params[..4]);
+        x_zero_point.copy_from_slice(&params[4..8]);
+        let (x_scale, x_zero_point) = (f32::from_ne_bytes(x_scale), i32::from_ne_bytes(x_zero_point) as u8);
+        let scale: &mut [f32] = bytemuck::cast_slice_mut(scale);
+        let offsets: &mut [i32] = bytemuck::cast_slice_mut(offsets);
+        for (scale, weight) in scale.iter_mut().zip(&*self.weight_scale) {
+            *scale = x_scale * weight;
+        }
+        self.weights.offsets(None, x_zero_point, offsets);
+        if let Some(bias) = &self.bias {
+            for ((offset, &bias), &weight) in offsets.iter_mut().zip(&**bias).zip(&*self.weight_scale) {
+                *offset = offset.wrapping_add(quantize_bias(bias, x_scale, weight));
+            }
+        }
+        let epilogue = Epilogue::Dequantize { scale, clamp: self.clamp };
+        let (plan, weights, x) = (&*self.plan, &*self.weights, reads.slot(&self.x));
+        let args = ConvArgs { plan, weights, x, x_zero_point, offsets, epilogue: &epilogue };
+        let geometry = plan.geometry();
+        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+        workers.rows(geometry.rows(), GRANULE, weights.shape().len() / 16, out, geometry.oc, |rows, out, scratch| {
+            self.kernel.run(&args, rows, Output::f32(out, geometry.oc), scratch);
+        });
+        Ok(())
+    }
+}
+
+/// Bytes of the codes of `len` elements.
+pub fn dynamic_codes_len(len: usize) -> usize {
+    len + SLACK
+}

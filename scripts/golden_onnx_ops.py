@@ -298,6 +298,17 @@ case("expand_like", [
 case("slice_shape", [
     n("Shape", ["x"], ["s"]), n("Slice", ["s", "a0", "a1"], ["head"]), n("Concat", ["head", "m1"], ["t"], axis=0), n("Reshape", ["x", "t"], ["y"]),
 ], {"x": f(2, 3, 4)}, consts={"a0": i64(0), "a1": i64(1), "m1": i64(-1)}, symbolic="x")
+case("qdq_conv", [
+    n("QuantizeLinear", ["x", "xs", "xz"], ["xq"]), n("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+    n("DequantizeLinear", ["w", "ws"], ["wd"], axis=0), n("DequantizeLinear", ["b", "bs"], ["bd"], axis=0),
+    n("Conv", ["xd", "wd", "bd"], ["c"], pads=[1, 1, 1, 1]), n("Relu", ["c"], ["r"]),
+    n("QuantizeLinear", ["r", "ys", "yz"], ["yq"]), n("DequantizeLinear", ["yq", "ys", "yz"], ["y"]),
+], {"x": f(1, 2, 5, 5)}, consts={
+    "xs": np.float32(0.03), "xz": np.uint8(120), "ys": np.float32(0.02), "yz": np.uint8(0),
+    "w": rng.integers(-127, 128, (3, 2, 3, 3)).astype(np.int8), "ws": np.array([0.004, 0.003, 0.005], np.float32),
+    "b": rng.integers(-900, 900, 3).astype(np.int32), "bs": np.array([0.004, 0.003, 0.005], np.float32) * np.float32(0.03)})
+case("whole_slice", [n("Slice", ["x", "zero", "end"], ["s"]), n("Relu", ["s"], ["y"])], {"x": f(3, 2)},
+     consts={"zero": i64(0), "end": i64(2**31 - 1)}, symbolic="x")
 case("half_weights", [n("Cast", ["h"], ["c"], to=TensorProto.FLOAT), n("Add", ["x", "c"], ["y"])], {"x": f(3)},
      consts={"h": np.array([0.5, -2.25, 1 / 3], np.float16)})
 

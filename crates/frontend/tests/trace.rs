@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use quantc_frontend::trace::{Description, Module, Proxy, TraceError, Tracer, Weights, nn};
 use quantc_interp::Interpreter;
 use quantc_ir::Graph;
@@ -276,4 +277,24 @@ fn errors_have_the_line_and_the_module() {
     insta::assert_snapshot!(messages.join("\n"));
     let missing = Description::from_file(Path::new("no/such.json")).err().expect("no file").to_string();
     assert!(missing.starts_with("no/such.json: can't read the description"), "{missing}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_descriptions_are_errors_never_panics(
+        source in prop::sample::select(vec![JSON_NET, PYTORCH_NET]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]{0,3}", 0..4usize), 1..4),
+    ) {
+        let mut text = source.to_owned();
+        for (at, with, len) in edits {
+            let at = at.index(text.len());
+            let end = (at + len).min(text.len());
+            text.replace_range(at..end, &with);
+        }
+        if let Ok(graph) = Description::parse(&text).and_then(|d| d.trace(Weights::random(1))) {
+            prop_assert!(graph.verify().is_ok());
+        }
+    }
 }

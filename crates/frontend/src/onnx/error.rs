@@ -187,7 +187,8 @@ pub enum TensorProtoError {
     Dims(Vec<i64>),
     /// Fewer or more data than the dimensions say.
     #[error(
-        "{got} {unit} of data do not fill {dims:?} of {dtype}, which needs {want} (hint: the file is damaged or truncated)"
+        "{got} {unit} of data do not fill {dims:?} of {dtype}, which needs {want} (hint: {})",
+        if *got == 0 { "the file was saved without its weights" } else { "the file is damaged or truncated" }
     )]
     Size {
         /// What there is.

@@ -371,8 +371,7 @@ impl Importer {
         let mut refs = Vec::with_capacity(inputs.len());
         for (i, input) in inputs.iter().enumerate() {
             let role = match specs.get(i.min(specs.len().saturating_sub(1))).map_or("input", |s| s.name) {
-                // matmul's second operand is a weight when it is a constant.
-                "other" => "weight",
+                "other" if op.name() == "matmul" => "weight",
                 role => role,
             };
             refs.push(input.map(|v| self.value(v, role, &name)));

@@ -46,6 +46,23 @@ fn module_path(scopes: &[&str]) -> String {
     parts.join(".")
 }
 
+/// The scopes that a node's name says it is in: `/layer1/layer1.0/Add` is in two. `None` if its name is no path to an operator.
+fn scopes_of(node: &NodeProto) -> Option<Vec<&str>> {
+    let (scopes, last) = node.name.rsplit_once('/')?;
+    let mut scopes: Vec<&str> = match scopes.strip_prefix('/') {
+        Some(inner) => inner.split('/').collect(),
+        None if scopes.is_empty() => Vec::new(),
+        None if last.starts_with(&node.op_type) => scopes.split('/').collect(),
+        None => return None,
+    };
+    // Other tools put their own prefix before the exporter's path (`F0::main/stft/Conv`).
+    if scopes.first().is_some_and(|s| s.contains("::")) {
+        scopes.remove(0);
+    }
+    scopes.retain(|s| !s.is_empty());
+    Some(scopes)
+}
+
 fn sanitize(name: &str) -> String {
     let name = name.trim_matches('/').replace('/', ".");
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' }).collect()
@@ -128,15 +145,8 @@ pub(crate) fn places(nodes: &[NodeProto], is_weight: impl Fn(&str) -> bool) -> V
     for node in nodes {
         *times.entry(&node.name).or_default() += 1;
     }
-    let paths: Vec<Option<String>> = nodes
-        .iter()
-        .map(|node| {
-            let inner = node.name.strip_prefix('/')?;
-            let mut parts: Vec<&str> = inner.split('/').collect();
-            parts.pop();
-            Some(sanitize(&module_path(&parts)))
-        })
-        .collect();
+    let paths: Vec<Option<String>> =
+        nodes.iter().map(|node| scopes_of(node).map(|s| sanitize(&module_path(&s)))).collect();
     let mut scopes: HashMap<&str, Scope> = HashMap::new();
     for (i, (node, path)) in nodes.iter().zip(&paths).enumerate() {
         let Some(path) = path else { continue };
@@ -244,6 +254,7 @@ mod tests {
             ("F0::anon", "Add"),
             ("F0::anon", "Add"),
             ("model_2/lstm_6/MatMul_1_add", "Add"),
+            ("F0::main/stft/Conv_1", "Conv"),
         ]);
         insta::assert_snapshot!(got.join("\n"));
     }

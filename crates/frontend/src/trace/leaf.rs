@@ -133,6 +133,14 @@ impl Leaf<'_, '_, '_> {
         Ok(())
     }
 
+    fn layers(&mut self) -> Result<usize, TraceError> {
+        let n = self.opt_int("num_layers")?.unwrap_or(1);
+        match usize::try_from(n) {
+            Ok(n @ 1..=64) => Ok(n),
+            _ => Err(self.builder.error(self.at, format!("num_layers is {n}, it must be 1 to 64"))),
+        }
+    }
+
     fn build(mut self) -> Result<Box<dyn Module>, TraceError> {
         let dims = self.type_name.as_bytes().iter().rev().nth(1).map_or(0, |d| usize::from(d.saturating_sub(b'0')));
         let module: Box<dyn Module> = match self.type_name {
@@ -164,7 +172,7 @@ impl Leaf<'_, '_, '_> {
                 kind: if self.type_name == "GRU" { nn::RecurrentKind::Gru } else { nn::RecurrentKind::Lstm },
                 input_size: self.size("input_size")?,
                 hidden_size: self.size("hidden_size")?,
-                num_layers: self.opt_int("num_layers")?.unwrap_or(1).max(0) as usize,
+                num_layers: self.layers()?,
                 batch_first: self.flag("batch_first", false)?,
                 bidirectional: self.flag("bidirectional", false)?,
             }),

@@ -110,7 +110,7 @@ impl Weights {
 }
 
 fn random(rng: &mut ChaCha8Rng, shape: &[usize], init: Init) -> Result<Tensor, TraceError> {
-    let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= 1 << 31);
+    let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= 1 << 28);
     let len = len.ok_or_else(|| TraceError::new(format!("a parameter of shape {shape:?} is too large")))?;
     let bound = match init {
         Init::Constant(v) => return Ok(Tensor::full(shape, v)),

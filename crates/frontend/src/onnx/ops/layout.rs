@@ -58,13 +58,16 @@ pub(super) fn slice(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Node
     let [Some(starts), Some(ends), ax, steps] = parts else {
         return Err(NodeError::MissingInput { index: 1, name: "starts, ends".to_owned() });
     };
-    let known = parts.iter().map(|p| p.map(|v| im.const_ints(v)));
-    let known: Vec<Option<Option<Vec<i64>>>> = known.collect();
+    // Not given; given but not constant; constant.
+    let known: Vec<Option<Option<Vec<i64>>>> = parts.iter().map(|p| p.map(|v| im.const_ints(v))).collect();
     if known.iter().all(|k| !matches!(k, Some(None))) {
+        if keeps_everything(im, x, &known) {
+            return Ok(vec![x]);
+        }
         let mut attrs = Attrs::new();
         for (name, value) in ["starts", "ends", "axes", "steps"].into_iter().zip(known.into_iter().map(Option::flatten))
         {
-            if let Some(value) = value {
+            if let Some(value) = value.filter(|v| name != "steps" || v.iter().any(|s| *s != 1)) {
                 attrs.set(name, value);
             }
         }
@@ -77,6 +80,21 @@ pub(super) fn slice(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Node
         name_sliced_dim(im, x, y, [starts, ends], ax, steps);
     }
     Ok(y)
+}
+
+/// Whether a slice is its whole input, as exporters write `x[:]`: starts, ends, axes and steps.
+fn keeps_everything(im: &Importer, x: Val, known: &[Option<Option<Vec<i64>>>]) -> bool {
+    let shape = im.ty(x).shape;
+    let get = |i: usize| known.get(i).cloned().flatten().flatten();
+    let (Some(starts), Some(ends)) = (get(0), get(1)) else { return false };
+    let axes = get(2).unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let ones = get(3).is_none_or(|s| s.iter().all(|s| *s == 1));
+    let whole = |(a, end): (&i64, &i64)| {
+        let size = axis(*a, shape.rank()).ok().and_then(|a| shape.0[a].known()).map_or(i64::MAX, |n| n as i64);
+        // Exporters of 32-bit origin write the largest 32-bit number for "the end".
+        *end >= size || *end == i64::MAX || *end == i64::from(i32::MAX)
+    };
+    ones && axes.len() == ends.len() && starts.iter().all(|s| *s == 0) && axes.iter().zip(&ends).all(whole)
 }
 
 /// The elements of a slice of an integer vector.

@@ -135,3 +135,18 @@ pub(crate) fn lookup(op_type: &str) -> Option<Import> {
     static INDEX: OnceLock<HashMap<&'static str, Import>> = OnceLock::new();
     INDEX.get_or_init(|| TABLE.iter().copied().collect()).get(op_type).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_operator_and_no_other() {
+        let docs = include_str!("../../../../../docs/importing.md");
+        let rows = docs.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| family"));
+        let listed: BTreeSet<&str> = rows.filter_map(|l| l.split('|').nth(2)).flat_map(str::split_whitespace).collect();
+        assert_eq!(listed, TABLE.iter().map(|row| row.0).collect());
+    }
+}

@@ -98,7 +98,9 @@ pub(crate) fn im2col(x: &[f32], channels: usize, grid: &Grid, rows: std::ops::Ra
                 if stride == 1 {
                     col.extend_from_slice(&line[first..first + range.len()]);
                 } else {
-                    col.extend(line[first..].iter().step_by(stride).take(range.len()));
+                    let start = col.len();
+                    col.resize(start + range.len(), 0.0);
+                    col[start..].iter_mut().zip(line[first..].chunks(stride)).for_each(|(c, s)| *c = s[0]);
                 }
                 col.resize(col.len() + (out_w - range.end), 0.0);
             }
@@ -277,19 +279,38 @@ fn im2row(x: &[f32], channels: Channels, group: usize, grid: &Grid, rows: std::o
     let [kd, kh, kw] = grid.window.kernel;
     let [_, in_h, in_w] = grid.input;
     let [_, out_h, out_w] = grid.output;
-    let group_in = channels.group_in();
-    let mut chunks = out.chunks_exact_mut(group_in.max(1));
+    let (stride, dilation, pad) = (grid.window.stride[2], grid.window.dilation[2], grid.window.pad_begin[2]);
+    let (group_in, pixel) = (channels.group_in(), channels.input);
+    // The elements of one row of a window: adjacent in memory without groups and dilation.
+    let line_len = kw * group_in;
+    let adjacent = dilation == 1 && group_in == pixel;
+    let mut lines = out.chunks_exact_mut(line_len.max(1));
     for row in rows {
         for ow in 0..out_w {
-            for tap in 0..kd * kh * kw {
-                let (d, h, v) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-                let Some(chunk) = chunks.next() else { return };
-                match (grid.source(0, row / out_h, d), grid.source(1, row % out_h, h), grid.source(2, ow, v)) {
-                    (Some(id), Some(ih), Some(iw)) => {
-                        let start = ((id * in_h + ih) * in_w + iw) * channels.input + group * group_in;
-                        chunk.copy_from_slice(&x[start..start + group_in]);
+            // First and last tap inside the input.
+            let start = ow * stride;
+            let first = pad.saturating_sub(start).div_ceil(dilation).min(kw);
+            let last = (in_w + pad).saturating_sub(start).div_ceil(dilation).clamp(first, kw);
+            for d in 0..kd {
+                for h in 0..kh {
+                    let Some(line) = lines.next() else { return };
+                    let source = grid.source(0, row / out_h, d).zip(grid.source(1, row % out_h, h));
+                    let (Some((id, ih)), true) = (source, first < last) else {
+                        line.fill(0.0);
+                        continue;
+                    };
+                    line[..first * group_in].fill(0.0);
+                    line[last * group_in..].fill(0.0);
+                    let at = ((id * in_h + ih) * in_w + start + first * dilation - pad) * pixel + group * group_in;
+                    if adjacent {
+                        let run = (last - first) * pixel;
+                        line[first * pixel..last * pixel].copy_from_slice(&x[at..at + run]);
+                    } else {
+                        let taps = line[first * group_in..last * group_in].chunks_exact_mut(group_in.max(1));
+                        for (tap, chunk) in taps.enumerate() {
+                            chunk.copy_from_slice(&x[at + tap * dilation * pixel..][..group_in]);
+                        }
                     }
-                    _ => chunk.fill(0.0),
                 }
             }
         }

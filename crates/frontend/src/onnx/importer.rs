@@ -345,7 +345,7 @@ impl Importer {
         let meaningful = !constant.name.is_empty()
             && !constant.name.starts_with('/')
             && !constant.name.contains("::")
-            && !constant.name.bytes().all(|b| b.is_ascii_digit());
+            && !constant.name.trim_start_matches("val_").bytes().all(|b| b.is_ascii_digit());
         let name = if meaningful { constant.name.clone() } else { format!("{user}.{role}") };
         let name = self.graph.fresh_param_name(&name);
         let v = ValueRef::from(self.graph.param(&name, constant.tensor.clone()));

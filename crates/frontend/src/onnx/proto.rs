@@ -83,6 +83,9 @@ pub struct NodeProto {
     /// Operator domain; empty for the standard operators.
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// What the exporter noted, such as the module.
+    #[prost(message, repeated, tag = "9")]
+    pub metadata_props: Vec<StringStringEntryProto>,
 }
 
 /// An attribute; `r#type` says which field holds the value.

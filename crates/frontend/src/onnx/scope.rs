@@ -1,5 +1,5 @@
 //! Where nodes come from: module paths from the scoped names that PyTorch's exporter writes
-//! (`/layer1/layer1.0/conv1/Conv`), readable node names, and guessed module types.
+//! (`/layer1/layer1.0/conv1/Conv`) or from the metadata that its newer one notes, readable node names, and module types.
 
 use std::collections::{HashMap, HashSet};
 
@@ -129,6 +129,34 @@ fn without_number(path: &str) -> Option<&str> {
     (!base.is_empty() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(base)
 }
 
+/// The module that PyTorch's newer exporter (torch.export) notes in a node's metadata.
+struct Noted {
+    path: String,
+    ty: String,
+    /// Whether it is a leaf of `torch.nn`.
+    leaf: bool,
+}
+
+/// Reads the metadata: the scopes of the module and the classes of its modules, both ending with the operator, as Python lists.
+fn noted_module(node: &NodeProto) -> Option<Noted> {
+    let list = |key: &str| -> Option<Vec<&str>> {
+        let entry = node.metadata_props.iter().find(|e| e.key == key)?;
+        let inner = entry.value.strip_prefix("['")?.strip_suffix("']")?;
+        Some(inner.split("', '").collect())
+    };
+    let (scopes, classes) = (list("pkg.torch.onnx.name_scopes")?, list("pkg.torch.onnx.class_hierarchy")?);
+    let last = scopes.len().checked_sub(2).filter(|_| scopes.len() == classes.len())?;
+    let (mut path, class) = (scopes[last], classes[last]);
+    let mut ty = class.rsplit('.').next().unwrap_or(class).to_owned();
+    // A batch norm folded by the exporter leaves its place to the convolution, which its weight still names.
+    if ty.starts_with("BatchNorm") && node.op_type != "BatchNormalization" {
+        ty = module_type(node, |_| true).unwrap_or(ty);
+        path = node.input.get(1).and_then(|w| w.strip_suffix(".weight")).unwrap_or(path);
+    }
+    let leaf = class.starts_with("torch.nn.modules.") && !class.contains(".container.");
+    Some(Noted { path: sanitize(path), ty, leaf })
+}
+
 /// What the nodes of one scope say about their module.
 #[derive(Default)]
 struct Scope {
@@ -147,6 +175,17 @@ pub(crate) fn places(nodes: &[NodeProto], is_weight: impl Fn(&str) -> bool) -> V
     }
     let paths: Vec<Option<String>> =
         nodes.iter().map(|node| scopes_of(node).map(|s| sanitize(&module_path(&s)))).collect();
+    let noted: Vec<Option<Noted>> = nodes.iter().map(noted_module).collect();
+    // For each noted module: how many nodes it has, and the one that stands for it.
+    let mut members: HashMap<&str, (usize, Option<usize>)> = HashMap::new();
+    for (i, (node, noted)) in nodes.iter().zip(&noted).enumerate() {
+        let Some(noted) = noted else { continue };
+        let member = members.entry(&noted.path).or_default();
+        member.0 += 1;
+        if member.1.is_none() && module_type(node, &is_weight).is_some_and(|ty| ty == noted.ty) {
+            member.1 = Some(i);
+        }
+    }
     let mut scopes: HashMap<&str, Scope> = HashMap::new();
     for (i, (node, path)) in nodes.iter().zip(&paths).enumerate() {
         let Some(path) = path else { continue };
@@ -166,9 +205,16 @@ pub(crate) fn places(nodes: &[NodeProto], is_weight: impl Fn(&str) -> bool) -> V
     }
     let mut counts: HashMap<(String, &str), u32> = HashMap::new();
     let mut out = Vec::with_capacity(nodes.len());
-    for (i, (node, path)) in nodes.iter().zip(&paths).enumerate() {
-        let (path, ty, naming) = match path {
-            None => {
+    for (i, ((node, path), noted)) in nodes.iter().zip(&paths).zip(&noted).enumerate() {
+        let (path, ty, naming) = match (noted, path) {
+            (Some(noted), _) => {
+                let (count, main) = members[noted.path.as_str()];
+                let own = noted.leaf && !noted.path.is_empty() && (main == Some(i) || count == 1);
+                let path = noted.path.clone();
+                let naming = if own { Naming::Own(path.clone()) } else { Naming::Within(path.clone()) };
+                (path, noted.ty.clone(), naming)
+            }
+            (None, None) => {
                 let own = if node.name.is_empty() || times[node.name.as_str()] > 1 {
                     node.output.first().map_or(node.op_type.as_str(), String::as_str)
                 } else {
@@ -178,7 +224,7 @@ pub(crate) fn places(nodes: &[NodeProto], is_weight: impl Fn(&str) -> bool) -> V
                 let ty = module_type(node, &is_weight).unwrap_or_else(|| node.op_type.clone());
                 (own.clone(), ty, Naming::Own(own))
             }
-            Some(path) => {
+            (None, Some(path)) => {
                 let scope = &scopes[path.as_str()];
                 let composite = path.is_empty() || scope.has_children;
                 match &scope.module {
@@ -206,6 +252,7 @@ pub(crate) fn places(nodes: &[NodeProto], is_weight: impl Fn(&str) -> bool) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::proto::StringStringEntryProto;
 
     fn names(nodes: &[(&str, &str)]) -> Vec<String> {
         let nodes: Vec<_> = nodes
@@ -243,6 +290,64 @@ mod tests {
             ("/layers/layers.0/Add_1", "Add"),
             ("/layers/layers.0/act/Erf", "Erf"),
         ]);
+        insta::assert_snapshot!(got.join("\n"));
+    }
+
+    #[test]
+    fn modules_come_from_metadata() {
+        let noted = |name: &str, op: &str, scopes: &str, classes: &str| {
+            let entry =
+                |key: &str, value: &str| StringStringEntryProto { key: key.to_owned(), value: value.to_owned() };
+            NodeProto {
+                name: name.to_owned(),
+                op_type: op.to_owned(),
+                input: vec!["x".to_owned(), "w".to_owned()],
+                metadata_props: vec![
+                    entry("pkg.torch.onnx.name_scopes", scopes),
+                    entry("pkg.torch.onnx.class_hierarchy", classes),
+                ],
+                ..NodeProto::default()
+            }
+        };
+        let block = "['net.Net', 'net.Block', 'torch.nn.modules";
+        let nodes = [
+            noted(
+                "node_Conv_7",
+                "Conv",
+                "['', 'b.0', 'b.0.conv', 'conv2d']",
+                &format!("{block}.conv.Conv2d', 'aten.conv2d']"),
+            ),
+            noted(
+                "node_Conv_8",
+                "Conv",
+                "['', 'b.0', 'b.0.bn', 'norm']",
+                &format!("{block}.batchnorm.BatchNorm2d', 'aten.norm']"),
+            ),
+            NodeProto {
+                input: vec!["x".to_owned(), "b.0.conv2.weight".to_owned()],
+                ..noted(
+                    "node_Conv_9",
+                    "Conv",
+                    "['', 'b.0', 'b.0.bn2', 'norm']",
+                    &format!("{block}.batchnorm.BatchNorm2d', 'aten.norm']"),
+                )
+            },
+            noted("node_add", "Add", "['', 'b.0', 'add']", "['net.Net', 'net.Block', 'aten.add']"),
+            noted("m", "MatMul", "['', 'b.0', 'b.0.fc', 'linear']", &format!("{block}.linear.Linear', 'aten.linear']")),
+            noted("a", "Add", "['', 'b.0', 'b.0.fc', 'linear']", &format!("{block}.linear.Linear', 'aten.linear']")),
+            noted(
+                "mean",
+                "ReduceMean",
+                "['', 'b.0', 'b.0.pool', 'mean']",
+                &format!("{block}.pooling.AdaptiveAvgPool2d', 'aten.mean']"),
+            ),
+            noted("relu", "Relu", "['', 'relu']", "['net.Net', 'aten.relu']"),
+        ];
+        let got: Vec<_> = places(&nodes, |name| name == "w")
+            .iter()
+            .zip(&nodes)
+            .map(|(p, n)| format!("{} <- {}", p.call_name(&n.op_type.to_lowercase()), p.origin))
+            .collect();
         insta::assert_snapshot!(got.join("\n"));
     }
 

@@ -143,13 +143,14 @@ pub(super) fn gather_elements(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<
 pub(super) fn reshape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let (x, target) = (cx.input(0, "data")?, cx.input(1, "shape")?);
     let allowzero = cx.flag("allowzero", false)?;
+    let relative = || relative_shape(&im.ty(x), &im.sym_ints(target)?);
+    // With `allowzero` a 0 is a size, and shapes written relative to the input have none.
     let known = match im.const_ints(target) {
-        Some(known) => Some(known),
-        None if allowzero => None,
-        None => im.sym_ints(target).and_then(|elements| relative_shape(&im.ty(x), &elements)),
+        Some(known) => Some((allowzero && known.contains(&0), known)),
+        None => relative().map(|known| (false, known)),
     };
     match known {
-        Some(known) => {
+        Some((allowzero, known)) => {
             let attrs = Attrs::new().with("shape", known).with("allowzero", allowzero);
             im.emit(cx, "reshape", &[Some(x)], attrs)
         }
@@ -159,6 +160,9 @@ pub(super) fn reshape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, No
 
 /// A target shape as numbers: 0 for a symbol that the input has in the same place, -1 for at most one other.
 fn relative_shape(input: &TensorType, target: &[SymInt]) -> Option<Vec<i64>> {
+    if target.contains(&SymInt::Known(0)) {
+        return None;
+    }
     let mut free = !target.contains(&SymInt::Known(-1));
     let mut out = Vec::with_capacity(target.len());
     for (i, element) in target.iter().enumerate() {

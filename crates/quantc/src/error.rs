@@ -35,6 +35,9 @@ pub enum Error {
     /// An ONNX model that can't be imported.
     #[error(transparent)]
     Onnx(#[from] quantc_frontend::onnx::OnnxError),
+    /// A model description that can't be traced.
+    #[error(transparent)]
+    Trace(#[from] quantc_frontend::trace::TraceError),
     /// A pattern file that can't be used.
     #[error(transparent)]
     Pattern(#[from] quantc_pattern::PatternError),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use quantc_frontend::trace::{Description, Weights};
 use quantc_ir::Graph;
 use quantc_quant::QuantReport;
 
@@ -37,7 +38,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a model; the extension says what it is: `.onnx`, `.json` (description), `.qtc`, `.qg` (text form).
+    /// Reads a model; the extension says what it is: `.onnx`, `.json` (description; weights from the `.safetensors` file of the
+    /// same name, random ones from a fixed seed if there is none), `.qtc`, `.qg` (text form).
     ///
     /// # Errors
     /// If the file can't be read, is not what its extension says, or uses something unsupported.
@@ -46,6 +48,12 @@ impl Model {
         let file_size = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?.len();
         let (graph, kind) = match extension.as_str() {
             "onnx" => (quantc_frontend::onnx::import_file(path)?, ModelKind::Onnx),
+            "json" => {
+                // Without weights beside it, a description has the architecture's seeded random ones.
+                let stored = path.with_extension("safetensors");
+                let weights = if stored.exists() { Weights::from_file(&stored)? } else { Weights::random(0) };
+                (Description::from_file(path)?.trace(weights)?, ModelKind::Description)
+            }
             "qtc" => {
                 let file = qtc::read(path)?;
                 let kind = ModelKind::Qtc { report: Box::new(file.report), producer: file.producer };

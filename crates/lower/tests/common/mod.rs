@@ -38,6 +38,8 @@ impl Random {
             DType::F32 => Tensor::from_vec(shape, (0..n).map(|_| self.real() * 3.0).collect::<Vec<f32>>()),
             DType::U8 => Tensor::from_vec(shape, (0..n).map(|_| self.next() as u8).collect::<Vec<u8>>()),
             DType::I8 => Tensor::from_vec(shape, (0..n).map(|_| self.next() as i8).collect::<Vec<i8>>()),
+            DType::I32 => Tensor::from_vec(shape, (0..n).map(|_| self.below(4) as i32).collect::<Vec<i32>>()),
+            DType::Bool => Tensor::from_vec(shape, (0..n).map(|_| self.below(2) == 1).collect::<Vec<bool>>()),
             DType::I64 => Tensor::from_vec(shape, (0..n).map(|_| self.below(4) as i64).collect::<Vec<i64>>()),
             other => panic!("no random {other}"),
         };
@@ -86,12 +88,17 @@ pub fn plan(graph: &Graph, inputs: &[(String, Tensor)], isa: Isa, cache: &Weight
 
 /// Holds the plan to the reference for each size of the symbolic dimensions; the steps of the last plan on the best tier.
 pub fn check(graph: &Graph, sizes: &[usize], random: &mut Random) -> Vec<StepInfo> {
+    check_on(graph, sizes, random, &Isa::available())
+}
+
+/// As [`check`], on some tiers.
+pub fn check_on(graph: &Graph, sizes: &[usize], random: &mut Random, tiers: &[Isa]) -> Vec<StepInfo> {
     let cache = WeightCache::new();
     let mut steps = Vec::new();
     for &size in sizes {
         let inputs = inputs(graph, size, random);
         let want = Interpreter::new(graph).run(&inputs).unwrap_or_else(|e| panic!("{e}\n{graph}"));
-        for isa in Isa::available() {
+        for &isa in tiers {
             let plan = Arc::new(plan(graph, &inputs, isa, &cache));
             steps = plan.describe().cloned().collect();
             for threads in [1, 2] {
@@ -114,6 +121,11 @@ pub fn check(graph: &Graph, sizes: &[usize], random: &mut Random) -> Vec<StepInf
         }
     }
     steps
+}
+
+/// The graph and its plan, unless they are too long to read.
+fn describe(graph: &Graph, plan: &Plan) -> String {
+    if graph.len() > 100 { String::new() } else { format!("{graph}\n{plan:#?}") }
 }
 
 fn difference(want: &Tensor, got: &Tensor) -> String {

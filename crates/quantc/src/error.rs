@@ -34,31 +34,31 @@ pub enum Error {
     Data(String),
     /// An ONNX model that can't be imported.
     #[error(transparent)]
-    Onnx(#[from] quantc_frontend::onnx::OnnxError),
+    Onnx(Box<quantc_frontend::onnx::OnnxError>),
     /// A model description that can't be traced.
     #[error(transparent)]
-    Trace(#[from] quantc_frontend::trace::TraceError),
+    Trace(Box<quantc_frontend::trace::TraceError>),
     /// A pattern file that can't be used.
     #[error(transparent)]
-    Pattern(#[from] quantc_pattern::PatternError),
+    Pattern(Box<quantc_pattern::PatternError>),
     /// Rewriting failed.
     #[error(transparent)]
-    Rewrite(#[from] quantc_rewrite::RewriteError),
+    Rewrite(Box<quantc_rewrite::RewriteError>),
     /// Quantizing failed.
     #[error(transparent)]
-    Quant(#[from] quantc_quant::QuantError),
+    Quant(Box<quantc_quant::QuantError>),
     /// Reference execution failed.
     #[error(transparent)]
-    Interp(#[from] quantc_interp::InterpError),
+    Interp(Box<quantc_interp::InterpError>),
     /// Lowering failed.
     #[error(transparent)]
-    Lower(#[from] quantc_lower::LowerError),
+    Lower(Box<quantc_lower::LowerError>),
     /// Execution failed.
     #[error(transparent)]
-    Runtime(#[from] quantc_runtime::RunError),
+    Runtime(Box<quantc_runtime::RunError>),
     /// A graph is not valid.
     #[error(transparent)]
-    Ir(#[from] quantc_ir::IrError),
+    Ir(Box<quantc_ir::IrError>),
     /// `QUANTC_ISA` names a tier that can't run.
     #[error("QUANTC_ISA: {0}")]
     Isa(#[from] quantc_kernels::isa::IsaError),
@@ -69,4 +69,26 @@ impl Error {
     pub fn file(path: &Path, message: impl Into<String>) -> Error {
         Error::File { path: path.to_owned(), message: message.into() }
     }
+}
+
+// Boxed, so that a result stays small: these errors carry names, types and shapes.
+macro_rules! boxed {
+    ($($variant:ident($error:ty);)*) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Error::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+boxed! {
+    Onnx(quantc_frontend::onnx::OnnxError);
+    Trace(quantc_frontend::trace::TraceError);
+    Pattern(quantc_pattern::PatternError);
+    Rewrite(quantc_rewrite::RewriteError);
+    Quant(quantc_quant::QuantError);
+    Interp(quantc_interp::InterpError);
+    Lower(quantc_lower::LowerError);
+    Runtime(quantc_runtime::RunError);
+    Ir(quantc_ir::IrError);
 }

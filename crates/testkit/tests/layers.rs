@@ -6,6 +6,7 @@ use std::path::Path;
 /// Layer of each crate; `testkit` is for tests and stands outside.
 const LAYERS: &[(&str, u32)] = &[
     ("tensor", 0),
+    ("kernels-gemm", 0),
     ("ops", 1),
     ("kernels", 1),
     ("kernels-x86", 2),

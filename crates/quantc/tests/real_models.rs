@@ -1,13 +1,13 @@
 //! The real models of the data folder: the compiled plan gives the bits of the reference graph, and quantization keeps the accuracy.
 //! Skipped, visibly, where the folder is absent.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use quantc::data::{Batches, read_npy};
 use quantc::{Compiled, Mode, Model, Preprocess, QuantizeOptions, metrics, quantize};
 use quantc_interp::Interpreter;
 use quantc_tensor::Tensor;
-use quantc_testkit::data_dir;
+use quantc_testkit::{data_or_skip, models_or_skip};
 
 /// A classifier of the folder: how it is quantized and scored.
 struct Classifier {
@@ -84,14 +84,6 @@ impl Classifier {
     }
 }
 
-fn folder() -> Option<PathBuf> {
-    let folder = data_dir();
-    if folder.is_none() {
-        eprintln!("SKIPPED: no data folder (../shared/data or QUANTC_DATA)");
-    }
-    folder
-}
-
 /// Quantizes a graph and holds plans on one and two threads to the interpreter on the q/dq graph.
 fn assert_bit_identical(
     name: &str,
@@ -116,7 +108,7 @@ fn assert_bit_identical(
 
 #[test]
 fn plans_equal_the_reference_graph_bit_for_bit() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = data_or_skip("plans_equal_the_reference_graph_bit_for_bit") else { return };
     for c in CLASSIFIERS {
         let model = Model::load(&folder.join(format!("{}.onnx", c.model))).unwrap_or_else(|e| panic!("{e}"));
         let calibration = c.batches(&folder, &model.graph, c.calibration, Some(4));
@@ -127,7 +119,7 @@ fn plans_equal_the_reference_graph_bit_for_bit() {
 
 #[test]
 fn denoiser_equals_the_reference_graph_bit_for_bit() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = data_or_skip("denoiser_equals_the_reference_graph_bit_for_bit") else { return };
     let model = Model::load(&folder.join("dncnn_sigma25.onnx")).expect("imports");
     let noisy = read_npy(&folder.join("denoise_noisy.npy")).expect("readable");
     let one = noisy.rows(0, 1).and_then(|t| t.reshape(&[1, 1, 256, 256])).expect("one image");
@@ -138,12 +130,8 @@ fn denoiser_equals_the_reference_graph_bit_for_bit() {
 
 #[test]
 fn minilm_equals_the_reference_graph_bit_for_bit() {
-    let Some(folder) = folder() else { return };
-    let path = std::env::var_os("QUANTC_MODELS").map_or(folder.clone(), PathBuf::from).join("minilm_l6.onnx");
-    if !path.exists() {
-        eprintln!("SKIPPED: no minilm_l6.onnx in QUANTC_MODELS or the data folder (make_minilm.py makes it)");
-        return;
-    }
+    let Some(folder) = data_or_skip("minilm_equals_the_reference_graph_bit_for_bit") else { return };
+    let Some(path) = models_or_skip("minilm_equals_the_reference_graph_bit_for_bit", "minilm_l6.onnx") else { return };
     let model = Model::load(&path).expect("imports");
     let rows = |file: &str| {
         let all = read_npy(&folder.join(file)).expect("readable");
@@ -160,7 +148,7 @@ fn minilm_equals_the_reference_graph_bit_for_bit() {
 #[test]
 #[ignore = "minutes; CI runs it"]
 fn static_quantization_keeps_top1() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = data_or_skip("static_quantization_keeps_top1") else { return };
     let mut failures = Vec::new();
     for c in CLASSIFIERS {
         let model = Model::load(&folder.join(format!("{}.onnx", c.model))).unwrap_or_else(|e| panic!("{e}"));

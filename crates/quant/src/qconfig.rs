@@ -15,9 +15,6 @@ pub const DEFAULT_EPS: f32 = f32::EPSILON;
 pub enum ObserverKind {
     /// Running minimum and maximum; per channel if the scheme is.
     MinMax,
-    /// For weights: minimum and maximum, then of a few scales near the resulting one that with the smallest L2 quantization
-    /// error, channel by channel. PyTorch's symmetric scale, max / 127.5, always clips the largest positive weight by half a step.
-    MinMaxL2,
     /// Exponential moving average of each batch's minimum and maximum; per channel if the scheme is.
     MovingAverageMinMax {
         /// Weight of the new batch.
@@ -82,8 +79,8 @@ impl ObserverSpec {
     /// The observer's class name, as PyTorch has it.
     pub fn name(&self) -> &'static str {
         match (self.observer, self.qscheme.is_per_channel()) {
-            (ObserverKind::MinMax | ObserverKind::MinMaxL2, false) => "MinMaxObserver",
-            (ObserverKind::MinMax | ObserverKind::MinMaxL2, true) => "PerChannelMinMaxObserver",
+            (ObserverKind::MinMax, false) => "MinMaxObserver",
+            (ObserverKind::MinMax, true) => "PerChannelMinMaxObserver",
             (ObserverKind::MovingAverageMinMax { .. }, false) => "MovingAverageMinMaxObserver",
             (ObserverKind::MovingAverageMinMax { .. }, true) => "MovingAveragePerChannelMinMaxObserver",
             (ObserverKind::Histogram, _) => "HistogramObserver",
@@ -133,8 +130,8 @@ impl QConfig {
 
 /// The names that [`named`] knows, each with a sentence.
 pub const NAMES: &[(&str, &str)] = &[
-    ("x86", "static: min/max activations u8 full range, per-channel symmetric i8 weights by least L2 error (default)"),
-    ("histogram", "static: histogram activations u8 full range, per-channel symmetric i8 weights by least L2 error"),
+    ("x86", "static: min/max activations u8 full range, per-channel symmetric i8 weights -127..127 (default)"),
+    ("histogram", "static: histogram activations u8 full range, per-channel symmetric i8 weights -127..127"),
     ("minmax", "static: min/max activations u8 full range, per-channel symmetric i8 weights"),
     ("moving_average", "static: moving-average min/max activations u8 full range, per-channel symmetric i8 weights"),
     ("fbgemm", "static: histogram activations u8 0..127 (reduce_range), per-channel symmetric i8 weights"),
@@ -144,7 +141,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "qnnpack_symmetric",
         "static: histogram activations i8 symmetric, per-tensor symmetric i8 weights -127..127, eps 2^-12",
     ),
-    ("dynamic", "dynamic: activations u8 from each input's range, per-channel symmetric i8 weights"),
+    ("dynamic", "dynamic: activations u8 from each input's range, per-channel symmetric i8 weights -127..127"),
     ("per_tensor_dynamic", "dynamic: activations u8 from each input's range, per-tensor symmetric i8 weights"),
 ];
 
@@ -163,12 +160,13 @@ pub fn named(name: &str) -> Option<QConfig> {
     };
     let activation = |observer| spec(observer, DType::U8, QScheme::PerTensorAffine);
     let per_channel = spec(ObserverKind::MinMax, DType::I8, QScheme::PerChannelSymmetric);
-    let per_channel_l2 = spec(ObserverKind::MinMaxL2, DType::I8, QScheme::PerChannelSymmetric);
+    // PyTorch's symmetric scale for the full range, max / 127.5, clips the largest positive weight by half a step.
+    let per_channel_127 = ObserverSpec { quant_min: Some(-127), quant_max: Some(127), ..per_channel.clone() };
     let per_tensor = spec(ObserverKind::MinMax, DType::I8, QScheme::PerTensorSymmetric);
     let histogram = activation(ObserverKind::Histogram);
     Some(match name {
-        "x86" => QConfig { activation: activation(ObserverKind::MinMax), weight: per_channel_l2 },
-        "histogram" => QConfig { activation: histogram, weight: per_channel_l2 },
+        "x86" => QConfig { activation: activation(ObserverKind::MinMax), weight: per_channel_127 },
+        "histogram" => QConfig { activation: histogram, weight: per_channel_127 },
         "onednn" => QConfig { activation: histogram, weight: per_channel },
         "minmax" => QConfig { activation: activation(ObserverKind::MinMax), weight: per_channel },
         "moving_average" => QConfig {
@@ -187,7 +185,7 @@ pub fn named(name: &str) -> Option<QConfig> {
                 weight: ObserverSpec { eps, quant_min: Some(-127), quant_max: Some(127), ..per_tensor },
             }
         }
-        "dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_channel_l2 },
+        "dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_channel_127 },
         "per_tensor_dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_tensor },
         _ => return None,
     })

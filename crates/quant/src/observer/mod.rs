@@ -151,8 +151,8 @@ impl ObserverSpec {
     /// [`ObserverError::Spec`] for arguments that contradict each other, and for [`ObserverKind::Dynamic`], which observes nothing.
     pub fn build(&self) -> Result<Box<dyn Observer>, ObserverError> {
         Ok(match (self.observer, self.qscheme.is_per_channel()) {
-            (ObserverKind::MinMax | ObserverKind::MinMaxL2, false) => Box::new(MinMaxObserver::new(self)?),
-            (ObserverKind::MinMax | ObserverKind::MinMaxL2, true) => Box::new(PerChannelMinMaxObserver::new(self)?),
+            (ObserverKind::MinMax, false) => Box::new(MinMaxObserver::new(self)?),
+            (ObserverKind::MinMax, true) => Box::new(PerChannelMinMaxObserver::new(self)?),
             (ObserverKind::MovingAverageMinMax { averaging_constant }, false) => {
                 Box::new(MovingAverageMinMaxObserver::new(self, averaging_constant)?)
             }

@@ -9,6 +9,8 @@ use crate::lang::{CALL, Data, EGraph, ENode};
 
 /// A value computed from constants is evaluated once, when compiling.
 const FOLDED: u64 = 1;
+/// Between equals the right-hand side of a rule wins, even if it needs more constants: that is what the rule was written for.
+const MADE: u64 = 8;
 
 /// The cost of a node in a class.
 pub(crate) fn cost(egraph: &EGraph, node: &ENode, class: Data) -> u64 {
@@ -38,7 +40,6 @@ pub(crate) fn cost(egraph: &EGraph, node: &ENode, class: Data) -> u64 {
     };
     let light = op.class() != OpClass::Heavy && op.class() != OpClass::Quantization;
     let cost = if light && integer(0) { base / 2 } else { base };
-    // Between equals the right-hand side of a rule wins: that is what the rule was written for.
     let made = facts.provenance[node.provenance as usize].rule.is_some();
-    cost - u64::from(made)
+    cost - if made { MADE } else { 0 }
 }

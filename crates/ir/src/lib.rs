@@ -2,6 +2,7 @@
 //! explicit execution order, every call with its origins. Text form, verifier, DOT and a `print_tabular`-like listing.
 #![forbid(unsafe_code)]
 
+mod compose;
 mod dot;
 mod error;
 mod graph;
@@ -12,6 +13,7 @@ mod origin;
 pub mod text;
 mod verify;
 
+pub use compose::COMPOSED;
 pub use error::IrError;
 pub use graph::{Graph, Param};
 pub use node::{Node, NodeId, NodeKind, ValueRef};

@@ -30,6 +30,7 @@ pub use error::LowerError;
 /// # Errors
 /// If the inputs do not fit the graph, a shape depends on data, or a parameter has no value.
 pub fn lower(graph: &Graph, inputs: &[(&str, TensorType)], isa: Isa, cache: &WeightCache) -> Result<Plan, LowerError> {
-    let graph = specialize::specialize(graph, inputs)?;
+    let mut graph = specialize::specialize(graph, inputs)?;
+    graph.compose()?;
     lowering::Lowering::new(&graph, quantc_runtime::kernels(isa), cache).run()
 }

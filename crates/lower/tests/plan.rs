@@ -92,3 +92,32 @@ fn movement() {
     );
     no_reference(&check(&g, &[1, 2], &mut random));
 }
+
+#[test]
+fn attention_is_written_out_in_operators_with_kernels() {
+    let mut random = Random(17);
+    let g = graph(
+        r#"graph g(%q: f32[N,2,5,8], %k: f32[N,2,6,8], %v: f32[N,2,6,4], %m: f32[N,1,5,6]) {
+  param @limit: f32[] = [0.3]
+  %plain = scaled_dot_product_attention(%q, %k, %v) {scale=1.0}
+  %masked = scaled_dot_product_attention(%q, %k, %v, %m) {scale=0.25}
+  return plain=%plain, masked=%masked
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 3], &mut random));
+    let g = graph(
+        r#"graph g(%q: f32[N,2,5,8], %k: f32[N,2,6,8], %v: f32[N,2,6,4], %m: f32[N,1,5,6]) {
+  param @limit: f32[] = [0.3]
+  param @lowest: f32[] = [-100.0]
+  %allowed = greater(%m, @limit)
+  %none = less(%m, @lowest)
+  %masked = scaled_dot_product_attention(%q, %k, %v, %allowed) {scale=0.25}
+  %filled = scaled_dot_product_attention(%q, %k, %v, %allowed) {scale=0.25, fill=-5.0}
+  %empty = scaled_dot_product_attention(%q, %k, %v, %none) {scale=0.25}
+  return masked=%masked, filled=%filled, empty=%empty
+}"#,
+        &mut random,
+    );
+    check(&g, &[1, 3], &mut random);
+}

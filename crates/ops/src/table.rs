@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized, recurrent,
-    reduce, reshape, resize, shape_ops, slice, softmax, unary,
+    activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized,
+    recurrent, reduce, reshape, resize, shape_ops, slice, softmax, unary,
 };
 
 /// One row per operator.

@@ -10,6 +10,7 @@ pub mod library;
 pub mod matcher;
 mod parse;
 mod reader;
+mod restrict;
 pub mod source;
 
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template};

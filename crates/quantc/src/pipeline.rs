@@ -1,8 +1,9 @@
 //! The whole of post-training quantization, stage by stage.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use quantc_ir::Graph;
+use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, prepare_fx, qconfig};
 
@@ -117,7 +118,8 @@ pub fn quantize(
         *slot = now - clock;
         clock = now;
     };
-    let (canonical, _) = quantc_rewrite::canonicalize(graph, &options.rules)?;
+    let (graph, rules) = for_backend(graph, options)?;
+    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
     lap(&mut timings.canonicalize);
     let prepared = prepare_fx(&canonical, &options.mapping, &options.backend)?;
     lap(&mut timings.prepare);
@@ -141,4 +143,15 @@ pub fn quantize(
         report: converted.report,
         timings,
     })
+}
+
+/// The graph and the rules as far as the backend can use them: where it has no pattern for a composed operator, its parts are
+/// quantized one by one.
+fn for_backend<'g>(graph: &'g Graph, options: &QuantizeOptions) -> Result<(Cow<'g, Graph>, RuleSet), Error> {
+    let mut graph = Cow::Borrowed(graph);
+    let known = options.backend.ops();
+    if !known.iter().any(|op| op.name() == COMPOSED) && graph.calls().any(|id| graph.node(id).is_op(COMPOSED)) {
+        graph.to_mut().compose()?;
+    }
+    Ok((graph, options.rules.for_backend(&options.backend)))
 }

@@ -3,6 +3,7 @@
 //! the files.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use quantc_frontend::onnx;
 use quantc_interp::Interpreter;
@@ -50,7 +51,8 @@ fn cases() -> Vec<Case> {
 
 /// The operators that compute numbers, and whether there are others: those that move elements or compute shapes.
 fn operators(graph: &Graph) -> (Vec<String>, bool) {
-    let calls: Vec<_> = graph.calls().filter_map(|id| graph.node(id).call().map(|(op, _)| (op, graph.ty(id).dtype))).collect();
+    let calls: Vec<_> =
+        graph.calls().filter_map(|id| graph.node(id).call().map(|(op, _)| (op, graph.ty(id).dtype))).collect();
     let computes = |op: OpRef, dtype| op.class() != OpClass::Movement && matches!(dtype, DType::F32 | DType::Bool);
     let found: Vec<String> = calls.iter().filter(|c| computes(c.0, c.1)).map(|c| c.0.to_string()).collect();
     let others = found.len() < calls.len();
@@ -97,20 +99,9 @@ fn difference(a: &Graph, b: &Graph, seed: u64) -> f32 {
     worst
 }
 
-fn scratch_rules() -> RuleSet {
-    quantc_pattern::Library::with_dir(std::path::Path::new("/tmp/w/patterns/patterns")).unwrap_or_else(|e| panic!("{e}")).rules
-}
-
-#[test]
-fn scratch_examples() {
-    let rules = scratch_rules();
-    let failures: Vec<String> = rules.rules.iter().flat_map(quantc_rewrite::check_examples).collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
 #[test]
 fn every_exporter_s_form_is_recognised_and_keeps_its_value() {
-    let rules = scratch_rules();
+    let rules = RuleSet::builtin().unwrap_or_else(|e| panic!("{e}"));
     let mut failures = String::new();
     for case in cases() {
         let before = case.import();
@@ -126,4 +117,62 @@ fn every_exporter_s_form_is_recognised_and_keeps_its_value() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
+}
+
+/// `torch 2.8.0 dynamo, opset 18` as exporter and opset.
+fn exporter(source: &str) -> (&str, &str) {
+    source.split_once(", opset ").unwrap_or((source, ""))
+}
+
+/// The page that lists every form.
+fn page(cases: &[Case]) -> String {
+    let mut page = String::from(INTRODUCTION);
+    let mut last = "";
+    for case in cases {
+        if case.name != last {
+            let _ = writeln!(page, "\n## {}\n\n`{}`\n", case.name.replace('_', " "), case.operators.join(" "));
+            page.push_str("| ONNX operators | written by |\n|---|---|\n");
+            last = &case.name;
+        }
+        let mut sources: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, opset) in case.sources.iter().map(|s| exporter(s)) {
+            match sources.iter_mut().find(|s| s.0 == name) {
+                Some((_, opsets)) => opsets.push(opset),
+                None => sources.push((name, vec![opset])),
+            }
+        }
+        let text: Vec<String> =
+            sources.iter().map(|(name, opsets)| format!("{name} {}", opsets.join(" ")).trim().to_owned()).collect();
+        let _ = writeln!(page, "| {} | {} |", case.before, text.join("; "));
+    }
+    page
+}
+
+const INTRODUCTION: &str = "\
+# Decompositions that are recognised
+
+Exporters write an activation, a normalisation or attention in simpler operators, each in its own way. `canonicalize` turns all of the forms
+below into the operators named under each heading, with nothing left over; only where heads are split and joined (multi head attention,
+encoder layers) or sizes are open are there operators besides that move elements or compute shapes. The rules are in
+`patterns/rewrite/canonical-*.qpat`.
+
+The files are in `crates/rewrite/tests/golden`, made by `scripts/golden_decompositions.py`: PyTorch's modules by its TorchScript exporter and
+its newer one (opsets after the name), and forms of other exporters and libraries written out. `cargo test -p quantc-rewrite --test
+decompositions` imports each, checks the operators, holds the result to the imported graph on random inputs, and holds this page to the
+files (`BLESS=1` writes it).
+
+Attention is fused only for a backend that has a pattern for `scaled_dot_product_attention`. `quantize` for another one, such as `x86`,
+leaves out the rules that would make it (`RuleSet::for_backend`), because that would hide the two products from int8; compiling a float model
+writes it out again (`Graph::compose`).
+";
+
+#[test]
+fn the_page_lists_every_form() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/decompositions.md");
+    let wanted = page(&cases());
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &wanted).expect("writable");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "docs/decompositions.md is not up to date: run this test with BLESS=1");
 }

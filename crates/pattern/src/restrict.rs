@@ -1,0 +1,72 @@
+//! The rules that make sense for a backend.
+
+use quantc_ops::{OpClass, OpRef};
+
+use crate::ast::{Pat, Rule, Template};
+use crate::backend::BackendConfig;
+use crate::library::RuleSet;
+
+impl RuleSet {
+    /// The rules without those that put a heavy operator into a graph for which the backend has no pattern: fusing attention would
+    /// hide its two products from a backend that runs each of them on integers.
+    pub fn for_backend(&self, backend: &BackendConfig) -> RuleSet {
+        let known = backend.ops();
+        let fits = |rule: &Rule| {
+            let (mut had, mut made) = (Vec::new(), Vec::new());
+            matched_ops(&rule.pattern.root, &mut had);
+            made_ops(&rule.template, &mut made);
+            made.iter().all(|op| op.class() != OpClass::Heavy || had.contains(op) || known.contains(op))
+        };
+        RuleSet { rules: self.rules.iter().filter(|r| fits(r)).cloned().collect() }
+    }
+}
+
+impl BackendConfig {
+    /// Every operator that a pattern of the backend mentions.
+    pub fn ops(&self) -> Vec<OpRef> {
+        let mut ops = Vec::new();
+        self.patterns.iter().for_each(|p| matched_ops(&p.pattern.root, &mut ops));
+        ops.sort();
+        ops.dedup();
+        ops
+    }
+}
+
+fn matched_ops(pat: &Pat, out: &mut Vec<OpRef>) {
+    match pat {
+        Pat::Call(call) => {
+            out.extend(&call.ops);
+            call.inputs.iter().chain(&call.rest).for_each(|p| matched_ops(p, out));
+        }
+        Pat::Either(pats) => pats.iter().for_each(|p| matched_ops(p, out)),
+        Pat::Output { of, .. } => matched_ops(of, out),
+        Pat::Any | Pat::Var(_) | Pat::Optional(_) | Pat::None | Pat::Scalar(_) | Pat::Near(_) => {}
+    }
+}
+
+fn made_ops(template: &Template, out: &mut Vec<OpRef>) {
+    match template {
+        Template::Call(call) => {
+            out.push(call.op);
+            call.inputs.iter().chain(&call.rest).for_each(|t| made_ops(t, out));
+        }
+        Template::Output { of, .. } => made_ops(of, out),
+        Template::Var(_) | Template::None | Template::Const(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::library::Library;
+
+    #[test]
+    fn what_a_backend_runs_apart_is_not_fused() {
+        let library = Library::builtin().expect("sound");
+        let x86 = library.backend("x86").expect("there is one");
+        let rules = library.rules.for_backend(x86);
+        let dropped: Vec<&str> =
+            library.rules.rules.iter().map(|r| &*r.name).filter(|name| rules.find(name).is_none()).collect();
+        assert!(dropped.contains(&"attention/plain4"), "{dropped:?}");
+        assert!(dropped.iter().all(|name| name.starts_with("attention")), "{dropped:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Observers, QConfig, QConfigMapping, prepare / calibrate / convert.
 #![forbid(unsafe_code)]
 
+mod bias_correction;
 mod calibrate;
 mod constraints;
 mod convert;
@@ -13,6 +14,7 @@ pub mod qconfig;
 pub mod qconfig_mapping;
 pub mod report;
 
+pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};
 pub use convert::{ConvertedModel, convert_fx};
 pub use error::QuantError;

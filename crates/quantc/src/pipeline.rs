@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, prepare_fx, qconfig};
+use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, correct_biases, prepare_fx, qconfig};
 
 use crate::Error;
 use crate::data::Batches;
@@ -28,6 +28,8 @@ pub struct QuantizeOptions {
     pub backend: BackendConfig,
     /// The rewrite rules.
     pub rules: RuleSet,
+    /// Whether biases make up for what rounding the weights does to the mean of each layer's outputs.
+    pub bias_correction: bool,
 }
 
 impl QuantizeOptions {
@@ -49,6 +51,7 @@ impl QuantizeOptions {
             mapping: QConfigMapping::default_for(qconfig),
             backend: Library::builtin()?.backend(backend)?.clone(),
             rules: RuleSet::builtin()?,
+            bias_correction: true,
         })
     }
 }
@@ -131,8 +134,12 @@ pub fn quantize(
         }
     }
     lap(&mut timings.calibrate);
+    let means = calibrator.input_means().clone();
     let qparams = calibrator.finish()?;
-    let converted = convert_fx(&prepared, &qparams)?;
+    let mut converted = convert_fx(&prepared, &qparams)?;
+    if options.bias_correction {
+        correct_biases(&prepared, &mut converted, &means)?;
+    }
     lap(&mut timings.convert);
     let (quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
     lap(&mut timings.lower);

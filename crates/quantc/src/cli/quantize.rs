@@ -83,6 +83,9 @@ pub struct Args {
     /// A JSON file: which QConfig each module or operator gets
     #[arg(long, value_name = "FILE.json", conflicts_with = "qconfig")]
     qconfig_mapping: Option<PathBuf>,
+    /// Keep the biases as they are, instead of correcting them for what rounding the weights does to each channel's mean
+    #[arg(long)]
+    no_bias_correction: bool,
     /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
@@ -109,6 +112,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ModeArg::Dynamic => Mode::Dynamic,
     };
     let mut options = QuantizeOptions::new(mode, &args.backend, args.qconfig.as_deref())?;
+    options.bias_correction = !args.no_bias_correction;
     if let Some(path) = &args.qconfig_mapping {
         options.mapping =
             QConfigMapping::from_json(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use quantc_ir::{Graph, Node, NodeId, NodeKind, ValueRef};
 use quantc_kernels::Kernels;
-use quantc_ops::{Attrs, OpRef};
+use quantc_ops::{Attrs, OpClass, OpRef};
 use quantc_runtime::steps::{Argument, PermuteStep, Produced, RealizeStep, ReferenceStep};
 use quantc_runtime::{Constant, Place, Plan, PlannedStep, Port, Slot, Source, Step, StepInfo, store};
 use quantc_tensor::{DType, Tensor, Value};
@@ -434,6 +434,9 @@ impl<'g> Lowering<'g> {
             });
         }
         let node = call.node.name().to_owned();
+        if call.op.class() == OpClass::Heavy {
+            tracing::warn!("`{node}` ({}) runs by reference evaluation, which is slow: no kernel computes it", call.op);
+        }
         let step = ReferenceStep { node, op: call.op, attrs: call.raw.clone(), inputs, outputs };
         self.push(call, "row-major", step);
         Ok(())

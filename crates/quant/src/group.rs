@@ -121,7 +121,8 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
             return Plan::Float(FloatReason::WeightNotConstant);
         }
     }
-    match choose_dtype_config(config, &qconfig) {
+    let weighted = group.weight.and_then(|(node, _)| graph.node(node).call()).map(|(op, _)| op);
+    match choose_dtype_config(config, &qconfig, weighted) {
         Err(violations) => Plan::Float(FloatReason::DTypeConstraint { pattern: group.pattern.clone(), violations }),
         Ok(dtype_config) if qconfig.is_dynamic() => Plan::Dynamic { qconfig, entry, dtype_config },
         Ok(dtype_config) => Plan::Static { qconfig, entry, dtype_config },

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use quantc_interp::Interpreter;
-use quantc_ir::{Graph, text};
+use quantc_ir::{Graph, ValueRef, text};
 use quantc_kernels::Isa;
 use quantc_lower::{WeightCache, lower};
+use quantc_ops::OpClass;
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::qconfig::{NAMES, named};
+use quantc_quant::qconfig::{NAMES, ObserverSpec, named};
 use quantc_quant::{Calibrator, QConfig, QConfigMapping, QuantError, convert_fx, prepare_fx};
 use quantc_runtime::{Executor, Threads};
-use quantc_tensor::{Tensor, TensorType};
+use quantc_tensor::{DType, QScheme, Tensor, TensorType};
 use quantc_testkit::networks::{Gene, network};
 use quantc_testkit::{random_tensor, rng};
 
@@ -43,11 +44,19 @@ fn cases() -> impl Strategy<Value = Case> {
 fn mapping(case: &Case, graph: &Graph) -> QConfigMapping {
     let preset = |i: usize| named(NAMES[i % NAMES.len()].0).expect("a name of the list");
     let config = |choice: u8| -> Option<QConfig> {
-        match choice % 3 {
-            0 => None,
-            1 => named("dynamic"),
-            _ => Some(preset(usize::from(choice / 3))),
-        }
+        let config = preset(usize::from(choice / 8));
+        let affine = |qscheme| ObserverSpec { qscheme, ..config.weight.clone() };
+        let weight = match choice % 8 {
+            0 | 1 => return None,
+            2 | 3 => return named("dynamic"),
+            4 => affine(QScheme::PerChannelAffine),
+            5 => {
+                ObserverSpec { dtype: DType::U8, quant_min: None, quant_max: None, ..affine(QScheme::PerTensorAffine) }
+            }
+            6 => ObserverSpec { ch_axis: 1, ..config.weight.clone() },
+            _ => config.weight.clone(),
+        };
+        Some(QConfig { weight, ..config })
     };
     let calls: Vec<_> = graph.calls().collect();
     let mut mapping = QConfigMapping::default_for(preset(case.preset));
@@ -97,6 +106,22 @@ fn check_graph(stage: &str, graph: &Graph) -> Result<(), TestCaseError> {
 fn interpret(stage: &str, graph: &Graph, inputs: &Inputs) -> Result<Outputs, TestCaseError> {
     let outputs = Interpreter::new(graph).run(inputs).map_err(|e| fail(stage, graph)(e.to_string()))?;
     Ok(outputs.into_iter().map(|o| o.1).collect())
+}
+
+/// No product of dequantized operands is left: each has an integer operator.
+fn check_lowered(graph: &Graph) -> Result<(), TestCaseError> {
+    let dequantized = |v: &Option<ValueRef>| {
+        let producer = v.and_then(|v| graph.node(v.node).call());
+        producer.is_some_and(|(op, _)| op.name().contains("dequantize"))
+    };
+    for id in graph.calls() {
+        let node = graph.node(id);
+        let heavy = node.call().is_some_and(|(op, _)| op.class() == OpClass::Heavy);
+        if heavy && node.inputs().len() > 1 && node.inputs()[..2].iter().all(dequantized) {
+            return Err(fail("lower_quantized", graph)(format!("{} is not lowered", node.name())));
+        }
+    }
+    Ok(())
 }
 
 /// How two tensors differ, in bits; `None` if they do not.
@@ -206,9 +231,7 @@ impl Compiler {
         let (quantized, _) = quantc_rewrite::lower_quantized(&converted, &self.rules)
             .map_err(|e| fail("lower_quantized", &converted)(e.to_string()))?;
         check_graph("quantized", &quantized)?;
-        if std::env::var_os("SHOW").is_some() {
-            eprintln!("== {}\n{canonical}\n--\n{quantized}", canonical.len());
-        }
+        check_lowered(&quantized)?;
         for inputs in runs {
             let want = interpret("converted", &converted, inputs)?;
             let got = interpret("quantized", &quantized, inputs)?;
@@ -223,7 +246,12 @@ impl Compiler {
 /// Runs `PROPTEST_CASES` networks, or `default`.
 fn check_networks(default: u32) {
     let compiler = Compiler::new();
-    let mut config = ProptestConfig { max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() };
+    let mut config = ProptestConfig {
+        max_shrink_iters: 2000,
+        max_global_rejects: 1 << 20,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = default;
     }

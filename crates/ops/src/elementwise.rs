@@ -5,7 +5,7 @@ use quantc_tensor::{DType, Scale, ScaledInt, Tensor, TensorType, Value, with_dat
 use crate::dims::{broadcast, broadcast_shapes};
 use crate::spec::required;
 use crate::strided::{map2, runs, signed_broadcast};
-use crate::{EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
+use crate::{EvalCx, InferCx, InputSpec, IntegerUse, OpClass, OpError, Operator, Signature};
 
 const TWO: &[InputSpec] = &[required("input"), required("other")];
 
@@ -187,12 +187,10 @@ binary!(FMOD, "fmod", Fmod, "Remainder with the sign of the dividend (torch.fmod
 /// The arithmetic of two values with broadcasting, as an operator of the table names it.
 fn binary_value(kind: Kind, a: &Value, b: &Value) -> Result<Value, OpError> {
     if let (Kind::Mul, Value::Scaled(x), Value::Scaled(y)) = (kind, a, b)
-        && let (Scale::PerTensor(sx), Scale::PerTensor(sy)) = (&x.scale, &y.scale)
-        && x.clamp == ScaledInt::UNCLAMPED
-        && y.clamp == ScaledInt::UNCLAMPED
+        && let (Some(sx), Some(sy)) = (x.code_scale(), y.code_scale())
     {
         let ints = arithmetic::<i32>(kind, &x.ints, &y.ints)?;
-        return Ok(Value::Scaled(ScaledInt { ints, scale: Scale::PerTensor(sx * sy), clamp: ScaledInt::UNCLAMPED }));
+        return Ok(Value::Scaled(ScaledInt::sums(ints, Scale::PerTensor(sx * sy))));
     }
     let (a, b) = (a.to_tensor(), b.to_tensor());
     let out = match (a.dtype(), b.dtype()) {
@@ -247,6 +245,10 @@ impl Operator for Binary {
         cx.expect_dtype(0, &[DType::F32, DType::F64, DType::I32, DType::I64])?;
         let dtype = same_dtype(cx, 0, 1, self.sig.name)?;
         Ok(vec![TensorType { dtype, shape: broadcast_shapes(&cx.ty(0)?.shape, &cx.ty(1)?.shape)? }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        if self.kind == Kind::Mul { IntegerUse::Computed } else { IntegerUse::Unseen }
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -4,7 +4,7 @@ use quantc_tensor::{DType, Tensor, TensorType, Value, math};
 
 use crate::activation::UNARY_INPUT;
 use crate::spec::attr;
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// A function of one f32 and up to two parameters.
 pub struct Unary {
@@ -219,6 +219,10 @@ impl Operator for Identity {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::HandedOn
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -1,17 +1,22 @@
 //! Whether a QConfig satisfies a pattern's dtype configurations.
 
+use quantc_ops::OpRef;
 use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
 
 use crate::qconfig::{ObserverSpec, QConfig};
 
-/// The first dtype configuration that the QConfig satisfies, by name.
+/// The first dtype configuration that the QConfig satisfies, by name. `weighted` is the operator that takes the pattern's weight.
 ///
 /// # Errors
 /// For each configuration, which field is violated and how.
-pub(crate) fn choose_dtype_config(pattern: &BackendPatternConfig, qconfig: &QConfig) -> Result<String, Vec<String>> {
+pub(crate) fn choose_dtype_config(
+    pattern: &BackendPatternConfig,
+    qconfig: &QConfig,
+    weighted: Option<OpRef>,
+) -> Result<String, Vec<String>> {
     let mut violations = Vec::new();
     for config in &pattern.dtype_configs {
-        match violation(config, pattern, qconfig) {
+        match violation(config, pattern, qconfig, weighted) {
             None => return Ok(config.name.to_string()),
             Some(v) => violations.push(format!("{}: {v}", config.name)),
         }
@@ -19,7 +24,12 @@ pub(crate) fn choose_dtype_config(pattern: &BackendPatternConfig, qconfig: &QCon
     Err(violations)
 }
 
-fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QConfig) -> Option<String> {
+fn violation(
+    config: &DTypeConfig,
+    pattern: &BackendPatternConfig,
+    qconfig: &QConfig,
+    weighted: Option<OpRef>,
+) -> Option<String> {
     if config.dynamic != qconfig.is_dynamic() {
         let is = |d: bool| if d { "dynamic" } else { "static" };
         return Some(format!("it is {}, the QConfig {}", is(config.dynamic), is(qconfig.is_dynamic())));
@@ -35,7 +45,19 @@ fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QCo
     {
         return Some(format!("weight: {v}"));
     }
-    None
+    weighted.and_then(|op| unfit_weight(op, &qconfig.weight)).map(|v| format!("weight: {v}"))
+}
+
+/// Integer products have weights with zero points 0 and, if any, a scale for each output channel.
+fn unfit_weight(op: OpRef, observer: &ObserverSpec) -> Option<String> {
+    if !observer.qscheme.is_symmetric() {
+        return Some("its zero points must be 0, an affine scheme gives others (hint: a symmetric scheme)".to_owned());
+    }
+    let outputs = if op.name().starts_with("conv_transpose") { 1 } else { 0 };
+    (observer.qscheme.is_per_channel() && observer.ch_axis != outputs).then(|| {
+        let axis = observer.ch_axis;
+        format!("it has scales along axis {axis}, the output channels of {op} are axis {outputs} (hint: ch_axis {outputs}, or a scheme per tensor)")
+    })
 }
 
 /// PyTorch's `DTypeWithConstraints`: dtype, quant_min lower bound, quant_max upper bound, smallest scale.

@@ -65,7 +65,10 @@ pub fn run_phase(
     budget: &Budget,
     report: &mut RewriteReport,
 ) -> Result<Graph, RewriteError> {
-    let mut active: Vec<&Rule> = rules.phase(phase).filter(|r| r.class != RuleClass::Approximate).collect();
+    // Movement still has to make room between a dequantize and the product that takes it.
+    let earlier = (phase == Phase::LowerFloat).then(|| rules.phase(Phase::Lower)).into_iter().flatten();
+    let of_phase = rules.phase(phase).chain(earlier);
+    let mut active: Vec<&Rule> = of_phase.filter(|r| r.class != RuleClass::Approximate).collect();
     active.sort_by(|a, b| a.name.cmp(&b.name));
     let mut encoded = encode::encode(graph);
     let saturation = saturate::saturate(&mut encoded.egraph, &active, budget);

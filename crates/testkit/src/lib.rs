@@ -1,7 +1,8 @@
-//! Test support: the folder of real models and data, NumPy files, seeded random tensors and parameters.
+//! Test support: the folder of real models and data, NumPy files, seeded random tensors, parameters and networks.
 #![forbid(unsafe_code)]
 
 pub mod data;
+pub mod networks;
 pub mod npy;
 pub mod random;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::ast::{Phase, Rule};
+use crate::ast::{Phase, Rule, RuleClass};
 use crate::backend::BackendConfig;
 use crate::parse::check;
 use crate::source::{QpatErrors, Source};
@@ -18,6 +18,8 @@ mod embedded {
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Whether [`RuleSet::phase`] gives rules of class `approximate` too. They change values, so the default is no.
+    pub allow_approximate: bool,
 }
 
 impl RuleSet {
@@ -29,9 +31,10 @@ impl RuleSet {
         Ok(Library::builtin()?.rules.clone())
     }
 
-    /// The rules of one phase.
+    /// The rules of one phase that may run: without those of class `approximate`, unless they are allowed.
     pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(move |r| r.phase == phase)
+        let allowed = |r: &Rule| self.allow_approximate || !matches!(r.class, RuleClass::Approximate { .. });
+        self.rules.iter().filter(move |r| r.phase == phase && allowed(r))
     }
 
     /// The rule of that name.
@@ -110,7 +113,17 @@ impl Library {
             return Err(QpatErrors(errors));
         }
         rules.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Library { rules: RuleSet { rules }, backends })
+        Ok(Library { rules: RuleSet { rules, allow_approximate: false }, backends })
+    }
+
+    /// The rules that run for a backend: those for every backend, without what it removes, and its own.
+    pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
+        let family = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+        let own: Vec<String> = backend.rules.iter().map(|r| family(&r.name)).collect();
+        let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
+        let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        RuleSet { rules, allow_approximate: self.rules.allow_approximate }
     }
 
     /// The backend of that name.

@@ -1,6 +1,7 @@
 //! Whether a QConfig satisfies a pattern's dtype configurations.
 
 use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
+use quantc_tensor::DType;
 
 use crate::qconfig::{ObserverSpec, QConfig};
 
@@ -34,6 +35,28 @@ fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QCo
         && let Some(v) = unsatisfied(weight, &qconfig.weight)
     {
         return Some(format!("weight: {v}"));
+    }
+    if let (false, Some(output)) = (qconfig.is_dynamic(), &config.output)
+        && output.dtype != DType::F32
+        && let Some(v) = unsatisfied(output, &qconfig.activation).or_else(|| unsatisfied_output(output, pattern))
+    {
+        return Some(format!("output: {v}"));
+    }
+    None
+}
+
+/// What only an output with fixed parameters can satisfy: an exact scale and zero point, a largest scale (PyTorch asks for a
+/// `FixedQParamsObserver` there).
+fn unsatisfied_output(constraints: &DTypeWithConstraints, pattern: &BackendPatternConfig) -> Option<String> {
+    let fixed = pattern.fixed_qparams_for(constraints.dtype);
+    if let Some(want) = constraints.scale_exact.filter(|s| fixed.is_none_or(|f| f.scale != *s)) {
+        return Some(format!("the scale must be {want:e}, the pattern does not fix it"));
+    }
+    if let Some(want) = constraints.zero_point_exact.filter(|z| fixed.is_none_or(|f| f.zero_point != *z)) {
+        return Some(format!("the zero point must be {want}, the pattern does not fix it"));
+    }
+    if let Some(bound) = constraints.scale_max.filter(|b| fixed.is_none_or(|f| f.scale > *b)) {
+        return Some(format!("the scale must be at most {bound:e}, no observer bounds it"));
     }
     None
 }

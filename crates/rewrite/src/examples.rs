@@ -84,7 +84,7 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err("the two sides compute different bits".to_owned());
                 }
             }
-            RuleClass::Real { tolerance } => {
+            RuleClass::Real { tolerance } | RuleClass::Approximate { tolerance } => {
                 let (a, b) = (before.to_f32_vec(), after.to_f32_vec());
                 let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -93,7 +93,6 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err(format!("the two sides differ by {worst}, the largest value being {largest}"));
                 }
             }
-            RuleClass::Approximate => {}
         }
     }
     Ok(())

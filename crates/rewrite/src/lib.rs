@@ -18,7 +18,7 @@ mod saturate;
 use std::sync::Arc;
 
 use quantc_ir::Graph;
-use quantc_pattern::{Phase, Rule, RuleClass, RuleSet};
+use quantc_pattern::{Phase, Rule, RuleSet};
 
 pub use error::RewriteError;
 pub use examples::check_examples;
@@ -54,7 +54,8 @@ pub fn lower_quantized(graph: &Graph, rules: &RuleSet) -> Result<(Graph, Rewrite
     Ok((out, report))
 }
 
-/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are never applied.
+/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are applied
+/// only if the rule set allows them.
 ///
 /// # Errors
 /// If a rule is unsound.
@@ -65,7 +66,7 @@ pub fn run_phase(
     budget: &Budget,
     report: &mut RewriteReport,
 ) -> Result<Graph, RewriteError> {
-    let mut active: Vec<&Rule> = rules.phase(phase).filter(|r| r.class != RuleClass::Approximate).collect();
+    let mut active: Vec<&Rule> = rules.phase(phase).collect();
     active.sort_by(|a, b| a.name.cmp(&b.name));
     let mut encoded = encode::encode(graph);
     let saturation = saturate::saturate(&mut encoded.egraph, &active, budget);

@@ -11,6 +11,7 @@ mod extract;
 mod fold;
 mod host;
 mod lang;
+mod reachable;
 mod rebuild;
 mod report;
 mod saturate;
@@ -21,8 +22,9 @@ use quantc_ir::Graph;
 use quantc_pattern::{Phase, Rule, RuleSet};
 
 pub use error::RewriteError;
-pub use examples::check_examples;
+pub use examples::{check_examples, example_graphs};
 pub use fold::fold_constants;
+pub use reachable::unreachable;
 pub use report::{Budget, NodeTrace, PhaseStats, RewriteReport, RuleStats, Stop};
 
 /// The canonical phase on a float graph: constants folded, batch norms folded into what precedes them, decompositions turned

@@ -36,7 +36,7 @@ fn reaches(rule: &Rule, rules: &RuleSet, example: &Example) -> Result<Option<Str
             }
             break;
         }
-        used.extend(report.nodes.iter().map(|trace| trace.rule.to_string()));
+        used.extend(report.rules.iter().filter(|(_, stats)| stats.matched > 0).map(|(name, _)| name.to_string()));
         fold_constants(&mut graph).map_err(|e| e.to_string())?;
     }
     let why = if !used.is_empty() {

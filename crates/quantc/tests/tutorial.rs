@@ -79,7 +79,7 @@ fn the_tutorial_is_true() {
     }
     let actual = run(&page, folder.path());
     let example = root().join("examples/npu");
-    let files = ["npu/backend.qpat", "npu-tests/net.qtest"];
+    let files = ["npu/backend.qpat", "npu-tests/full-range.json", "npu-tests/net.qtest"];
     if bless() {
         fs::write(&path, &actual).expect("written");
         for file in files {
@@ -95,7 +95,13 @@ fn the_tutorial_is_true() {
         assert_eq!(kept.expect("kept"), made.expect("made"), "{file}");
     }
     // What a reader must see, whatever the page says.
-    for word in ["did you mean `relu6`?", "pattern linear-clamp", "quantized.conv2d(", "as expected"] {
+    for word in [
+        "did you mean `relu6`?",
+        "pattern linear-clamp",
+        "quantized.conv2d(",
+        "quant_min must be at least -127",
+        "as expected",
+    ] {
         assert!(actual.contains(word), "{word}");
     }
 }

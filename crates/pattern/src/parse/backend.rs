@@ -224,7 +224,7 @@ fn replace<T>(all: &mut Vec<T>, new: Vec<T>, name: impl Fn(&T) -> &Arc<str>) {
     all.splice(at..at, new);
 }
 
-const KEYWORDS: &[&str] =
+pub(super) const KEYWORDS: &[&str] =
     &["for", "doc", "match", "when", "observation", "dtypes", "weight", "bias", "root", "fixed-qparams"];
 
 const REQUIRED: &[(&str, &str)] = &[

@@ -9,10 +9,15 @@ use crate::parse::form::Form;
 use crate::reader::{Kind, Sexp};
 use crate::source::QpatError;
 
+/// Keywords of a `dtype-config`.
+pub(super) const CONFIG: &[&str] = &["input", "output", "weight", "bias", "dynamic"];
+/// Keywords of a type with constraints.
+pub(super) const CONSTRAINTS: &[&str] = &["qmin", "qmax", "scale-min", "scale-max", "scale", "zero-point"];
+
 /// `(dtype-config NAME :input D :output D :weight D :bias f32 :dynamic true)`.
 pub(super) fn dtype_config(at: &Sexp, args: &[Sexp]) -> Result<DTypeConfig, QpatError> {
     let form = Form::new(&at.span, args);
-    form.check_keywords(&["input", "output", "weight", "bias", "dynamic"], &[])?;
+    form.check_keywords(CONFIG, &[])?;
     let [name] = form.positional else {
         return Err(at.error("a dtype-config has a name").hint("(dtype-config static :input u8 :output u8)"));
     };
@@ -50,7 +55,7 @@ fn dtype_with_constraints(at: &Sexp) -> Result<DTypeWithConstraints, QpatError> 
         return Ok(DTypeWithConstraints::new(dtype(at, hint)?));
     };
     let form = Form::new(&at.span, args);
-    form.check_keywords(&["qmin", "qmax", "scale-min", "scale-max", "scale", "zero-point"], &[])?;
+    form.check_keywords(CONSTRAINTS, &[])?;
     let mut out = DTypeWithConstraints::new(dtype(head, hint)?);
     let Some(range) = out.dtype.quantized_range() else {
         return Err(at.error(format!("{} is not quantized: it has no range or scale to constrain", out.dtype)));

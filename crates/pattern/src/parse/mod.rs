@@ -139,3 +139,21 @@ fn chain<'r, 'a>(
     chain.reverse();
     Ok(chain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ObservationType;
+
+    /// The grammar page has every keyword, phase and choice that the parser knows.
+    #[test]
+    fn the_grammar_page_is_complete() {
+        let page = include_str!("../../../../docs/qpat-grammar.md");
+        let keywords = [rule::KEYWORDS, backend::KEYWORDS, dtypes::CONFIG, dtypes::CONSTRAINTS].concat();
+        let mut wanted: Vec<String> = keywords.into_iter().map(|k| format!("\":{k}\"")).collect();
+        wanted.extend(Phase::ALL.iter().map(|p| format!("\"{}\"", p.0)));
+        wanted.extend(ObservationType::ALL.iter().map(|o| format!("\"{}\"", o.0)));
+        let missing: Vec<_> = wanted.iter().filter(|w| !page.contains(*w)).collect();
+        assert!(missing.is_empty(), "docs/qpat-grammar.md lacks {missing:?}");
+    }
+}

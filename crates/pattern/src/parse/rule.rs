@@ -15,7 +15,7 @@ use crate::parse::template::template;
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
-const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
+pub(super) const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
 
 const REQUIRED: &[(&str, &str)] = &[
     ("doc", DOC_HINT),

@@ -7,8 +7,10 @@ pub mod backend;
 pub mod expr;
 pub mod graph_host;
 pub mod library;
+mod lint;
 pub mod matcher;
 mod parse;
+pub mod print;
 mod reader;
 pub mod source;
 

@@ -2,6 +2,7 @@
 
 use quantc_ops::OpRef;
 use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
+use quantc_tensor::DType;
 
 use crate::qconfig::{ObserverSpec, QConfig};
 
@@ -45,7 +46,29 @@ fn violation(
     {
         return Some(format!("weight: {v}"));
     }
+    if let (false, Some(output)) = (qconfig.is_dynamic(), &config.output)
+        && output.dtype != DType::F32
+        && let Some(v) = unsatisfied(output, &qconfig.activation).or_else(|| unsatisfied_output(output, pattern))
+    {
+        return Some(format!("output: {v}"));
+    }
     weighted.and_then(|op| unfit_weight(op, &qconfig.weight)).map(|v| format!("weight: {v}"))
+}
+
+/// What only an output with fixed parameters can satisfy: an exact scale and zero point, a largest scale (PyTorch asks for a
+/// `FixedQParamsObserver` there).
+fn unsatisfied_output(constraints: &DTypeWithConstraints, pattern: &BackendPatternConfig) -> Option<String> {
+    let fixed = pattern.fixed_qparams_for(constraints.dtype);
+    if let Some(want) = constraints.scale_exact.filter(|s| fixed.is_none_or(|f| f.scale != *s)) {
+        return Some(format!("the scale must be {want:e}, the pattern does not fix it"));
+    }
+    if let Some(want) = constraints.zero_point_exact.filter(|z| fixed.is_none_or(|f| f.zero_point != *z)) {
+        return Some(format!("the zero point must be {want}, the pattern does not fix it"));
+    }
+    if let Some(bound) = constraints.scale_max.filter(|b| fixed.is_none_or(|f| f.scale > *b)) {
+        return Some(format!("the scale must be at most {bound:e}, no observer bounds it"));
+    }
+    None
 }
 
 /// Integer products have weights with zero points 0 and, if any, a scale for each output channel.

@@ -33,11 +33,24 @@ pub struct QuantizeOptions {
 }
 
 impl QuantizeOptions {
-    /// Default mapping of a mode (or of a named QConfig) for a backend.
+    /// Default mapping of a mode (or of a named QConfig) for a backend that quantc embeds.
     ///
     /// # Errors
     /// If the QConfig or the backend is unknown.
     pub fn new(mode: Mode, backend: &str, qconfig_name: Option<&str>) -> Result<QuantizeOptions, Error> {
+        QuantizeOptions::with_library(Library::builtin()?, mode, backend, qconfig_name)
+    }
+
+    /// The same for a backend of a library, with its rules.
+    ///
+    /// # Errors
+    /// If the QConfig or the backend is unknown.
+    pub fn with_library(
+        library: &Library,
+        mode: Mode,
+        backend: &str,
+        qconfig_name: Option<&str>,
+    ) -> Result<QuantizeOptions, Error> {
         let name = qconfig_name.unwrap_or(match (mode, backend) {
             (Mode::Dynamic, _) => "dynamic",
             (Mode::Static, "qnnpack") => "qnnpack",
@@ -47,12 +60,9 @@ impl QuantizeOptions {
             let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
             Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
         })?;
-        Ok(QuantizeOptions {
-            mapping: QConfigMapping::default_for(qconfig),
-            backend: Library::builtin()?.backend(backend)?.clone(),
-            rules: RuleSet::builtin()?,
-            bias_correction: true,
-        })
+        let backend = library.backend(backend)?.clone();
+        let rules = library.rules_for(&backend);
+        Ok(QuantizeOptions { mapping: QConfigMapping::default_for(qconfig), backend, rules, bias_correction: true })
     }
 }
 

@@ -11,6 +11,7 @@ mod extract;
 mod fold;
 mod host;
 mod lang;
+mod reachable;
 mod rebuild;
 mod report;
 mod saturate;
@@ -18,11 +19,12 @@ mod saturate;
 use std::sync::Arc;
 
 use quantc_ir::Graph;
-use quantc_pattern::{Phase, Rule, RuleClass, RuleSet};
+use quantc_pattern::{Phase, Rule, RuleSet};
 
 pub use error::RewriteError;
-pub use examples::check_examples;
+pub use examples::{check_examples, example_graphs};
 pub use fold::fold_constants;
+pub use reachable::unreachable;
 pub use report::{Budget, NodeTrace, PhaseStats, RewriteReport, RuleStats, Stop};
 
 /// The canonical phase on a float graph: constants folded, batch norms folded into what precedes them, decompositions turned
@@ -54,7 +56,8 @@ pub fn lower_quantized(graph: &Graph, rules: &RuleSet) -> Result<(Graph, Rewrite
     Ok((out, report))
 }
 
-/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are never applied.
+/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are applied
+/// only if the rule set allows them.
 ///
 /// # Errors
 /// If a rule is unsound.
@@ -68,7 +71,7 @@ pub fn run_phase(
     // Movement still has to make room between a dequantize and the product that takes it.
     let earlier = (phase == Phase::LowerFloat).then(|| rules.phase(Phase::Lower)).into_iter().flatten();
     let of_phase = rules.phase(phase).chain(earlier);
-    let mut active: Vec<&Rule> = of_phase.filter(|r| r.class != RuleClass::Approximate).collect();
+    let mut active: Vec<&Rule> = of_phase.collect();
     active.sort_by(|a, b| a.name.cmp(&b.name));
     let mut encoded = encode::encode(graph);
     let saturation = saturate::saturate(&mut encoded.egraph, &active, budget);

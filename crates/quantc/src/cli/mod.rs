@@ -7,6 +7,7 @@ mod eval;
 mod explain;
 mod inputs;
 mod inspect;
+mod patterns;
 mod quantize;
 mod run;
 mod trace;
@@ -43,6 +44,9 @@ enum Command {
     Inspect(inspect::Args),
     /// Say for each node why it is quantized or stays float
     Explain(explain::Args),
+    /// Check, list, document and test rewrite rules and backends
+    #[command(subcommand)]
+    Patterns(patterns::Command),
 }
 
 /// Runs one command.
@@ -60,5 +64,6 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Trace(args) => trace::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Patterns(command) => patterns::run(&command),
     }
 }

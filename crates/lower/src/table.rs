@@ -7,7 +7,7 @@ use quantc_ir::{Graph, NodeId};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::ops::{cat, conv, conv_transpose, float, matmul, movement, pool, recurrent, reduce, rows};
+use crate::ops::{cat, conv, conv_transpose, float, matmul, movement, pool, qconv_forms, recurrent, reduce, rows};
 
 /// Lowers a call; `false` leaves it to reference evaluation.
 pub(crate) type Handler = fn(&mut Lowering<'_>, &Call<'_>) -> Result<bool, NodeError>;
@@ -40,6 +40,9 @@ use Order::{Any, ChannelsLast, RowMajor};
 static ROWS: &[Row] = &[
     row("quantized.conv1d", ChannelsLast, true, conv::quantized_conv),
     row("quantized.conv2d", ChannelsLast, true, conv::quantized_conv),
+    row("quantized.conv3d", ChannelsLast, true, qconv_forms::quantized_conv3d),
+    row("quantized.conv_transpose1d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
+    row("quantized.conv_transpose2d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
     row("quantized.linear", RowMajor, false, conv::quantized_linear),
     row("quantized.linear_dynamic", RowMajor, false, conv::linear_dynamic),
     row("quantized.matmul", RowMajor, false, matmul::quantized_matmul),

@@ -124,8 +124,10 @@ fn padding_by_its_own_elements() {
 
 #[test]
 fn lstms() {
-    for (seed, direction, dirs, hidden) in [(9, "forward", 1, 7), (10, "reverse", 1, 70), (11, "bidirectional", 2, 16)] {
-        let text = r#"graph g(%x: f32[6,N,5], %h0: f32[DD,N,HH], %c0: f32[DD,N,HH], %f: f32[N,6,5], %fh: f32[N,DD,HH]) {
+    for (seed, direction, dirs, hidden) in [(9, "forward", 1, 7), (10, "reverse", 1, 70), (11, "bidirectional", 2, 16)]
+    {
+        let text =
+            r#"graph g(%x: f32[6,N,5], %h0: f32[DD,N,HH], %c0: f32[DD,N,HH], %f: f32[N,6,5], %fh: f32[N,DD,HH]) {
   param @w: f32[DD,GG,5]
   param @r: f32[DD,GG,HH]
   param @b: f32[DD,BB]
@@ -135,12 +137,12 @@ fn lstms() {
   %c = lstm(%f, @w, @r, @b, none, %fh) {hidden_size=HH, direction="DIR", layout=1}
   return ay=%a, ah=%a:1, ac=%a:2, bc=%b:2, cy=%c, ch=%c:1, cc=%c:2
 }"#
-        .replace("DIR", direction)
-        .replace("DD", &dirs.to_string())
-        .replace("HH", &hidden.to_string())
-        .replace("GG", &(4 * hidden).to_string())
-        .replace("BB", &(8 * hidden).to_string())
-        .replace("PP", &(3 * hidden).to_string());
+            .replace("DIR", direction)
+            .replace("DD", &dirs.to_string())
+            .replace("HH", &hidden.to_string())
+            .replace("GG", &(4 * hidden).to_string())
+            .replace("BB", &(8 * hidden).to_string())
+            .replace("PP", &(3 * hidden).to_string());
         holds(seed, &[1, 3], &text);
     }
 }
@@ -240,4 +242,87 @@ fn one_row() {
   return y=%y, m=%m, n=%n, p=%p, q=%q
 }"#,
     );
+}
+
+#[test]
+fn quantized_transposed_convolutions_and_volumes() {
+    for (seed, dtype, zero) in [(18, "u8", 117), (19, "i8", -9)] {
+        let text = r#"graph g(%x: DT[N,6,5,4], %l: DT[N,4,7], %v: DT[N,4,5,6,4], %res: DT[N,6,3,6,5]) {
+  param @w: i8[6,10,3,2]
+  param @w.scale: f32[10]
+  param @b: f32[10]
+  param @wg: i8[6,5,2,3]
+  param @wg.scale: f32[5]
+  param @bg: f32[15]
+  param @w1: i8[4,3,4]
+  param @one.scale: f32[1]
+  param @v3: i8[6,4,3,3,2]
+  param @v3.scale: f32[6]
+  param @vb: f32[6]
+  param @vd: i8[4,1,2,3,3]
+  %a = quantized.conv_transpose2d(%x, @w, @w.scale, @b) {stride=[2,1], padding=[1,0], output_padding=[1,0], x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT, activation_min=0.0}
+  %g = quantized.conv_transpose2d(%x, @wg, @wg.scale, @bg) {stride=[2,3], dilation=[2,1], groups=3, x_scale=0.02, x_zero_point=ZP, dtype=f32}
+  %c = quantized.conv_transpose1d(%l, @w1, @one.scale) {stride=[1], padding=[1], x_scale=0.02, x_zero_point=ZP, scale=0.1, zero_point=ZP, dtype=DT}
+  %d = quantized.conv3d(%v, @v3, @v3.scale, @vb, %res) {stride=[2,1,1], padding=[1,1,1], x_scale=0.02, x_zero_point=ZP, residual_scale=0.1, residual_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
+  %e = quantized.conv3d(%v, @vd, @one.scale) {padding=[0,1,1], groups=4, x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
+  return a=%a, g=%g, c=%c, d=%d, e=%e
+}"#;
+        holds(seed, &[1, 3], &text.replace("DT", dtype).replace("ZP", &zero.to_string()));
+    }
+}
+
+#[test]
+fn one_row_of_codes() {
+    let mut random = Random(20);
+    let g = graph(
+        r#"graph g(%x: u8[N,1100], %f: f32[N,1100], %r: u8[N,1010]) {
+  param @w: i8[1010,1100]
+  param @w.scale: f32[1010]
+  param @b: f32[1010]
+  %q = quantized.linear(%x, @w, @w.scale, @b, %r) {x_scale=0.02, x_zero_point=128, residual_scale=0.1, residual_zero_point=7, scale=0.5, zero_point=100}
+  %y = quantized.linear(%x, @w, @w.scale, @b) {x_scale=0.02, x_zero_point=128, dtype=f32}
+  %d = quantized.linear_dynamic(%f, @w, @w.scale, @b)
+  return q=%q, y=%y, d=%d
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 2], &mut random));
+}
+
+/// A q/dq graph that moves dequantized values: what the rewrite rules leave where a value has other users, or a call other results.
+#[test]
+fn dequantized_values_that_move() {
+    let mut random = Random(21);
+    let g = graph(
+        r#"graph g(%x: u8[N,6,8], %z: i8[N,6,8]) {
+  param @w: i8[5,16]
+  param @w.scale: f32[5]
+  param @b: f32[5]
+  param @k: i8[7,6,1]
+  %dx = dequantize_per_tensor(%x) {scale=0.02, zero_point=120}
+  %sp = split(%dx) {sizes=[2,6], dim=2}
+  %q0 = quantize_per_tensor(%sp) {scale=0.03, zero_point=3}
+  %q1 = quantize_per_tensor(%sp:1) {scale=0.02, zero_point=120}
+  %pd = pad(%dx) {pads=[0,0,1,0,0,2]}
+  %qp = quantize_per_tensor(%pd) {scale=0.05, zero_point=-7, dtype=i8}
+  %pr = pad(%dx) {pads=[0,0,2,0,0,3], mode="reflect"}
+  %qr = quantize_per_tensor(%pr) {scale=0.02, zero_point=120}
+  %u = unsqueeze(%dx) {dims=[1]}
+  %c = cat(%u, %u) {dim=1}
+  %t = permute(%c) {dims=[0,2,1,3]}
+  %f = reshape(%t) {shape=[0,6,16]}
+  %wd = dequantize_per_channel(@w, @w.scale) {axis=0}
+  %l = linear(%f, %wd, @b)
+  %s = sigmoid(%l)
+  %kd = dequantize_per_tensor(@k) {scale=0.01}
+  %cv = conv1d(%dx, %kd)
+  %cp = permute(%cv) {dims=[0,2,1]}
+  %dz = dequantize_per_tensor(%z) {scale=0.02, zero_point=120}
+  %m = cat(%dx, %dz) {dim=1}
+  %e = add(%u, %u)
+  return q0=%q0, q1=%q1, qp=%qp, qr=%qr, f=%f, s=%s, cp=%cp, m=%m, e=%e
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 3], &mut random));
 }

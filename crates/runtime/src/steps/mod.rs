@@ -9,6 +9,7 @@ mod pool;
 mod product;
 mod qconv;
 mod qmatmul;
+mod qparts;
 mod recurrent;
 mod reference;
 mod rows;
@@ -21,6 +22,7 @@ pub use layout::{CopyStep, DequantizeToNchwStep, Loop, PermuteStep, QuantizeToNh
 pub use pool::{PoolOp, PoolStep};
 pub use qconv::{QConvStep, QEpilogue};
 pub use qmatmul::QMatmulStep;
+pub use qparts::{QPart, QWeights};
 pub use recurrent::{Cell, RecurrentStep, recurrent_work_len};
 pub use reference::{Argument, Produced, RealizeStep, ReferenceStep};
 pub use rows::{Pattern, RowOp, RowOperand, RowsStep};

@@ -1,6 +1,6 @@
 //! Functions of two or three elements, with broadcasting.
 
-use quantc_tensor::{DType, Scale, ScaledInt, Tensor, TensorType, Value, with_data};
+use quantc_tensor::{DType, Scale, ScaledInt, Tensor, TensorType, Value, math, with_data};
 
 use crate::dims::{broadcast, broadcast_shapes};
 use crate::spec::required;
@@ -20,17 +20,6 @@ trait Number: Copy {
     fn min(self, o: Self) -> Self;
     fn remainder(self, o: Self) -> Self;
     fn fmod(self, o: Self) -> Self;
-}
-
-/// `x^e`: products for the exponents 1, 2 and 3, the square root for 0.5, else computed in f64 and rounded once.
-pub fn pow_f32(x: f32, e: f32) -> f32 {
-    match e {
-        1.0 => x,
-        2.0 => x * x,
-        3.0 => x * x * x,
-        0.5 => x.sqrt(),
-        _ => f64::from(x).powf(f64::from(e)) as f32,
-    }
 }
 
 macro_rules! float {
@@ -68,7 +57,7 @@ macro_rules! float {
         }
     };
 }
-float!(f32, pow_f32);
+float!(f32, math::pow_f32);
 float!(f64, f64::powf);
 
 macro_rules! int {
@@ -434,8 +423,7 @@ impl Operator for PRelu {
         if broadcast(x.shape(), slope.shape())? != x.shape() {
             return Err(OpError::new(format!("prelu: slope {:?} is larger than input {:?}", slope.shape(), x.shape())));
         }
-        let data =
-            map2((x.slice()?, x.shape()), (slope.slice()?, slope.shape()), x.shape(), crate::unary::leaky_relu_f32);
+        let data = map2((x.slice()?, x.shape()), (slope.slice()?, slope.shape()), x.shape(), math::leaky_relu_f32);
         Ok(vec![Tensor::from_vec(x.shape(), data)?.into()])
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod movement;
 pub(crate) mod pool;
 pub(crate) mod quantized;
 pub(crate) mod rows;
+pub(crate) mod sums;

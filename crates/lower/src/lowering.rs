@@ -13,6 +13,7 @@ use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::layouts::{self, Preferences};
 use crate::memory;
+use crate::ops::sums::{self, Sums};
 use crate::scaled::{Kept, kept};
 use crate::table;
 use crate::view::{View, channels_last, layout_name, row_major, same_order};
@@ -27,6 +28,8 @@ pub(crate) enum Val {
     Const(Value),
     /// Outside the arena: a real tensor that keeps its integers for another reference step.
     Outside(usize),
+    /// Integer sums that keep their scale for a quantize.
+    Sums(Sums),
 }
 
 /// A call being lowered.
@@ -93,7 +96,7 @@ pub(crate) struct Lowering<'g> {
     /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
     pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
     /// Values that must keep their integer form outside the arena, and the calls that look at it.
-    kept: Kept,
+    pub(crate) kept: Kept,
     sizes: Vec<usize>,
     steps: Vec<PlannedStep>,
     outside: usize,
@@ -161,10 +164,19 @@ impl<'g> Lowering<'g> {
         if call.inputs().all(|v| matches!(self.values.get(&v), Some(Val::Const(_)))) {
             return self.fold(call);
         }
-        let keeps = (0..call.node.types().len() as u32)
-            .any(|o| self.kept.values.contains(&ValueRef { node: call.id, output: o }));
+        let keeps = (0..call.node.types().len() as u32).any(|o| self.keeps(ValueRef { node: call.id, output: o }));
+        if keeps && sums::keep(self, call)? {
+            return Ok(());
+        }
+        let looks = self.kept.calls.contains(&call.id);
         if !keeps
-            && !self.kept.calls.contains(&call.id)
+            && looks
+            && let Some(sums) = self.sums(call.input(0)?).cloned()
+        {
+            return sums::quantize(self, call, &sums);
+        }
+        if !keeps
+            && !looks
             && let Some(handler) = table::handler(call.op.name())
             && handler(self, call)?
         {
@@ -223,7 +235,7 @@ impl<'g> Lowering<'g> {
     /// The order a value has in the arena; `None` for constants and values outside.
     pub(crate) fn order(&self, value: ValueRef) -> Option<Vec<usize>> {
         match self.values.get(&value) {
-            Some(Val::View(view)) => Some(view.order.clone()),
+            Some(Val::View(view) | Val::Sums(Sums { view, .. })) => Some(view.order.clone()),
             _ => None,
         }
     }
@@ -234,6 +246,24 @@ impl<'g> Lowering<'g> {
             Some(Val::View(view)) => Some(view),
             _ => None,
         }
+    }
+
+    /// Whether the value's integers are looked at.
+    pub(crate) fn keeps(&self, value: ValueRef) -> bool {
+        self.kept.values.contains(&value)
+    }
+
+    /// The sums that a value is kept as.
+    pub(crate) fn sums(&self, value: ValueRef) -> Option<&Sums> {
+        match self.values.get(&value) {
+            Some(Val::Sums(sums)) => Some(sums),
+            _ => None,
+        }
+    }
+
+    /// Makes a value one of sums.
+    pub(crate) fn set_sums(&mut self, value: ValueRef, sums: Sums) {
+        self.values.insert(value, Val::Sums(sums));
     }
 
     /// Memory for some bytes.
@@ -287,6 +317,7 @@ impl<'g> Lowering<'g> {
         let view = match self.values.get(&value).cloned() {
             Some(Val::View(view)) => view,
             Some(Val::Outside(index)) => self.realize(value, index),
+            Some(Val::Sums(sums)) => self.realize_sums(value, &sums),
             Some(Val::Const(constant)) => {
                 let order = want.map_or_else(|| row_major(shape.len()), <[usize]>::to_vec);
                 let make = || ordered_constant(&constant.to_tensor(), &order);
@@ -336,6 +367,17 @@ impl<'g> Lowering<'g> {
         view
     }
 
+    /// The real values of sums, made once.
+    fn realize_sums(&mut self, value: ValueRef, sums: &Sums) -> View {
+        let key = (value, sums.view.order.clone());
+        if let Some(view) = self.converted.get(&key) {
+            return view.clone();
+        }
+        let view = sums::realize(self, value, sums);
+        self.converted.insert(key, view.clone());
+        view
+    }
+
     /// The value in another order: one transposition, made once.
     fn convert(&mut self, value: ValueRef, view: &View, want: &[usize]) -> Result<View, NodeError> {
         let key = (value, want.to_vec());
@@ -382,7 +424,7 @@ impl<'g> Lowering<'g> {
         self.push(call, layout_name(&shape, order), step);
     }
 
-    fn push_for(&mut self, value: ValueRef, op: &str, layout: &str, step: impl Step + 'static) {
+    pub(crate) fn push_for(&mut self, value: ValueRef, op: &str, layout: &str, step: impl Step + 'static) {
         let node = self.graph.node(value.node);
         let kernel = step.kernel();
         let tier = kernel.rsplit_once('.').map_or("portable", |(_, tier)| tier);
@@ -422,7 +464,7 @@ impl<'g> Lowering<'g> {
             let value = ValueRef { node: call.id, output };
             outputs.push(if self.graph.users(value).is_empty() {
                 Produced::Dropped
-            } else if self.kept.values.contains(&value) {
+            } else if self.keeps(value) {
                 let index = self.outside;
                 self.outside += 1;
                 self.values.insert(value, Val::Outside(index));

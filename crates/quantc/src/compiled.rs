@@ -48,7 +48,14 @@ impl Compiled {
     /// # Errors
     /// If `QUANTC_ISA` cannot be satisfied.
     pub fn from_graph(graph: Graph, threads: usize) -> Result<Compiled, Error> {
-        let isa = isa::select()?;
+        Compiled::on_isa(graph, isa::select()?, threads)
+    }
+
+    /// As [`Compiled::from_graph`], on the kernels of a tier (and those below it where it has none) whatever `QUANTC_ISA` says.
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub fn on_isa(graph: Graph, isa: Isa, threads: usize) -> Result<Compiled, Error> {
         let threads = Threads::new(threads)?;
         Ok(Compiled { graph, isa, threads, weights: WeightCache::default(), executors: HashMap::new() })
     }

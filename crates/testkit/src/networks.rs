@@ -31,27 +31,39 @@ pub fn network(genes: &[Gene], seed: u64) -> Graph {
     with_odd_params(with_random_params(net.finish(genes.last()), seed), seed)
 }
 
-/// The graph with some weights as trained networks have them now and then: a dead channel, far too small or far too large.
+/// The graph with some weights as trained networks have them now and then: a dead channel, far too small or far too large. For odd seeds
+/// the largest weight of each row is 127/256 instead, so that symmetric scales are powers of two: rounding then meets many halves.
 fn with_odd_params(mut graph: Graph, seed: u64) -> Graph {
     let mut rng = rng(!seed);
     let drawn: Vec<_> = graph.params().iter().filter_map(|(n, p)| Some((n.clone(), p.value.clone()?))).collect();
     for (name, value) in drawn {
         let (Ok(data), true) = (value.slice::<f32>(), name.ends_with(".w")) else { continue };
-        let channel = value.numel() / value.shape().first().copied().unwrap_or(1).max(1);
-        let factor = |i: usize, odd: u32| match odd {
-            0 if i < channel => 0.0,
-            1 if i < channel => 1e-8,
-            2 => 1e-3,
-            3 => 30.0,
-            _ => 1.0,
+        let row = (value.numel() / value.shape().first().copied().unwrap_or(1).max(1)).max(1);
+        let data: Vec<f32> = if seed % 2 == 1 && value.rank() > 1 {
+            data.chunks(row).flat_map(normalized).collect()
+        } else {
+            let odd = rng.random_range(0..40u32);
+            let factor = |i: usize| match odd {
+                0 if i < row => 0.0,
+                1 if i < row => 1e-8,
+                2 => 1e-3,
+                3 => 30.0,
+                _ => 1.0,
+            };
+            data.iter().enumerate().map(|(i, v)| v * factor(i)).collect()
         };
-        let odd = rng.random_range(0..40u32);
-        let data = data.iter().enumerate().map(|(i, v)| v * factor(i, odd)).collect();
         if let Ok(value) = Tensor::from_vec(value.shape(), data) {
             graph.set_param(&name, value);
         }
     }
     graph
+}
+
+/// The numbers scaled so that the largest magnitude is 127/256.
+fn normalized(row: &[f32]) -> Vec<f32> {
+    const LARGEST: f32 = 127.0 / 256.0;
+    let largest = row.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+    row.iter().map(|v| if v.abs() == largest { LARGEST.copysign(*v) } else { v / largest * LARGEST }).collect()
 }
 
 /// What a gene still has to say.
@@ -162,7 +174,8 @@ impl Net {
         let mut choices = Choices { bytes: gene.map_or(&[], |g| &g[10..]), at: 0 };
         let mut outputs: Vec<ValueRef> =
             self.values.iter().copied().filter(|v| self.graph.users(*v).is_empty()).collect();
-        for _ in 0..choices.below(3) {
+        let more = choices.below(3).max(usize::from(outputs.is_empty()));
+        for _ in 0..more {
             let value = self.values[choices.below(self.values.len())];
             if !outputs.contains(&value) {
                 outputs.push(value);

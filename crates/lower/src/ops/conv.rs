@@ -10,7 +10,7 @@ use quantc_runtime::steps::{
 };
 use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
-use quantc_tensor::{DType, Tensor};
+use quantc_tensor::{DType, ScaledInt, Tensor};
 
 use crate::attrs::AttrView;
 use crate::error::NodeError;
@@ -203,7 +203,12 @@ fn epilogue(
 ) -> Result<Option<QEpilogue>, NodeError> {
     let real = activation(&call.attrs)?;
     if call.attrs.dtype("dtype")? == DType::F32 {
-        let dequantize = QEpilogue::Dequantize { scale: Arc::from(&layer.scale[..]), clamp: real };
+        // Sums that are kept are scaled and clamped where they are used.
+        let dequantize = if lw.keeps(call.out()) {
+            QEpilogue::Dequantize { scale: Arc::from(vec![1.0; layer.scale.len()]), clamp: ScaledInt::UNCLAMPED }
+        } else {
+            QEpilogue::Dequantize { scale: Arc::from(&layer.scale[..]), clamp: real }
+        };
         return Ok(residual.is_none().then_some(dequantize));
     }
     let Some(out) = Quantized::of(&call.attrs, real)? else { return Ok(None) };

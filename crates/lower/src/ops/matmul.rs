@@ -6,8 +6,8 @@ use quantc_ir::ValueRef;
 use quantc_kernels::{MatmulShape, RightLayout, ZeroPoints};
 use quantc_runtime::Source;
 use quantc_runtime::steps::{MatrixOperand, QEpilogue, QMatmulStep, SgemmStep};
-use quantc_tensor::DType;
 use quantc_tensor::scaled::requantize_multiplier;
+use quantc_tensor::{DType, ScaledInt};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering, Operand};
@@ -169,7 +169,9 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let real = activation(&call.attrs)?;
     let n = lw.shape(call.out()).last().copied().unwrap_or(1);
     let epilogue = if call.attrs.dtype("dtype")? == DType::F32 {
-        QEpilogue::Dequantize { scale: Arc::from(vec![scale; n]), clamp: real }
+        // Sums that are kept are scaled and clamped where they are used.
+        let (scale, clamp) = if lw.keeps(call.out()) { (1.0, ScaledInt::UNCLAMPED) } else { (scale, real) };
+        QEpilogue::Dequantize { scale: Arc::from(vec![scale; n]), clamp }
     } else {
         let Some(out) = Quantized::of(&call.attrs, real)? else { return Ok(false) };
         let multiplier = Arc::from(vec![requantize_multiplier(scale, out.scale); n]);

@@ -12,3 +12,4 @@ pub(crate) mod quantized;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod rows;
+pub(crate) mod sums;

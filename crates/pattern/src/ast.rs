@@ -276,6 +276,11 @@ impl Phase {
     }
 }
 
+/// The name of the definition that a row of `:for` belongs to: `conv` of `conv/conv2d`.
+pub fn family(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
+}
+
 /// A rewrite rule.
 #[derive(Clone, Debug)]
 pub struct Rule {

@@ -14,7 +14,7 @@ pub mod print;
 mod reader;
 pub mod source;
 
-pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template};
+pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
 pub use backend::{
     BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
 };

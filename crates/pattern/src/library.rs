@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::ast::{Phase, Rule, RuleClass};
+use crate::ast::{Phase, Rule, RuleClass, family};
 use crate::backend::BackendConfig;
 use crate::parse::check;
 use crate::source::{QpatErrors, Source};
@@ -114,7 +114,7 @@ impl Library {
             }
             own.extend(found);
         }
-        let names = own.iter().map(|(_, source)| source.name.clone()).collect();
+        let names = own.iter().map(|file| file.source.name.clone()).collect();
         Ok((Library::parse(&extended(own))?, names))
     }
 
@@ -133,8 +133,7 @@ impl Library {
 
     /// The rules that run for a backend: those for every backend, without what it removes, and its own.
     pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
-        let family = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
-        let own: Vec<String> = backend.rules.iter().map(|r| family(&r.name)).collect();
+        let own: Vec<&str> = backend.rules.iter().map(|r| family(&r.name)).collect();
         let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
         let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
         rules.sort_by(|a, b| a.name.cmp(&b.name));
@@ -158,10 +157,17 @@ pub fn builtin_sources() -> Vec<Arc<Source>> {
     embedded::FILES.iter().map(|(name, text)| Source::new(name, text)).collect()
 }
 
+/// A file that was read.
+struct OwnFile {
+    source: Arc<Source>,
+    /// The paths below `patterns/` that it may stand for.
+    names: Vec<String>,
+}
+
 /// The embedded files, each replaced by the own one of the same path.
-fn extended(own: Vec<(Vec<String>, Arc<Source>)>) -> Vec<Arc<Source>> {
+fn extended(own: Vec<OwnFile>) -> Vec<Arc<Source>> {
     let mut sources = builtin_sources();
-    for (names, source) in own {
+    for OwnFile { names, source } in own {
         let same = |s: &Arc<Source>| names.iter().any(|n| s.name == format!("patterns/{n}"));
         match sources.iter_mut().find(|s| same(s)) {
             Some(old) => *old = source,
@@ -171,8 +177,8 @@ fn extended(own: Vec<(Vec<String>, Arc<Source>)>) -> Vec<Arc<Source>> {
     sources
 }
 
-/// The pattern files below a directory, or one file, sorted; each with the paths below `patterns/` that it may stand for.
-fn read(at: &Path) -> Result<Vec<(Vec<String>, Arc<Source>)>, PatternError> {
+/// The pattern files below a directory, or one file, sorted.
+fn read(at: &Path) -> Result<Vec<OwnFile>, PatternError> {
     let fail = |path: &Path| {
         let path = path.display().to_string();
         move |source| PatternError::Io { path, source }
@@ -201,7 +207,7 @@ fn read(at: &Path) -> Result<Vec<(Vec<String>, Arc<Source>)>, PatternError> {
             .chain(path.parent().and_then(Path::parent).and_then(|base| path.strip_prefix(base).ok()))
             .map(slashes)
             .collect();
-        out.push((names, Source::new(&path.display().to_string(), &text)));
+        out.push(OwnFile { source: Source::new(&path.display().to_string(), &text), names });
     }
     Ok(out)
 }

@@ -101,3 +101,42 @@ fn unsatisfied(constraints: &DTypeWithConstraints, observer: &ObserverSpec) -> O
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use quantc_pattern::{Library, Source};
+
+    use super::*;
+    use crate::qconfig::named;
+
+    /// What the pattern of a backend with this dtype configuration says to a QConfig.
+    fn choose(config: &str, fixed: &str, qconfig: &str) -> Result<String, Vec<String>> {
+        let text = format!(
+            "(backend b :doc \"d\" (dtype-config c {config})
+               (pattern p :doc \"d\" :match (sigmoid ?x) :observation different :dtypes (c) {fixed}))"
+        );
+        let library = Library::parse(&[Source::new("t.qpat", &text)]).unwrap_or_else(|e| panic!("{e}"));
+        choose_dtype_config(&library.backends[0].patterns[0], &named(qconfig).expect("a preset"))
+    }
+
+    #[test]
+    fn the_output_is_held_to_its_constraints_too() {
+        assert!(choose(":input u8 :output u8", "", "x86").is_ok());
+        assert!(choose(":input u8 :output f32", "", "x86").is_ok(), "a float output is not observed");
+        let refused = choose(":input u8 :output i8", "", "x86").expect_err("u8 is observed");
+        assert_eq!(refused, ["c: output: dtype i8 is wanted, the observer gives u8"]);
+    }
+
+    #[test]
+    fn exact_parameters_need_an_output_that_has_them() {
+        let (exact, fixed) = (":input u8 :output (u8 :scale 1/256 :zero-point 0)", ":fixed-qparams (u8 1/256 0)");
+        assert!(choose(exact, fixed, "x86").is_ok());
+        assert!(choose(exact, "", "x86").expect_err("observed")[0].contains("the scale must be"));
+        let other = choose(exact, ":fixed-qparams (u8 1/256 3)", "x86").expect_err("another zero point");
+        assert!(other[0].contains("the zero point must be 0"), "{other:?}");
+        let bounded = ":input u8 :output (u8 :scale-max 0.5)";
+        assert!(choose(bounded, fixed, "x86").is_ok());
+        assert!(choose(bounded, ":fixed-qparams (u8 1 0)", "x86").expect_err("too large")[0].contains("at most"));
+        assert!(choose(bounded, "", "x86").expect_err("observed")[0].contains("no observer bounds it"));
+    }
+}

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::ast::{Phase, Rule, RuleClass};
+use crate::ast::{Pat, Phase, Rule, RuleClass};
 use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints};
-use crate::lint::cover::{Guarded, calls, cover};
+use crate::lint::cover::{Guarded, cover};
 use crate::source::QpatError;
 
 pub(super) fn lint(backend: &BackendConfig, rules: &[Rule]) -> Vec<QpatError> {
@@ -60,9 +60,7 @@ fn rewritten(pattern: &BackendPatternConfig, rule: &Rule) -> Option<QpatError> {
         return None;
     }
     let general = Guarded { pattern: &rule.pattern, conditions: &rule.conditions };
-    let mut hit = false;
-    calls(&pattern.pattern.root, &mut |part| hit |= cover(general, guarded(pattern), part).is_some());
-    hit.then(|| {
+    within(general, guarded(pattern), &pattern.pattern.root).then(|| {
         let text = format!(
             "pattern `{}` never matches: the canonical rule `{}` rewrites what it looks for",
             pattern.name, rule.name
@@ -70,6 +68,17 @@ fn rewritten(pattern: &BackendPatternConfig, rule: &Rule) -> Option<QpatError> {
         let hint = format!("match what the rule makes of it: {}", rule.template_text());
         QpatError::new(&pattern.span, text).hint(hint)
     })
+}
+
+/// Whether a rule's left side matches at a part of the pattern, or below it.
+fn within(rule: Guarded<'_>, pattern: Guarded<'_>, at: &Pat) -> bool {
+    cover(rule, pattern, at).is_some()
+        || match at {
+            Pat::Call(call) => call.inputs.iter().chain(&call.rest).any(|input| within(rule, pattern, input)),
+            Pat::Either(pats) => pats.iter().all(|p| within(rule, pattern, p)),
+            Pat::Output { of, .. } => within(rule, pattern, of),
+            _ => false,
+        }
 }
 
 /// The first dtype configuration that an earlier alternative of the pattern always preempts, and the message.

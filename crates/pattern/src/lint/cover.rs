@@ -188,20 +188,3 @@ fn variables(expr: &Expr, f: &mut dyn FnMut(VarId)) {
         Expr::Call(_, args) => args.iter().for_each(|a| variables(a, f)),
     }
 }
-
-/// Calls `f` for every call in a pattern, the root first, with the part of the pattern that it is.
-pub(super) fn calls<'p>(pat: &'p Pat, f: &mut dyn FnMut(&'p Pat)) {
-    match pat {
-        Pat::Call(call) => {
-            f(pat);
-            call.inputs.iter().chain(&call.rest).for_each(|i| calls(i, f));
-        }
-        Pat::Output { of, .. } => {
-            f(pat);
-            calls(of, f);
-        }
-        // Every alternative would have to be covered: that is only shown for the whole.
-        Pat::Either(_) => f(pat),
-        _ => {}
-    }
-}

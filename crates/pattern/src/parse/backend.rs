@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::ast::{Phase, Rule, VarId, VarKind};
+use crate::ast::{Phase, Rule, VarId, VarKind, family};
 use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, ObservationType, Role};
 use crate::parse::dtypes::{dtype_config, fixed_qparams};
 use crate::parse::expr::condition;
@@ -209,11 +209,6 @@ impl Level<'_, '_> {
             None => error,
         })
     }
-}
-
-/// The name of the definition that a row of `:for` belongs to.
-fn family(name: &str) -> &str {
-    name.split('/').next().unwrap_or(name)
 }
 
 /// Puts new rows in the place of those of the same definition, or at the end.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use quantc_ir::Graph;
-use quantc_pattern::{Library, Phase, RuleSet};
+use quantc_pattern::{Library, Phase, RuleSet, family};
 use quantc_quant::report::Decision;
 use quantc_quant::{Calibrator, PreparedModel, QConfigMapping, convert_fx, prepare_fx, qconfig};
 use quantc_rewrite::{Budget, RewriteReport, canonicalize, fold_constants, lower_quantized, run_phase};
@@ -133,8 +133,14 @@ pub(super) struct Outcome {
 }
 
 impl Step {
-    /// Runs the step. `folder` is where relative paths start.
-    pub(super) fn run(&self, graph: &Graph, library: &Library, folder: &Path) -> Result<Outcome, String> {
+    /// Runs the step. `ranges` are those of random inputs for calibration, `folder` is where relative paths start.
+    pub(super) fn run(
+        &self,
+        graph: &Graph,
+        ranges: &[(String, f32, f32)],
+        library: &Library,
+        folder: &Path,
+    ) -> Result<Outcome, String> {
         match self {
             Step::Canonicalize { approximate } => {
                 let rules = RuleSet { allow_approximate: *approximate, ..library.rules.clone() };
@@ -149,7 +155,7 @@ impl Step {
             Step::Rewrite { phase, rules: names, approximate, target } => {
                 let backend = library.backend(&target.backend).map_err(|e| e.to_string())?;
                 let mut rules = RuleSet { allow_approximate: *approximate, ..library.rules_for(backend) };
-                let named = |rule: &str, name: &str| rule == name || rule.split('/').next() == Some(name);
+                let named = |rule: &str, name: &str| rule == name || family(rule) == name;
                 if let Some(unknown) = names.iter().find(|n| !rules.rules.iter().any(|r| named(&r.name, n))) {
                     return Err(format!("there is no rule `{unknown}`"));
                 }
@@ -170,7 +176,7 @@ impl Step {
                 let mut calibrator = Calibrator::new(&prepared).map_err(|e| e.to_string())?;
                 if prepared.needs_calibration() {
                     for sample in 0..target.samples {
-                        let inputs = values::inputs(graph, &[], sample as u64)?;
+                        let inputs = values::inputs(graph, ranges, sample as u64)?;
                         calibrator.observe(&inputs).map_err(|e| e.to_string())?;
                     }
                 }

@@ -274,7 +274,7 @@ fn steps(case: &Case, run: &Run, library: &Library, folder: &Path, seed: u64) ->
         if let Some(Outcome { graph, .. }) = outcome.take() {
             before = graph;
         }
-        let new = step.run(&before, library, folder)?;
+        let new = step.run(&before, &case.ranges, library, folder)?;
         new.graph.verify().map_err(|e| format!("the result is not a valid graph: {e}"))?;
         outcome = Some(new);
     }

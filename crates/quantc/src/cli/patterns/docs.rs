@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use quantc::{Error, files};
 use quantc_pattern::{
-    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Library, ObservationType, Phase, Role, Rule,
+    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Library, ObservationType, Phase, Role,
+    Rule, family,
 };
 use quantc_rewrite::example_graphs;
 
@@ -73,7 +74,7 @@ fn entries(rules: &[&Rule]) -> Result<String, Error> {
 }
 
 fn entry(rule: &Rule, rows: &[&&Rule]) -> Result<String, Error> {
-    let family = rule.name.split('/').next().unwrap_or_default();
+    let family = family(&rule.name);
     let mut text = format!("\n## {family}\n\n{}\n\n", rule.doc);
     let _ = writeln!(text, "- class: `{}`\n- defined: `{}`", rule.class, rule.span);
     if rows.len() > 1 {
@@ -147,7 +148,7 @@ fn describe(c: &DTypeWithConstraints) -> String {
 }
 
 fn pattern_entry(pattern: &BackendPatternConfig, rows: &[&BackendPatternConfig]) -> String {
-    let family = pattern.name.split('/').next().unwrap_or_default();
+    let family = family(&pattern.name);
     let mut text = format!("\n### {family}\n\n{}\n\n", pattern.doc);
     let observation = ObservationType::ALL.iter().find(|o| o.1 == pattern.observation_type).map_or("", |o| o.0);
     let mut dtypes: Vec<&str> = pattern.dtype_configs.iter().map(|c| &*c.name).collect();

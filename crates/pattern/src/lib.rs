@@ -11,6 +11,7 @@ pub mod matcher;
 mod parse;
 mod reader;
 pub mod source;
+pub mod why_not;
 
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template};
 pub use backend::{

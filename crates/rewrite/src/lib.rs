@@ -8,7 +8,7 @@ mod cost;
 mod encode;
 mod error;
 mod examples;
-mod explain;
+pub mod explain;
 mod extract;
 mod filter;
 mod fold;
@@ -22,13 +22,16 @@ mod report;
 mod saturate;
 pub mod synthetic;
 
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use quantc_ir::Graph;
 use quantc_pattern::{Phase, RuleSet};
 
 pub use cost::graph_cost;
 pub use error::RewriteError;
 pub use examples::check_examples;
-pub use explain::{NotChosen, WhyNot, not_chosen, why_not};
 pub use fold::fold_constants;
 pub use phase::run_phase;
 pub use report::{Budget, NodeTrace, PhaseStats, PhaseTime, RewriteReport, RuleStats, Step, Stop};

@@ -37,6 +37,9 @@ pub fn run_phase(
         merged.extend(more);
         out = sewn;
     }
+    let start = Instant::now();
+    out.verify()?;
+    run.stats.time.rebuild += start.elapsed();
     let stats = run.stats;
     for trace in &traces {
         let rules: BTreeSet<&Arc<str>> = trace.steps.iter().map(|s| &s.rule).collect();

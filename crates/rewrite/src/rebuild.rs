@@ -135,7 +135,7 @@ impl<'a> Builder<'a> {
     /// The new graph, with the outputs of the source graph.
     ///
     /// # Errors
-    /// If an output has no value, or the graph is not valid: bugs of the engine.
+    /// If an output has no value: a bug of the engine.
     pub(crate) fn finish(mut self) -> Result<(Graph, Vec<NodeTrace>, Vec<(Arc<str>, Arc<str>)>), RewriteError> {
         if self.source.output_node().is_some() {
             let mut outputs = Vec::new();
@@ -144,7 +144,6 @@ impl<'a> Builder<'a> {
             }
             self.graph.set_outputs(&outputs);
         }
-        self.graph.verify()?;
         // A constant may be in several regions.
         self.merged.sort_unstable();
         self.merged.dedup();
@@ -337,31 +336,25 @@ struct Context<'a> {
     rules: &'a [Arc<str>],
 }
 
-/// Where the nodes of a graph that was rewritten in several passes came from: what a later pass replaces, an earlier one made.
+/// Where the nodes of a graph that was rewritten in two passes came from: what the later pass replaces, the earlier one may have
+/// made.
 pub(crate) fn chain(earlier: Vec<NodeTrace>, later: Vec<NodeTrace>, graph: &Graph) -> Vec<NodeTrace> {
-    let made: FxHashMap<Arc<str>, &NodeTrace> = earlier.iter().map(|t| (t.node.clone(), t)).collect();
-    let mut out: Vec<NodeTrace> = Vec::new();
-    let again: FxHashSet<&str> = later.iter().map(|t| &*t.node).collect();
-    for trace in &earlier {
-        if !again.contains(&*trace.node) && graph.find(&trace.node).is_some() {
-            out.push(trace.clone());
-        }
-    }
-    for trace in &later {
-        let mut whole = NodeTrace { replaces: Vec::new(), steps: Vec::new(), ..trace.clone() };
-        for name in &trace.replaces {
-            match made.get(name) {
-                None => whole.replaces.push(name.clone()),
+    let mut made: FxHashMap<Arc<str>, NodeTrace> = earlier.into_iter().map(|t| (t.node.clone(), t)).collect();
+    let whole = |trace: NodeTrace| {
+        let mut whole = NodeTrace { replaces: Vec::new(), steps: Vec::new(), ..trace };
+        for name in trace.replaces {
+            match made.get(&name) {
+                None => whole.replaces.push(name),
                 Some(before) => {
                     whole.replaces.extend(before.replaces.iter().cloned());
                     whole.steps.extend(before.steps.iter().cloned());
                 }
             }
         }
-        whole.steps.extend(trace.steps.iter().cloned());
-        out.push(whole);
-    }
-    let place: FxHashMap<&str, usize> = graph.order().enumerate().map(|(i, id)| (graph.node(id).name(), i)).collect();
-    out.sort_by_key(|t| place.get(&*t.node).copied());
-    out
+        whole.steps.extend(trace.steps);
+        whole
+    };
+    let later: Vec<NodeTrace> = later.into_iter().map(whole).collect();
+    made.extend(later.into_iter().map(|t| (t.node.clone(), t)));
+    graph.order().filter_map(|id| made.remove(graph.node(id).name())).collect()
 }

@@ -24,7 +24,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { iterations: 30, nodes_per_node: 8, spare_nodes: 1000, applications: usize::MAX, region: 5000 }
+        Budget { iterations: 30, nodes_per_node: 8, spare_nodes: 1000, applications: usize::MAX, region: 2000 }
     }
 }
 

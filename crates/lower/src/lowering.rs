@@ -1,10 +1,10 @@
 //! The state of one lowering: where every value is, and the steps so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use quantc_ir::{Graph, Node, NodeId, NodeKind, ValueRef};
 use quantc_kernels::Kernels;
-use quantc_ops::{Attrs, OpRef};
+use quantc_ops::{Attrs, OpClass, OpRef};
 use quantc_runtime::steps::{Argument, PermuteStep, Produced, RealizeStep, ReferenceStep};
 use quantc_runtime::{Constant, Place, Plan, PlannedStep, Port, Slot, Source, Step, StepInfo, store};
 use quantc_tensor::{DType, Tensor, Value};
@@ -13,7 +13,7 @@ use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::layouts::{self, Preferences};
 use crate::memory;
-use crate::scaled::scaled_values;
+use crate::scaled::{Kept, kept};
 use crate::table;
 use crate::view::{View, channels_last, layout_name, row_major, same_order};
 use crate::{LowerError, WeightCache};
@@ -92,8 +92,8 @@ pub(crate) struct Lowering<'g> {
     converted: HashMap<(ValueRef, Vec<usize>), View>,
     /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
     pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
-    /// Values that must keep their integer form outside the arena.
-    kept: HashSet<ValueRef>,
+    /// Values that must keep their integer form outside the arena, and the calls that look at it.
+    kept: Kept,
     sizes: Vec<usize>,
     steps: Vec<PlannedStep>,
     outside: usize,
@@ -112,7 +112,7 @@ impl<'g> Lowering<'g> {
             values: HashMap::new(),
             converted: HashMap::new(),
             dynamic: HashMap::new(),
-            kept: scaled_values(graph),
+            kept: kept(graph),
             sizes: Vec::new(),
             steps: Vec::new(),
             outside: 0,
@@ -161,11 +161,10 @@ impl<'g> Lowering<'g> {
         if call.inputs().all(|v| matches!(self.values.get(&v), Some(Val::Const(_)))) {
             return self.fold(call);
         }
-        let outside = call.inputs().any(|v| matches!(self.values.get(&v), Some(Val::Outside(_))));
-        let keeps =
-            (0..call.node.types().len() as u32).any(|o| self.kept.contains(&ValueRef { node: call.id, output: o }));
+        let keeps = (0..call.node.types().len() as u32)
+            .any(|o| self.kept.values.contains(&ValueRef { node: call.id, output: o }));
         if !keeps
-            && (!outside || crate::scaled::sees_reals(call.op))
+            && !self.kept.calls.contains(&call.id)
             && let Some(handler) = table::handler(call.op.name())
             && handler(self, call)?
         {
@@ -423,7 +422,7 @@ impl<'g> Lowering<'g> {
             let value = ValueRef { node: call.id, output };
             outputs.push(if self.graph.users(value).is_empty() {
                 Produced::Dropped
-            } else if self.kept.contains(&value) {
+            } else if self.kept.values.contains(&value) {
                 let index = self.outside;
                 self.outside += 1;
                 self.values.insert(value, Val::Outside(index));
@@ -435,6 +434,9 @@ impl<'g> Lowering<'g> {
             });
         }
         let node = call.node.name().to_owned();
+        if call.op.class() == OpClass::Heavy {
+            tracing::warn!("`{node}` ({}) runs by reference evaluation, which is slow: no kernel computes it", call.op);
+        }
         let step = ReferenceStep { node, op: call.op, attrs: call.raw.clone(), inputs, outputs };
         self.push(call, "row-major", step);
         Ok(())

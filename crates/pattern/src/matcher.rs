@@ -125,12 +125,7 @@ pub fn search<H: Host>(
 }
 
 /// Reports every match of the pattern at a value, and every miss, until the sink breaks.
-pub fn search_into<H: Host>(
-    host: &H,
-    pattern: &Pattern,
-    root: H::Value,
-    sink: &mut dyn Sink<H>,
-) -> ControlFlow<()> {
+pub fn search_into<H: Host>(host: &H, pattern: &Pattern, root: H::Value, sink: &mut dyn Sink<H>) -> ControlFlow<()> {
     let goals = SmallVec::from_elem(Goal { pat: &pattern.root, value: Some(root), root: true }, 1);
     let state = Found { bindings: vec![Binding::Unset; pattern.vars.len()], nodes: SmallVec::new() };
     step(host, goals, state, sink)

@@ -7,6 +7,7 @@ use quantc_ops::Attr;
 use crate::ast::{CallPat, FieldPat, Pat, Pattern, Var, VarId};
 use crate::expr::{Env, Expr};
 use crate::matcher::{Binding, Found, Host, Miss, Sink, search_into};
+use crate::print::expr;
 
 /// The outcome of looking for a pattern at one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,15 +264,6 @@ fn show_value(value: Option<&Attr>) -> String {
 }
 
 /// An expression as it is written.
-fn show(expr: &Expr, vars: &[Var]) -> String {
-    let var = |v: &VarId| format!("?{}", vars[*v].name);
-    match expr {
-        Expr::Literal(value) => value.to_string(),
-        Expr::Field(v) | Expr::Value(v) => var(v),
-        Expr::Attr(v, name) => format!("(attr {} {name})", var(v)),
-        Expr::Call(function, args) => {
-            let args: Vec<String> = args.iter().map(|a| show(a, vars)).collect();
-            format!("({} {})", function.name, args.join(" "))
-        }
-    }
+fn show(at: &Expr, vars: &[Var]) -> String {
+    expr(at, &|v| format!("?{}", vars[v].name))
 }

@@ -1,17 +1,23 @@
 //! Whether a QConfig satisfies a pattern's dtype configurations.
 
+use quantc_ops::OpRef;
 use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
+use quantc_tensor::DType;
 
 use crate::qconfig::{ObserverSpec, QConfig};
 
-/// The first dtype configuration that the QConfig satisfies, by name.
+/// The first dtype configuration that the QConfig satisfies, by name. `weighted` is the operator that takes the pattern's weight.
 ///
 /// # Errors
 /// For each configuration, which field is violated and how.
-pub(crate) fn choose_dtype_config(pattern: &BackendPatternConfig, qconfig: &QConfig) -> Result<String, Vec<String>> {
+pub(crate) fn choose_dtype_config(
+    pattern: &BackendPatternConfig,
+    qconfig: &QConfig,
+    weighted: Option<OpRef>,
+) -> Result<String, Vec<String>> {
     let mut violations = Vec::new();
     for config in &pattern.dtype_configs {
-        match violation(config, pattern, qconfig) {
+        match violation(config, pattern, qconfig, weighted) {
             None => return Ok(config.name.to_string()),
             Some(v) => violations.push(format!("{}: {v}", config.name)),
         }
@@ -19,7 +25,12 @@ pub(crate) fn choose_dtype_config(pattern: &BackendPatternConfig, qconfig: &QCon
     Err(violations)
 }
 
-fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QConfig) -> Option<String> {
+fn violation(
+    config: &DTypeConfig,
+    pattern: &BackendPatternConfig,
+    qconfig: &QConfig,
+    weighted: Option<OpRef>,
+) -> Option<String> {
     if config.dynamic != qconfig.is_dynamic() {
         let is = |d: bool| if d { "dynamic" } else { "static" };
         return Some(format!("it is {}, the QConfig {}", is(config.dynamic), is(qconfig.is_dynamic())));
@@ -35,7 +46,41 @@ fn violation(config: &DTypeConfig, pattern: &BackendPatternConfig, qconfig: &QCo
     {
         return Some(format!("weight: {v}"));
     }
+    if let (false, Some(output)) = (qconfig.is_dynamic(), &config.output)
+        && output.dtype != DType::F32
+        && let Some(v) = unsatisfied(output, &qconfig.activation).or_else(|| unsatisfied_output(output, pattern))
+    {
+        return Some(format!("output: {v}"));
+    }
+    weighted.and_then(|op| unfit_weight(op, &qconfig.weight)).map(|v| format!("weight: {v}"))
+}
+
+/// What only an output with fixed parameters can satisfy: an exact scale and zero point, a largest scale (PyTorch asks for a
+/// `FixedQParamsObserver` there).
+fn unsatisfied_output(constraints: &DTypeWithConstraints, pattern: &BackendPatternConfig) -> Option<String> {
+    let fixed = pattern.fixed_qparams_for(constraints.dtype);
+    if let Some(want) = constraints.scale_exact.filter(|s| fixed.is_none_or(|f| f.scale != *s)) {
+        return Some(format!("the scale must be {want:e}, the pattern does not fix it"));
+    }
+    if let Some(want) = constraints.zero_point_exact.filter(|z| fixed.is_none_or(|f| f.zero_point != *z)) {
+        return Some(format!("the zero point must be {want}, the pattern does not fix it"));
+    }
+    if let Some(bound) = constraints.scale_max.filter(|b| fixed.is_none_or(|f| f.scale > *b)) {
+        return Some(format!("the scale must be at most {bound:e}, no observer bounds it"));
+    }
     None
+}
+
+/// Integer products have weights with zero points 0 and, if any, a scale for each output channel.
+fn unfit_weight(op: OpRef, observer: &ObserverSpec) -> Option<String> {
+    if !observer.qscheme.is_symmetric() {
+        return Some("its zero points must be 0, an affine scheme gives others (hint: a symmetric scheme)".to_owned());
+    }
+    let outputs = if op.name().starts_with("conv_transpose") { 1 } else { 0 };
+    (observer.qscheme.is_per_channel() && observer.ch_axis != outputs).then(|| {
+        let axis = observer.ch_axis;
+        format!("it has scales along axis {axis}, the output channels of {op} are axis {outputs} (hint: ch_axis {outputs}, or a scheme per tensor)")
+    })
 }
 
 /// PyTorch's `DTypeWithConstraints`: dtype, quant_min lower bound, quant_max upper bound, smallest scale.

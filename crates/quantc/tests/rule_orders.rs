@@ -32,8 +32,7 @@ fn case(path: &Path) -> Case {
             ty.shape = ty.shape.dims().iter().map(|d| Dim::Known(d.known().unwrap_or(1))).collect();
             let shape = ty.shape.to_known().expect("every dimension was made known");
             let integer = ty.dtype != DType::F32;
-            let value =
-                if integer { Tensor::full(&shape, 1i64).cast(ty.dtype) } else { random_tensor(&mut rng, &ty) };
+            let value = if integer { Tensor::full(&shape, 1i64).cast(ty.dtype) } else { random_tensor(&mut rng, &ty) };
             (node.name().to_owned(), value)
         })
         .collect();
@@ -58,7 +57,8 @@ fn results(case: &Case, rules: &RuleSet) -> (String, Vec<Tensor>) {
     let (canonical, first) = canonicalize(&case.float, rules).unwrap_or_else(|e| panic!("{e}"));
     let (lowered, second) = lower_quantized(&case.converted, rules).unwrap_or_else(|e| panic!("{e}"));
     let text = format!("{canonical}{first}{lowered}{second}");
-    let params = [canonical, lowered].iter().flat_map(|g| g.params().values()).filter_map(|p| p.value.clone()).collect();
+    let params =
+        [canonical, lowered].iter().flat_map(|g| g.params().values()).filter_map(|p| p.value.clone()).collect();
     (text, params)
 }
 
@@ -76,8 +76,8 @@ fn check(name: &str, case: &Case, orders: u64) {
                     }
                     let (text, params) = results(case, &shuffled(seed));
                     assert_eq!(text, expected.0, "{name}, order {seed}");
-                    let same = params.len() == expected.1.len()
-                        && params.iter().zip(&expected.1).all(|(a, b)| a.bits_eq(b));
+                    let same =
+                        params.len() == expected.1.len() && params.iter().zip(&expected.1).all(|(a, b)| a.bits_eq(b));
                     assert!(same, "{name}, order {seed}: parameters differ");
                 }
             });

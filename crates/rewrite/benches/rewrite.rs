@@ -24,7 +24,17 @@ fn main() {
                 let runs: Vec<PhaseStats> = (0..(100_000 / calls).clamp(5, 30))
                     .map(|_| {
                         let mut report = RewriteReport::default();
-                        run_phase(&graph, &rules, phase, &Budget { region: std::env::var("REGION").map_or(5000, |r| r.parse().unwrap()), ..Budget::default() }, &mut report).expect("rewrites");
+                        run_phase(
+                            &graph,
+                            &rules,
+                            phase,
+                            &Budget {
+                                region: std::env::var("REGION").map_or(5000, |r| r.parse().unwrap()),
+                                ..Budget::default()
+                            },
+                            &mut report,
+                        )
+                        .expect("rewrites");
                         report.phases.remove(0)
                     })
                     .collect();

@@ -43,8 +43,8 @@ pub enum RewriteError {
         /// Its phase.
         phase: &'static str,
     },
-    /// The rule is never applied.
-    #[error("rule `{0}` is of class approximate: saturation never applies it")]
+    /// The rule is not applied unless approximate rules are allowed.
+    #[error("rule `{0}` is of class approximate, and approximate rules are not allowed")]
     Approximate(String),
     /// There is no call of that name.
     #[error("the graph has no call `{name}` (once constants are evaluated){}", hint(nearest))]

@@ -12,9 +12,9 @@ use quantc_tensor::{DType, Tensor};
 
 use crate::apply::{Applier, Plan, Refusal, constant};
 use crate::encode::encode;
+use crate::regions::Region;
 use crate::report::Budget;
 use crate::saturate::{Scope, saturate};
-use crate::regions::Region;
 
 /// Checks every example of a rule; the messages say what is wrong with which.
 pub fn check_examples(rule: &Rule) -> Vec<String> {
@@ -32,7 +32,7 @@ pub fn check_examples(rule: &Rule) -> Vec<String> {
 /// The rule alone, on the left-hand term, must make it equal to the right-hand term.
 fn check_structure(rule: &Rule, example: &Example) -> Result<(), String> {
     let mut graph = Graph::new("example");
-    let inputs = declare(&mut graph, &example.inputs, 0)?;
+    let inputs = declare(&mut graph, &example.inputs, Some(0));
     let outputs: Vec<_> = inputs.iter().map(|(name, v)| (name.clone(), *v)).collect();
     graph.set_outputs(&outputs);
     let mut encoded = encode(&graph, &Region::whole(&graph));
@@ -76,6 +76,15 @@ fn plan(term: &Term, inputs: &HashMap<Arc<str>, Id>) -> Result<Plan, String> {
     })
 }
 
+/// The two sides of an example as graphs, their parameters only declared.
+///
+/// # Errors
+/// If a side is no valid graph.
+pub fn example_graphs(example: &Example) -> Result<(Graph, Graph), String> {
+    let graph = |term| example_graph(term, &example.inputs, None);
+    Ok((graph(&example.before)?, graph(&example.after)?))
+}
+
 /// Both terms evaluated on the same random inputs must agree as far as the rule's class promises.
 fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
     for seed in 1..=4 {
@@ -90,7 +99,7 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err("the two sides compute different bits".to_owned());
                 }
             }
-            RuleClass::Real { tolerance } => {
+            RuleClass::Real { tolerance } | RuleClass::Approximate { tolerance } => {
                 let (a, b) = (before.to_f32_vec(), after.to_f32_vec());
                 let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -99,36 +108,41 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err(format!("the two sides differ by {worst}, the largest value being {largest}"));
                 }
             }
-            RuleClass::Approximate => {}
         }
     }
     Ok(())
 }
 
 fn run(term: &Term, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
-    let mut graph = Graph::new("example");
-    let declared = declare(&mut graph, inputs, seed)?;
-    let values: HashMap<Arc<str>, ValueRef> = declared.into_iter().collect();
-    let result = build(&mut graph, term, &values)?.ok_or("a term can't be `none`")?;
-    graph.set_outputs(&[(Arc::from("result"), result)]);
-    graph.verify().map_err(|e| e.to_string())?;
+    let graph = example_graph(term, inputs, Some(seed))?;
     let given: Vec<(&str, Tensor)> =
         inputs.iter().enumerate().filter(|(_, i)| !i.constant).map(|(n, i)| (&*i.name, random(i, seed, n))).collect();
     let outputs = Interpreter::new(&graph).run(&given).map_err(|e| e.to_string())?;
     outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
 }
 
-fn declare(graph: &mut Graph, inputs: &[ExampleInput], seed: u64) -> Result<Vec<(Arc<str>, ValueRef)>, String> {
+/// A term as a graph; its parameters have random values of that seed, or none.
+pub(crate) fn example_graph(term: &Term, inputs: &[ExampleInput], seed: Option<u64>) -> Result<Graph, String> {
+    let mut graph = Graph::new("example");
+    let values: HashMap<Arc<str>, ValueRef> = declare(&mut graph, inputs, seed).into_iter().collect();
+    let result = build(&mut graph, term, &values)?.ok_or("a term can't be `none`")?;
+    graph.set_outputs(&[(Arc::from("result"), result)]);
+    graph.eliminate_dead();
+    graph.verify().map_err(|e| e.to_string())?;
+    Ok(graph)
+}
+
+fn declare(graph: &mut Graph, inputs: &[ExampleInput], seed: Option<u64>) -> Vec<(Arc<str>, ValueRef)> {
     let mut out = Vec::new();
     for (n, input) in inputs.iter().enumerate() {
-        let id = if input.constant {
-            graph.param(&input.name, random(input, seed, n))
-        } else {
-            graph.placeholder(&input.name, input.ty.clone())
+        let id = match seed {
+            _ if !input.constant => graph.placeholder(&input.name, input.ty.clone()),
+            Some(seed) => graph.param(&input.name, random(input, seed, n)),
+            None => graph.declare_param(&input.name, input.ty.clone()),
         };
         out.push((input.name.clone(), id.into()));
     }
-    Ok(out)
+    out
 }
 
 fn build(graph: &mut Graph, term: &Term, inputs: &HashMap<Arc<str>, ValueRef>) -> Result<Option<ValueRef>, String> {

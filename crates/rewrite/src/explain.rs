@@ -19,7 +19,7 @@ use crate::extract::{Extracted, Extraction};
 use crate::fold::fold_constants;
 use crate::host::{Call, View};
 use crate::lang::{CALL, ENode};
-use crate::phase::{active, phase_name};
+use crate::phase::active;
 use crate::regions::Region;
 use crate::report::Budget;
 use crate::saturate::{Scope, saturate};
@@ -121,7 +121,9 @@ impl<'r> Case<'r> {
         match leaf {
             Some(leaf) => match (&leaf.name, &leaf.value) {
                 (Some(name), _) => format!("@{name}"),
-                (None, value) => value.as_ref().and_then(|v| v.as_scalar_f32()).map_or("a constant".into(), |v| v.to_string()),
+                (None, value) => {
+                    value.as_ref().and_then(|v| v.as_scalar_f32()).map_or("a constant".into(), |v| v.to_string())
+                }
             },
             None => {
                 let input = nodes.iter().find(|n| n.op == crate::lang::INPUT);
@@ -240,9 +242,10 @@ fn fate(case: &Case<'_>, number: usize, class: Id, nodes: &[Call]) -> Result<Fat
     let extraction = case.extraction()?;
     let result = extraction.result();
     let from: SmallVec<[u32; 4]> = nodes.iter().map(|n| n.provenance).collect();
-    let made = egraph[class].nodes.iter().find(|n| {
-        log.result_of(n.provenance).is_some_and(|a| a.rule == number as u32 && a.from == from)
-    });
+    let made = egraph[class]
+        .nodes
+        .iter()
+        .find(|n| log.result_of(n.provenance).is_some_and(|a| a.rule == number as u32 && a.from == from));
     let Some(made) = made else { return Ok(Fate::NothingNew) };
     Ok(if result.nodes.iter().any(|(c, n)| *c == class && n == made) {
         Fate::Chosen
@@ -296,7 +299,7 @@ pub fn not_chosen(
 fn check_rule(rules: &RuleSet, phase: Phase, name: &str) -> Result<(), RewriteError> {
     match rules.find(name) {
         Some(rule) if rule.phase == phase => Ok(()),
-        Some(rule) => Err(RewriteError::OtherPhase { name: name.to_owned(), phase: phase_name(rule.phase) }),
+        Some(rule) => Err(RewriteError::OtherPhase { name: name.to_owned(), phase: rule.phase.name() }),
         None => Err(RewriteError::UnknownRule {
             name: name.to_owned(),
             nearest: nearest(name, rules.rules.iter().map(|r| &*r.name)),

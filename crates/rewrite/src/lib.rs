@@ -16,6 +16,7 @@ mod host;
 mod lang;
 mod phase;
 mod provenance;
+mod reachable;
 mod rebuild;
 mod regions;
 mod report;
@@ -31,9 +32,10 @@ use quantc_pattern::{Phase, RuleSet};
 
 pub use cost::graph_cost;
 pub use error::RewriteError;
-pub use examples::check_examples;
+pub use examples::{check_examples, example_graphs};
 pub use fold::fold_constants;
 pub use phase::run_phase;
+pub use reachable::unreachable;
 pub use report::{Budget, NodeTrace, PhaseStats, PhaseTime, RewriteReport, RuleStats, Step, Stop};
 
 /// The canonical phase on a float graph: constants folded, batch norms folded into what precedes them, decompositions turned

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quantc_ir::{Graph, NodeId};
-use quantc_pattern::{Phase, Rule, RuleClass, RuleSet};
+use quantc_pattern::{Phase, Rule, RuleSet};
 
 use crate::cost::proper;
 use crate::encode::{Encoded, encode};
@@ -16,7 +16,8 @@ use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
 use crate::saturate::{Saturation, Scope, saturate};
 use crate::{RewriteError, lang};
 
-/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are never applied.
+/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are applied
+/// only if the rule set allows them.
 ///
 /// # Errors
 /// If a rule is unsound.
@@ -28,7 +29,7 @@ pub fn run_phase(
     report: &mut RewriteReport,
 ) -> Result<Graph, RewriteError> {
     let rules = active(rules, phase);
-    let mut run = Run::new(&rules, phase_name(phase), budget, report);
+    let mut run = Run::new(&rules, phase.name(), budget, report);
     let regions = split(graph, budget.region);
     let (mut out, mut traces, mut merged, cuts) = run.pass(graph, &regions)?;
     if !cuts.is_empty() {
@@ -51,20 +52,15 @@ pub fn run_phase(
     report.nodes.extend(traces);
     report.merged.extend(merged);
     report.phases.push(stats);
-    tracing::debug!(phase = phase_name(phase), "{report}");
+    tracing::debug!(phase = phase.name(), "{report}");
     Ok(out)
 }
 
 /// The rules of a phase that may run, in the order they run in.
 pub(crate) fn active(rules: &RuleSet, phase: Phase) -> Vec<&Rule> {
-    let mut active: Vec<&Rule> = rules.phase(phase).filter(|r| r.class != RuleClass::Approximate).collect();
+    let mut active: Vec<&Rule> = rules.phase(phase).collect();
     active.sort_by(|a, b| a.name.cmp(&b.name));
     active
-}
-
-/// The name of a phase in a file.
-pub(crate) fn phase_name(phase: Phase) -> &'static str {
-    Phase::ALL.iter().find(|(_, p)| *p == phase).map_or("", |(n, _)| *n)
 }
 
 type Pass = (Graph, Vec<crate::NodeTrace>, Vec<(Arc<str>, Arc<str>)>, Vec<NodeId>);

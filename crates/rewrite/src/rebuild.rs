@@ -306,9 +306,8 @@ impl<'a> Builder<'a> {
         origins: &[Origin],
         types: &[TensorType],
     ) -> Result<(NodeId, bool), RewriteError> {
-        let from_constants = |v: &ValueRef| {
-            self.is_constant.contains(&v.node) || self.graph.node(v.node).param().is_some()
-        };
+        let from_constants =
+            |v: &ValueRef| self.is_constant.contains(&v.node) || self.graph.node(v.node).param().is_some();
         let constant = op.class() != OpClass::Heavy
             && inputs.iter().any(Option::is_some)
             && inputs.iter().flatten().all(from_constants);

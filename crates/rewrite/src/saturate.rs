@@ -165,8 +165,7 @@ impl<'r> Engine<'r> {
     fn new(egraph: &EGraph, rules: &'r [&'r Rule]) -> Engine<'r> {
         // One more than the pattern: conditions ask about the values at its leaves.
         let depths: Vec<u32> = rules.iter().map(|r| r.pattern.depth() as u32 + 1).collect();
-        let filters: Vec<Filter> =
-            rules.iter().map(|r| Filter::new(&r.pattern.root, &egraph.analysis)).collect();
+        let filters: Vec<Filter> = rules.iter().map(|r| Filter::new(&r.pattern.root, &egraph.analysis)).collect();
         let roots = filters
             .iter()
             .map(|f| {

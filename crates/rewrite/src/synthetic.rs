@@ -120,7 +120,8 @@ impl Builder {
             return self.call(name, "conv2d", &[x, w, b], &attrs);
         }
         let conv = self.call(name, "conv2d", &[x, w], &attrs)?;
-        let stats = ["weight", "bias", "mean", "var"].map(|p| self.param(&format!("{name}.bn.{p}"), DType::F32, &[out]));
+        let stats =
+            ["weight", "bias", "mean", "var"].map(|p| self.param(&format!("{name}.bn.{p}"), DType::F32, &[out]));
         self.call(&format!("{name}.bn"), "batch_norm", &[conv, stats[0], stats[1], stats[2], stats[3]], &[])
     }
 
@@ -144,7 +145,8 @@ impl Builder {
         let wide = self.activation("act1", wide)?;
         let deep = self.conv("depthwise", wide, 16, 16, 3, 16)?;
         let deep = self.activation("act2", deep)?;
-        let squeezed = self.call("pool", "mean", &[deep], &[("dims", Attr::Ints(vec![2, 3])), ("keepdim", Attr::from(true))])?;
+        let squeezed =
+            self.call("pool", "mean", &[deep], &[("dims", Attr::Ints(vec![2, 3])), ("keepdim", Attr::from(true))])?;
         let squeezed = self.requantized(squeezed, Some("pool"))?;
         let gate = self.conv("gate", squeezed, 16, 16, 1, 1)?;
         let gate = self.requantized(gate, Some("gate"))?;

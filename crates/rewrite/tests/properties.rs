@@ -56,7 +56,12 @@ fn all_origins(graph: &Graph) -> BTreeSet<String> {
 fn check_structure(before: &Graph, after: &Graph, report: &RewriteReport) {
     after.verify().unwrap_or_else(|e| panic!("{e}\n{after}"));
     assert!(heavy_calls(after) <= heavy_calls(before), "{before}{after}");
-    assert!(graph_cost(after) <= graph_cost(before), "{} -> {}\n{before}{after}", graph_cost(before), graph_cost(after));
+    assert!(
+        graph_cost(after) <= graph_cost(before),
+        "{} -> {}\n{before}{after}",
+        graph_cost(before),
+        graph_cost(after)
+    );
     let phase = &report.phases[0];
     assert!(phase.cost <= phase.cost_before, "{phase:?}");
     let lost: Vec<_> = origins_of_work(before).difference(&all_origins(after)).cloned().collect();

@@ -185,7 +185,8 @@ impl Plan {
                     .ok_or_else(|| invalid(&port.name, "its slot does not fit its type or the arena"))?;
             }
         }
-        let scratch = steps.iter().map(|s| s.step.scratch_len()).max().unwrap_or(0);
+        // A multiple of every element's size: a step may see more than it asked for, as elements of its own.
+        let scratch = steps.iter().map(|s| s.step.scratch_len()).max().unwrap_or(0).next_multiple_of(ALIGN);
         let offsets = placements.iter().map(|p| p.offset).collect();
         Ok(Plan { steps, offsets, inputs, outputs, values, scratch, memory })
     }

@@ -59,8 +59,12 @@ pub(crate) fn linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
     }
     let (shape, w) = (lw.shape(x), lw.shape(weight));
     let (n, k) = (w[0], w[1]);
-    let m = shape[..shape.len() - 1].iter().product();
-    let b = lw.row_major(weight)?.source;
+    let m: usize = shape[..shape.len() - 1].iter().product();
+    // The weights of one row are read once: column by column they lie in the order of the sums.
+    let by_column = m == 1 && lw.constant(weight).is_some();
+    let weight_order: &[usize] = if by_column { &[1, 0] } else { &[0, 1] };
+    let b = lw.operand(weight, Some(weight_order))?.source;
+    let (row_stride, col_stride) = if by_column { (n, 1) } else { (1, k) };
     let bias = bias(lw, call)?;
     let a = lw.row_major(x)?.source;
     let order = row_major(shape.len());
@@ -70,7 +74,7 @@ pub(crate) fn linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
         n,
         k,
         a: MatrixOperand { source: a, row_stride: k, col_stride: 1 },
-        b: MatrixOperand { source: b, row_stride: 1, col_stride: k },
+        b: MatrixOperand { source: b, row_stride, col_stride },
         batches: vec![[0; 3]],
         bias,
         out,

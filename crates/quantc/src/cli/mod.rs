@@ -9,6 +9,7 @@ mod explain;
 mod inputs;
 mod inspect;
 mod memory;
+mod patterns;
 mod quantize;
 mod rewrite;
 mod run;
@@ -50,6 +51,9 @@ enum Command {
     Rewrite(rewrite::Args),
     /// Measure the speed of rewriting on graphs of any size
     BenchRewrite(bench_rewrite::Args),
+    /// Check, list, document and test rewrite rules and backends
+    #[command(subcommand)]
+    Patterns(patterns::Command),
 }
 
 /// Runs one command.
@@ -69,5 +73,6 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Explain(args) => explain::run(&args),
         Command::Rewrite(args) => rewrite::run(&args),
         Command::BenchRewrite(args) => bench_rewrite::run(&args),
+        Command::Patterns(command) => patterns::run(&command),
     }
 }

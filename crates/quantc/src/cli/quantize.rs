@@ -7,7 +7,7 @@ use quantc_quant::QConfigMapping;
 use quantc_quant::report::Decision;
 use serde_json::json;
 
-use super::inputs::{NamedFile, load_batches};
+use super::inputs::{NamedFile, PatternsOption, load_batches};
 use super::ui;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -83,6 +83,14 @@ pub struct Args {
     /// A JSON file: which QConfig each module or operator gets
     #[arg(long, value_name = "FILE.json", conflicts_with = "qconfig")]
     qconfig_mapping: Option<PathBuf>,
+    /// Keep the biases as they are, instead of correcting them for what rounding the weights does to each channel's mean
+    #[arg(long)]
+    no_bias_correction: bool,
+    #[command(flatten)]
+    patterns: PatternsOption,
+    /// Apply rules that change values too, each within the tolerance it states
+    #[arg(long)]
+    allow_approximate: bool,
     /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
@@ -108,7 +116,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ModeArg::Static => Mode::Static,
         ModeArg::Dynamic => Mode::Dynamic,
     };
-    let mut options = QuantizeOptions::new(mode, &args.backend, args.qconfig.as_deref())?;
+    let library = args.patterns.library()?;
+    let mut options = QuantizeOptions::with_library(&library, mode, &args.backend, args.qconfig.as_deref())?;
+    options.bias_correction = !args.no_bias_correction;
+    options.rules.allow_approximate = args.allow_approximate;
     if let Some(path) = &args.qconfig_mapping {
         options.mapping =
             QConfigMapping::from_json(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;

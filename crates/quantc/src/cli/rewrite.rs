@@ -208,15 +208,26 @@ fn as_json(args: &Args, report: &RewriteReport, answer: Option<&WhyNot>, others:
         })).collect();
     }
     if args.rule_stats {
-        out["rules"] = report.rules.iter().map(|(name, r)| json!({
-            "rule": name, "searched": r.searched, "matched": r.matched, "applied": r.applied, "used": r.used,
-            "ms": r.time.as_secs_f64() * 1e3, "rejected": r.rejected,
-        })).collect();
+        out["rules"] = report
+            .rules
+            .iter()
+            .map(|(name, r)| {
+                json!({
+                    "rule": name, "searched": r.searched, "matched": r.matched, "applied": r.applied, "used": r.used,
+                    "ms": r.time.as_secs_f64() * 1e3, "rejected": r.rejected,
+                })
+            })
+            .collect();
     }
     if let Some(others) = others {
-        out["not_chosen"] = others.iter().map(|o| json!({
-            "rule": o.rule, "node": o.node, "cost": o.extra.cost, "repeated_heavy_calls": o.extra.repeated,
-        })).collect();
+        out["not_chosen"] = others
+            .iter()
+            .map(|o| {
+                json!({
+                    "rule": o.rule, "node": o.node, "cost": o.extra.cost, "repeated_heavy_calls": o.extra.repeated,
+                })
+            })
+            .collect();
     }
     if let Some(answer) = answer {
         out["why_not"] = json!({

@@ -141,9 +141,7 @@ fn small_graphs_are_at_the_optimum() {
     let (mut solved, mut all) = (0, 0);
     for seed in 0..60 {
         for size in [2, 4, 6] {
-            for (graph, phase) in
-                [(float_graph(seed, size), Phase::Canonical), (qdq_graph(seed, size), Phase::Lower)]
-            {
+            for (graph, phase) in [(float_graph(seed, size), Phase::Canonical), (qdq_graph(seed, size), Phase::Lower)] {
                 all += 1;
                 if let Some((best, found)) = compare(&graph, phase) {
                     solved += 1;

@@ -259,16 +259,13 @@ impl fmt::Display for RuleClass {
 pub enum Phase {
     /// On the float graph, before observers are placed.
     Canonical,
-    /// On the reference q/dq graph: integer forms of everything that ends in a quantize.
+    /// On the reference q/dq graph: quantize and dequantize move, and what is between them becomes integer operators.
     Lower,
-    /// After [`Phase::Lower`]: integer operators with float results.
-    LowerFloat,
 }
 
 impl Phase {
     /// Every phase and its name in a file.
-    pub const ALL: &[(&'static str, Phase)] =
-        &[("canonical", Phase::Canonical), ("lower", Phase::Lower), ("lower-float", Phase::LowerFloat)];
+    pub const ALL: &[(&'static str, Phase)] = &[("canonical", Phase::Canonical), ("lower", Phase::Lower)];
 
     /// Its name in a file.
     pub fn name(self) -> &'static str {

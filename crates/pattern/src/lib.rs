@@ -13,6 +13,7 @@ mod parse;
 pub mod print;
 mod reader;
 pub mod source;
+pub mod why_not;
 
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
 pub use backend::{

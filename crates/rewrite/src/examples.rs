@@ -10,10 +10,11 @@ use quantc_pattern::ast::{ExampleInput, Term};
 use quantc_pattern::{Example, Rule, RuleClass};
 use quantc_tensor::{DType, Tensor};
 
-use crate::apply::{Applier, Plan, constant};
+use crate::apply::{Applier, Plan, Refusal, constant};
 use crate::encode::encode;
+use crate::regions::Region;
 use crate::report::Budget;
-use crate::saturate::saturate;
+use crate::saturate::{Scope, saturate};
 
 /// Checks every example of a rule; the messages say what is wrong with which.
 pub fn check_examples(rule: &Rule) -> Vec<String> {
@@ -34,16 +35,21 @@ fn check_structure(rule: &Rule, example: &Example) -> Result<(), String> {
     let inputs = declare(&mut graph, &example.inputs, Some(0));
     let outputs: Vec<_> = inputs.iter().map(|(name, v)| (name.clone(), *v)).collect();
     graph.set_outputs(&outputs);
-    let mut encoded = encode(&graph);
-    let classes: HashMap<Arc<str>, Id> =
-        inputs.iter().map(|(name, v)| (name.clone(), encoded.class_of[&v.node])).collect();
+    let mut encoded = encode(&graph, &Region::whole(&graph));
+    // The inputs are the outputs, so that all of them are there.
+    let roots = encoded.egraph.id_to_node(encoded.root).children.clone();
+    let classes: HashMap<Arc<str>, Id> = inputs.iter().map(|(name, _)| name.clone()).zip(roots).collect();
     let add = |egraph: &mut crate::lang::EGraph, term: &Term| {
         let plan = plan(term, &classes)?;
-        Applier::new(egraph, 0, &[]).add(&plan, true)?.ok_or_else(|| "a term can't be `none`".to_owned())
+        match Applier::new(egraph, 0, &[], usize::MAX).add(&plan, true) {
+            Ok(class) => class.ok_or_else(|| "a term can't be `none`".to_owned()),
+            Err(Refusal::Unfit(reason)) => Err(reason),
+            Err(Refusal::Full) => Err("it is too large".to_owned()),
+        }
     };
     let before = add(&mut encoded.egraph, &example.before).map_err(|e| format!("the left side does not type: {e}"))?;
     encoded.egraph.rebuild();
-    let saturation = saturate(&mut encoded.egraph, &[rule], &Budget::default());
+    let saturation = saturate(&mut encoded.egraph, &[rule], &Budget::default(), Scope::Changed);
     let after = add(&mut encoded.egraph, &example.after).map_err(|e| format!("the right side does not type: {e}"))?;
     encoded.egraph.rebuild();
     if encoded.egraph.find(before) == encoded.egraph.find(after) {
@@ -61,7 +67,7 @@ fn plan(term: &Term, inputs: &HashMap<Arc<str>, Id>) -> Result<Plan, String> {
     Ok(match term {
         Term::Input(name) => Plan::Existing(*inputs.get(name).ok_or_else(|| format!("`{name}` is not declared"))?),
         Term::None => Plan::None,
-        Term::Const(value) => Plan::Const(constant(value).ok_or("a constant must be a number or a list")?),
+        Term::Const(value) => Plan::Const(value.clone()),
         Term::Call { op, inputs: args, attrs } => {
             let args = args.iter().map(|a| plan(a, inputs)).collect::<Result<_, _>>()?;
             Plan::Call { op: *op, inputs: args, attrs: attrs.clone() }

@@ -8,7 +8,7 @@ use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
 use super::inputs::{ShapeOption, bind_shapes, load_compiled};
-use super::ui;
+use super::{memory, ui};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ impl Report {
             p90_ms: ms(at(0.9)),
             isa: isa.to_owned(),
             threads,
-            peak_rss_mb: peak_rss_mb(),
+            peak_rss_mb: memory::peak().map(|bytes| (bytes as f64 / 1048576.0 * 10.0).round() / 10.0),
         }
     }
 
@@ -63,14 +63,6 @@ impl Report {
     pub fn median_ms(&self) -> f64 {
         self.median_ms
     }
-}
-
-/// Peak resident memory of this process, where the system tells (Linux).
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some((kb / 1024.0 * 10.0).round() / 10.0)
 }
 
 /// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.

@@ -116,7 +116,7 @@ mod tests {
                (pattern p :doc \"d\" :match (sigmoid ?x) :observation different :dtypes (c) {fixed}))"
         );
         let library = Library::parse(&[Source::new("t.qpat", &text)]).unwrap_or_else(|e| panic!("{e}"));
-        choose_dtype_config(&library.backends[0].patterns[0], &named(qconfig).expect("a preset"))
+        choose_dtype_config(&library.backends[0].patterns[0], &named(qconfig).expect("a preset"), None)
     }
 
     #[test]

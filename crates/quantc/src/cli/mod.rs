@@ -7,6 +7,7 @@ mod eval;
 mod explain;
 mod inputs;
 mod inspect;
+mod plan;
 mod quantize;
 mod run;
 mod trace;

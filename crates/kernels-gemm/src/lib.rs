@@ -12,7 +12,8 @@
 //! whatever the number of rows or columns, the strides, or the thread that computes it. A layer may therefore be computed row by row,
 //! in strips, or transposed, and gives the same bits. (On x86 without FMA, `gemm` multiplies and adds separately, again in this order.)
 //!
-//! This is the only place outside the integer kernels that needs `unsafe`: the `gemm` crate takes pointers.
+//! This is the only place outside the integer kernels that needs `unsafe`: the `gemm` crate takes pointers, and a single row is multiplied
+//! with instructions that the machine is asked for.
 
 mod vector;
 

@@ -4,7 +4,7 @@
 use crate::{Mat, blocks_of};
 
 /// Columns computed together: their sums stay in the first-level cache, and a row of the matrix is read in long runs.
-const TILE: usize = 256;
+const TILE: usize = 1024;
 
 /// `c[j] = sum over l of a[l] * b[l][j]` for rows of `b` whose elements are adjacent; `false` if this machine has no version of it.
 pub(crate) fn row_times(n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32]) -> bool {

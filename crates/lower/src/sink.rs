@@ -8,7 +8,9 @@
 //! - a product of a dequantized value and a constant dequantized weight, used as reals only, is the quantized product with an f32
 //!   result.
 
-use quantc_ir::{Graph, IrError, NodeId, NodeKind, ValueRef};
+use std::collections::HashSet;
+
+use quantc_ir::{Graph, IrError, NodeId, ValueRef};
 use quantc_ops::{Attr, Attrs, OpClass, OpRef};
 use quantc_tensor::{DType, Tensor};
 
@@ -49,19 +51,25 @@ fn codes(graph: &Graph, value: ValueRef) -> Option<(ValueRef, &Attrs)> {
 
 /// Whether every user of a value sees the real tensor it stands for, whatever its form.
 fn used_as_reals(graph: &Graph, value: ValueRef) -> bool {
-    graph.users(value).iter().all(|&(user, _)| {
-        let node = graph.node(user);
-        let Some((op, _)) = node.call() else { return matches!(node.kind(), NodeKind::Output { .. }) };
-        let hands_on =
-            || (0..node.types().len() as u32).all(|output| used_as_reals(graph, ValueRef { node: user, output }));
-        match op.class() {
-            OpClass::Movement => hands_on(),
-            OpClass::Unary if matches!(op.name(), "relu" | "relu6" | "clamp" | "identity" | "dropout") => hands_on(),
-            OpClass::Unary => true,
-            OpClass::Elementwise => op.name() != "mul",
-            _ => false,
+    let (mut seen, mut waiting) = (HashSet::from([value]), vec![value]);
+    while let Some(value) = waiting.pop() {
+        for (user, _) in graph.users(value) {
+            let node = graph.node(user);
+            let Some((op, _)) = node.call() else {
+                // Only outputs use values and are no calls.
+                continue;
+            };
+            let hands_on = match op.class() {
+                OpClass::Movement => true,
+                OpClass::Unary => matches!(op.name(), "relu" | "relu6" | "clamp" | "identity" | "dropout"),
+                OpClass::Elementwise if op.name() != "mul" => false,
+                _ => return false,
+            };
+            let outputs = (0..node.types().len() as u32).map(|output| ValueRef { node: user, output });
+            waiting.extend(outputs.filter(|&v| hands_on && seen.insert(v)));
         }
-    })
+    }
+    true
 }
 
 /// Applies the steps to every call, in order.

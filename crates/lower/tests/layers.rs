@@ -279,10 +279,12 @@ fn one_row_of_codes() {
   param @w: i8[1010,1100]
   param @w.scale: f32[1010]
   param @b: f32[1010]
+  param @m: u8[1100,70]
   %q = quantized.linear(%x, @w, @w.scale, @b, %r) {x_scale=0.02, x_zero_point=128, residual_scale=0.1, residual_zero_point=7, scale=0.5, zero_point=100}
   %y = quantized.linear(%x, @w, @w.scale, @b) {x_scale=0.02, x_zero_point=128, dtype=f32}
   %d = quantized.linear_dynamic(%f, @w, @w.scale, @b)
-  return q=%q, y=%y, d=%d
+  %p = quantized.matmul(%x, @m) {a_scale=0.02, a_zero_point=128, b_scale=0.01, b_zero_point=131, scale=0.3, zero_point=9}
+  return q=%q, y=%y, d=%d, p=%p
 }"#,
         &mut random,
     );
@@ -294,7 +296,7 @@ fn one_row_of_codes() {
 fn dequantized_values_that_move() {
     let mut random = Random(21);
     let g = graph(
-        r#"graph g(%x: u8[N,6,8], %z: i8[N,6,8]) {
+        r#"graph g(%x: u8[N,6,8]) {
   param @w: i8[5,16]
   param @w.scale: f32[5]
   param @b: f32[5]
@@ -317,12 +319,44 @@ fn dequantized_values_that_move() {
   %kd = dequantize_per_tensor(@k) {scale=0.01}
   %cv = conv1d(%dx, %kd)
   %cp = permute(%cv) {dims=[0,2,1]}
-  %dz = dequantize_per_tensor(%z) {scale=0.02, zero_point=120}
-  %m = cat(%dx, %dz) {dim=1}
   %e = add(%u, %u)
-  return q0=%q0, q1=%q1, qp=%qp, qr=%qr, f=%f, s=%s, cp=%cp, m=%m, e=%e
+  return q0=%q0, q1=%q1, qp=%qp, qr=%qr, f=%f, s=%s, cp=%cp, e=%e
 }"#,
         &mut random,
     );
     no_reference(&check(&g, &[1, 3], &mut random));
+}
+
+/// Values of different parameters joined: no codes stand for the result.
+#[test]
+fn dequantized_values_of_two_kinds() {
+    let mut random = Random(22);
+    let g = graph(
+        r#"graph g(%x: u8[N,6,8], %z: i8[N,6,8]) {
+  %dx = dequantize_per_tensor(%x) {scale=0.02, zero_point=120}
+  %dz = dequantize_per_tensor(%z) {scale=0.02, zero_point=120}
+  %m = cat(%dx, %dz) {dim=1}
+  %q = quantize_per_tensor(%m) {scale=0.03, zero_point=9}
+  return m=%m, q=%q
+}"#,
+        &mut random,
+    );
+    check(&g, &[1, 3], &mut random);
+}
+
+#[test]
+fn conversions() {
+    holds(
+        23,
+        &[1, 3],
+        r#"graph g(%i: i64[N,5], %j: i32[N,5], %b: bool[N,5], %u: u8[N,5]) {
+  %a = to(%i) {dtype=f32}
+  %c = to(%j) {dtype=f32}
+  %d = to(%b) {dtype=f32}
+  %e = to(%u) {dtype=f32}
+  %f = to(%i) {dtype=i32}
+  %g = to(%j) {dtype=i64}
+  return a=%a, c=%c, d=%d, e=%e, f=%f, g=%g
+}"#,
+    );
 }

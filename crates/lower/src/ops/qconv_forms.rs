@@ -129,6 +129,7 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
         }
         let plane = h * width * c;
         let slot = lw.temporary(n * od * plane * kd);
+        let padded = (0..kd).any(|tap| grid.inside(0, tap).len() < od);
         for tap in 0..kd {
             let inside = grid.inside(0, tap);
             let first = grid.source(0, inside.start, tap).unwrap_or(0);
@@ -140,7 +141,7 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
                 Loop { count: groups, from: from(group_c), to: group_c * kd },
             ];
             // Planes in the padding stay zero points.
-            let fill = (tap == 0).then(|| vec![x_zero_point]);
+            let fill = (padded && tap == 0).then(|| vec![x_zero_point]);
             let (start, out_start) = (first * plane, inside.start * plane * kd + tap * group_c);
             lw.push(
                 call,

@@ -10,6 +10,7 @@ mod inputs;
 mod inspect;
 mod memory;
 mod patterns;
+mod plan;
 mod quantize;
 mod rewrite;
 mod run;

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized, recurrent,
-    reduce, reshape, resize, shape_ops, slice, softmax, unary,
+    activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized,
+    recurrent, reduce, reshape, resize, shape_ops, slice, softmax, unary,
 };
 
 /// One row per operator.
@@ -104,6 +104,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &norm::BatchNorm,
     &norm::INSTANCE_NORM,
     &norm::GROUP_NORM,
+    &attention::Attention,
     &recurrent::LSTM,
     &recurrent::GRU,
     &index::Gather,

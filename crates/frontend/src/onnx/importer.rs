@@ -381,6 +381,12 @@ impl Importer {
             .map(|output| Val::Node(ValueRef { node: id, output: output as u32 }))
             .collect();
         self.track(op.name(), inputs, &outputs);
+        if let [output] = outputs[..]
+            && let Some(tensor) = self.known_ints(output)
+        {
+            // The call that computes it is dead.
+            return Ok(vec![self.constant_val(cx.output_name(), tensor)]);
+        }
         Ok(outputs)
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quantc_ir::ValueRef;
-use quantc_tensor::{DType, Dim};
+use quantc_tensor::{DType, Dim, Tensor};
 
 use super::importer::{Importer, Val};
 
@@ -44,6 +44,16 @@ impl Importer {
         }
     }
 
+    /// The integers of a computed scalar or vector, if every element is known.
+    pub(crate) fn known_ints(&self, val: Val) -> Option<Tensor> {
+        let Val::Node(v) = val else { return None };
+        let known = |e: &SymInt| if let SymInt::Known(n) = e { Some(*n) } else { None };
+        let elements: Vec<i64> = self.symbolic.0.get(&v)?.iter().map(known).collect::<Option<_>>()?;
+        let ty = self.ty(val);
+        let shape = if ty.shape.rank() == 0 { Vec::new() } else { vec![elements.len()] };
+        Some(Tensor::from_vec(&shape, elements).ok()?.cast(ty.dtype))
+    }
+
     /// Notes what a value's elements are.
     pub(crate) fn set_sym_ints(&mut self, val: Val, elements: Vec<SymInt>) {
         if let Val::Node(v) = val {
@@ -76,6 +86,8 @@ impl Importer {
             None => Some(1),
             Some(d) => d.known(),
         };
+        // Of one unknown element in a shape the size is inferred.
+        let elements = elements.or_else(|| Some(vec![SymInt::Unknown; expected?]));
         if let Some(elements) = elements.filter(|e| expected.is_none_or(|n| n == e.len())) {
             self.set_sym_ints(output, elements);
         }

@@ -87,6 +87,18 @@ pub(super) fn cast(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeE
     im.emit(cx, "to", &[Some(x)], Attrs::new().with("dtype", dtype))
 }
 
+/// Only NaN differs from itself.
+pub(super) fn is_nan(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let x = Some(cx.input(0, "X")?);
+    im.emit(cx, "not_equal", &[x, x], Attrs::new())
+}
+
+/// The sign of the result is that of the divisor, or with `fmod` that of the dividend.
+pub(super) fn modulo(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let op = if cx.flag("fmod", false)? { "fmod" } else { "remainder" };
+    im.emit(cx, op, &[Some(cx.input(0, "A")?), Some(cx.input(1, "B")?)], Attrs::new())
+}
+
 pub(super) fn identity(_: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     Ok(vec![cx.input(0, "input")?])
 }

@@ -73,7 +73,10 @@ pub(super) fn slice(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Node
         }
         let y = im.emit1(cx, "slice", &[x], attrs)?;
         slice_symbols(im, x, y, starts, ends, steps);
-        return Ok(vec![y]);
+        return Ok(vec![match im.known_ints(y) {
+            Some(known) => im.constant_val(cx.output_name(), known),
+            None => y,
+        }]);
     }
     let y = im.emit(cx, "slice", &[Some(x), Some(starts), Some(ends), ax, steps], Attrs::new())?;
     if let [y] = y[..] {

@@ -18,7 +18,7 @@ lint:
 
 # Accept changed snapshots (read the diff first)
 bless:
-    INSTA_UPDATE=always cargo test --workspace
+    INSTA_UPDATE=always QUANTC_BLESS=1 cargo test --workspace
 
 # Kernel benchmarks
 bench:
@@ -32,7 +32,12 @@ arm:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Fuzz one target: text, onnx, qpat, qtc
+# Check every rule and backend, and run the file tests
+patterns:
+    cargo run -p quantc -- patterns check
+    cargo run -p quantc -- patterns test tests
+
+# Fuzz one target: text, onnx, qpat, qtc, description, mapping, npy
 fuzz target="onnx" seconds="60":
     cd fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
 

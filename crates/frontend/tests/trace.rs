@@ -61,10 +61,10 @@ fn mobilenet_v2_is_torchvisions() {
 #[test]
 fn the_transformer_encoder_traces() {
     let graph = shipped("transformer_encoder");
-    assert_eq!(output_type(&graph), "f32[N,S,128]");
+    assert_eq!(output_type(&graph), "f32[N,S,384]");
     let ids = Tensor::from_vec(&[2, 7], (0..14i64).collect()).expect("14 ids");
     let out = Interpreter::new(&graph).run(&[("ids", ids)]).expect("runs");
-    assert_eq!(out[0].1.shape(), [2, 7, 128]);
+    assert_eq!(out[0].1.shape(), [2, 7, 384]);
     insta::assert_snapshot!(graph.to_table());
 }
 

@@ -6,6 +6,6 @@ mod error;
 mod inputs;
 mod interpreter;
 
-pub use constant::eval_constant;
+pub use constant::{eval_constant, eval_constant_values};
 pub use error::InterpError;
 pub use interpreter::Interpreter;

@@ -161,6 +161,11 @@ impl Graph {
         uses
     }
 
+    /// Whether the outputs of a node have one use in all.
+    pub fn is_used_once(&self, id: NodeId) -> bool {
+        self.nodes.edges_directed(id.0, Direction::Outgoing).take(2).count() == 1
+    }
+
     /// The nodes that use one value, each with the input index.
     pub fn users(&self, value: impl Into<ValueRef>) -> Vec<(NodeId, usize)> {
         let value = value.into();

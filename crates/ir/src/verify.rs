@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use petgraph::Direction;
+use petgraph::visit::EdgeRef;
 
 use crate::infer::infer_call;
 use crate::{Graph, IrError, NodeId, NodeKind};
@@ -52,9 +53,11 @@ impl Graph {
             if value.output as usize >= self.node(value.node).types().len() {
                 return Err(self.invalid(id, format!("input {i} uses an output that does not exist")));
             }
+            // Incoming edges: a call has few, a constant may have thousands of users.
             let mirrored = self
                 .nodes
-                .edges_connecting(value.node.0, id.0)
+                .edges_directed(id.0, Direction::Incoming)
+                .filter(|e| e.source() == value.node.0)
                 .filter(|e| e.weight().input as usize == i && e.weight().output == value.output)
                 .count();
             if mirrored != 1 {

@@ -20,6 +20,15 @@ fn print_is_the_inverse_of_parse() {
 }
 
 #[test]
+fn a_graph_may_return_nothing() {
+    let mut graph = parse(SMALL).expect("parses");
+    graph.set_outputs(&[]);
+    graph.verify().expect("valid");
+    let text = graph.to_string();
+    assert_eq!(parse(&text).expect("parses").to_string(), text);
+}
+
+#[test]
 fn listing_and_dot_name_every_call() {
     let graph = parse(SMALL).expect("parses");
     let table = graph.to_table();

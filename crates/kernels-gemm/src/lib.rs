@@ -12,10 +12,30 @@
 //! whatever the number of rows or columns, the strides, or the thread that computes it. A layer may therefore be computed row by row,
 //! in strips, or transposed, and gives the same bits. (On x86 without FMA, `gemm` multiplies and adds separately, again in this order.)
 //!
-//! This is the only place outside the integer kernels that needs `unsafe`: the `gemm` crate takes pointers.
+//! This is the only place outside the integer kernels that needs `unsafe`: the `gemm` crate takes pointers, and a single row is multiplied
+//! with instructions that the machine is asked for.
+
+mod vector;
+
+use std::ops::Range;
 
 /// Depth of one block of the summation, in elements.
 pub const KC: usize = 512;
+
+/// The blocks that a depth is summed in, in order.
+fn blocks_of(k: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let mut depth = (k - start).min(KC);
+        // A last block of one or two would take `gemm`'s outer-product routine: leave it three or more.
+        if matches!(k - start - depth, 1 | 2) {
+            depth -= 2;
+        }
+        let block = start..start + depth;
+        start = block.end;
+        (depth > 0).then_some(block)
+    })
+}
 
 /// A read-only matrix inside a slice.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +98,13 @@ pub fn sgemm(m: usize, n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32]
     if k <= 2 {
         return shallow(m, n, k, a, b, c, c_stride);
     }
-    // One row or one column would go to a matrix-vector routine with another summation order: compute two equal ones.
+    // A single row or column is the same sum over a matrix and over its transpose.
+    if m == 1 && b.col_stride == 1 && vector::row_times(n, k, a, b, c)
+        || n == 1 && a.row_stride == 1 && c_stride == 1 && vector::row_times(m, k, b.t(), a.t(), c)
+    {
+        return;
+    }
+    // `gemm` would take a matrix-vector routine with another summation order: compute two equal rows or columns.
     if n == 1 {
         let twice: Vec<f32> = (0..k).flat_map(|i| [b.at(i, 0); 2]).collect();
         let mut out = vec![0.0; 2 * m];
@@ -104,13 +130,8 @@ pub fn sgemm(m: usize, n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32]
 
 /// `c = a * b` in depth blocks of [`KC`], each of which `gemm` sums in one chain.
 fn blocks(m: usize, n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32], c_stride: usize) {
-    let mut start = 0;
-    while start < k {
-        let mut depth = (k - start).min(KC);
-        // A last block of one or two would take the outer-product routine: leave it three or more.
-        if matches!(k - start - depth, 1 | 2) {
-            depth -= 2;
-        }
+    for Range { start, end } in blocks_of(k) {
+        let depth = end - start;
         let (a, b) = (a.skip_cols(start), b.skip_rows(start));
         // SAFETY: `sgemm` checked that all three matrices lie inside their slices, and that the rows of c do not overlap; a and b start
         // `start` columns and rows later and are that much shorter. c is borrowed mutably, so neither a nor b aliases it.
@@ -138,7 +159,6 @@ fn blocks(m: usize, n: usize, k: usize, a: Mat<'_>, b: Mat<'_>, c: &mut [f32], c
                 gemm::Parallelism::None,
             );
         }
-        start += depth;
     }
 }
 

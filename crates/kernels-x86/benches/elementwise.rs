@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use quantc_kernels::{
     AddParams, AvgPoolParams, BinaryOp, ConvArgs, ConvGeometry, ConvPlan, DequantizeParams, Epilogue, Kernels,
-    LayerNormParams, MulParams, Operand, Output, PoolGeometry, QuantizeParams, RowsMut, SLACK, UnaryOp,
+    LayerNormParams, MulParams, Operand, Output, PoolGeometry, PoolWindow, QuantizeParams, RowsMut, SLACK, UnaryOp,
 };
 
 /// Values that look random and are the same each time.
@@ -174,15 +174,15 @@ const CASES: &[(&str, usize, Run)] = &[
     ("transpose u8", 2, |k, t| k.layout.transpose_u8(PIXELS, C, &t.a, C, RowsMut::new(&mut t.out, PIXELS))),
     ("transpose f32", 8, |k, t| k.layout.transpose_f32(PIXELS, C, &t.fa, C, RowsMut::new(&mut t.fout, PIXELS))),
     ("max_pool 3x3 s2", 1, |k, t| {
-        let g = PoolGeometry { oh: 28, ow: 28, kernel: [3; 2], stride: [2; 2], pad: [1; 4], ..global(1) };
+        let g = pooling(3, 1);
         k.qpool.max_pool(&g, &t.a, 0..g.rows(), RowsMut::new(&mut t.out, C));
     }),
     ("avg_pool 2x2 s2", 1, |k, t| {
-        let g = PoolGeometry { oh: 28, ow: 28, kernel: [2; 2], stride: [2; 2], ..global(1) };
+        let g = pooling(2, 0);
         k.qpool.avg_pool(&g, &average(), &t.a, 0..g.rows(), RowsMut::new(&mut t.out, C));
     }),
     ("global average of 7x7", 1, |k, t| {
-        let g = PoolGeometry::global(64, 7, 7, C);
+        let g = PoolGeometry::global(64, C, [1, 7, 7]);
         k.qpool.avg_pool(&g, &average(), &t.a, 0..64, RowsMut::new(&mut t.out, C));
     }),
     ("gelu f32", 8, |k, t| unary(k, UnaryOp::Gelu, t)),
@@ -206,13 +206,24 @@ const CASES: &[(&str, usize, Run)] = &[
     }),
 ];
 
-fn global(n: usize) -> PoolGeometry {
-    PoolGeometry::global(n, SIDE, SIDE, C)
+/// Square windows of stride 2 over one image.
+fn pooling(side: usize, pad: usize) -> PoolGeometry {
+    let pad = [0, pad, pad];
+    let window =
+        PoolWindow { kernel: [1, side, side], stride: [1, 2, 2], dilation: [1; 3], pad_begin: pad, pad_end: pad };
+    PoolGeometry::new(1, C, [1, SIDE, SIDE], [1, 28, 28], &window)
 }
 
 fn average() -> AvgPoolParams<'static> {
     const MULTIPLIER: [f32; 50] = [0.1; 50];
-    AvgPoolParams { x_zero_point: 3, count_include_pad: false, multiplier: &MULTIPLIER, zero_point: 3, clamp: (0, 255) }
+    AvgPoolParams {
+        x_zero_point: 3,
+        count_include_pad: false,
+        multiplier: &MULTIPLIER,
+        rescale: 1.0,
+        zero_point: 3,
+        clamp: (0, 255),
+    }
 }
 
 fn unary(kernels: &Kernels, op: UnaryOp, t: &mut Tensors) {

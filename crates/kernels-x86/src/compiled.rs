@@ -133,6 +133,48 @@ macro_rules! compiled_pool {
     };
 }
 
+/// Implements `FloatPool` for a tier.
+macro_rules! compiled_float_pool {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::FloatPool for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn max_pool_f32(
+                    geometry: &quantc_kernels::PoolGeometry, x: &[f32], rows: std::ops::Range<usize>,
+                    out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::pool::body::max_pool_f32;
+                fn avg_pool_f32(
+                    geometry: &quantc_kernels::PoolGeometry, count_include_pad: bool, x: &[f32],
+                    rows: std::ops::Range<usize>, out: quantc_kernels::RowsMut<'_, f32>,
+                ) = quantc_kernels::pool::body::avg_pool_f32;
+            }
+        }
+    };
+}
+
+/// Implements `Recurrent` for a tier.
+macro_rules! compiled_recurrent {
+    ($kernels:ty, $name:literal, $features:literal) => {
+        impl quantc_kernels::Recurrent for $kernels {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            $crate::compiled::compiled! { $features:
+                fn lstm(gates: &quantc_kernels::LstmGates<'_>, c: &mut [f32], h: &mut [f32])
+                    = quantc_kernels::recurrent::body::lstm;
+                fn gru_reset(gates: &quantc_kernels::GruGates<'_>, before_reset: bool, h: &[f32], out: &mut [f32])
+                    = quantc_kernels::recurrent::body::gru_reset;
+                fn gru(gates: &quantc_kernels::GruGates<'_>, before_reset: bool, share: &[f32], h: &mut [f32])
+                    = quantc_kernels::recurrent::body::gru;
+            }
+        }
+    };
+}
+
 /// Implements `Layout` for a tier.
 macro_rules! compiled_layout {
     ($kernels:ty, $name:literal, $features:literal, transpose_u8 = $transpose_u8:path, transpose_f32 = $transpose_f32:path) => {
@@ -153,4 +195,7 @@ macro_rules! compiled_layout {
     };
 }
 
-pub(crate) use {compiled, compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
+pub(crate) use {
+    compiled, compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool,
+    compiled_quantize, compiled_recurrent,
+};

@@ -1,8 +1,12 @@
 //! Every tier of this machine against the portable kernels, bit for bit: depthwise, elementwise, conversions, pooling,
-//! layout and float.
+//! layout, float and recurrent.
 
 #[path = "../../kernels/tests/support/elem.rs"]
 mod elem;
+#[path = "../../kernels/tests/support/pool.rs"]
+mod pool;
+#[path = "../../kernels/tests/support/recurrent.rs"]
+mod recurrent;
 #[path = "../../kernels/tests/support/mod.rs"]
 mod support;
 
@@ -53,7 +57,12 @@ proptest! {
     }
 
     #[test]
-    fn poolings_agree(case in elem::pool_case()) {
+    fn poolings_agree(case in pool::pool_case()) {
+        agree(|kernels| case.run(Some(kernels)))?;
+    }
+
+    #[test]
+    fn gates_agree(case in recurrent::recurrent_case()) {
         agree(|kernels| case.run(Some(kernels)))?;
     }
 

@@ -46,7 +46,39 @@ pub enum Epilogue<'a> {
     },
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The epilogue of the output channels from `start` on, counted from there.
+    ///
+    /// # Panics
+    /// If there are fewer channels.
+    pub fn from_channel(self, start: usize) -> Epilogue<'a> {
+        match self {
+            Epilogue::Requantize { multiplier, zero_point, clamp } => {
+                Epilogue::Requantize { multiplier: &multiplier[start..], zero_point, clamp }
+            }
+            Epilogue::AddRequantize {
+                scale,
+                residual,
+                residual_stride,
+                residual_scale,
+                residual_zero_point,
+                inverse_scale,
+                zero_point,
+                clamp,
+            } => Epilogue::AddRequantize {
+                scale: &scale[start..],
+                residual: &residual[start..],
+                residual_stride,
+                residual_scale,
+                residual_zero_point,
+                inverse_scale,
+                zero_point,
+                clamp,
+            },
+            Epilogue::Dequantize { scale, clamp } => Epilogue::Dequantize { scale: &scale[start..], clamp },
+        }
+    }
+
     /// The u8 result for one accumulator: the definition that every tier must reproduce bit for bit.
     /// `row` counts from the first row of this call, `channel` from the first output channel.
     /// `Dequantize` has no u8 result; it gives 0.

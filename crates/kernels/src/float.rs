@@ -45,8 +45,47 @@ pub enum UnaryOp {
     Silu,
     /// [`quantc_tensor::math::hardswish_f32`].
     Hardswish,
-    /// [`quantc_tensor::math::hardsigmoid_f32`].
-    Hardsigmoid,
+    /// [`quantc_tensor::math::hardsigmoid_with_f32`].
+    Hardsigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
+    /// `x * x`.
+    Square,
+    /// `x * x * x`.
+    Cube,
+    /// `1 / x`.
+    Reciprocal,
+    /// Largest integer not above `x`.
+    Floor,
+    /// Smallest integer not below `x`.
+    Ceil,
+    /// Nearest integer, half to even.
+    Round,
+    /// [`quantc_tensor::math::sign_f32`].
+    Sign,
+    /// [`quantc_tensor::math::leaky_relu_f32`].
+    LeakyRelu {
+        /// Factor of the negative side.
+        slope: f32,
+    },
+    /// [`quantc_tensor::math::elu_f32`].
+    Elu {
+        /// Factor of the negative side.
+        alpha: f32,
+    },
+    /// [`quantc_tensor::math::log_f32`].
+    Log,
+    /// [`quantc_tensor::math::softplus_f32`].
+    Softplus,
+    /// [`quantc_tensor::math::mish_f32`].
+    Mish,
+    /// [`quantc_tensor::math::sin_f32`].
+    Sin,
+    /// [`quantc_tensor::math::cos_f32`].
+    Cos,
 }
 
 /// A function of two f32.
@@ -60,6 +99,14 @@ pub enum BinaryOp {
     Mul,
     /// `a / b`.
     Div,
+    /// [`quantc_tensor::math::pow_f32`].
+    Pow,
+    /// [`quantc_tensor::math::maximum_f32`].
+    Maximum,
+    /// [`quantc_tensor::math::minimum_f32`].
+    Minimum,
+    /// [`quantc_tensor::math::leaky_relu_f32`] of `a` with the slope `b`.
+    Prelu,
 }
 
 /// A reduction of a row to one value.
@@ -212,7 +259,21 @@ pub mod body {
             UnaryOp::GeluTanh => each!(math::gelu_tanh_f32),
             UnaryOp::Silu => each!(math::silu_f32),
             UnaryOp::Hardswish => each!(math::hardswish_f32),
-            UnaryOp::Hardsigmoid => each!(math::hardsigmoid_f32),
+            UnaryOp::Hardsigmoid { alpha, beta } => each!(|v| math::hardsigmoid_with_f32(v, (alpha, beta))),
+            UnaryOp::Square => each!(|v| v * v),
+            UnaryOp::Cube => each!(|v| v * v * v),
+            UnaryOp::Reciprocal => each!(|v| 1.0 / v),
+            UnaryOp::Floor => each!(f32::floor),
+            UnaryOp::Ceil => each!(f32::ceil),
+            UnaryOp::Round => each!(f32::round_ties_even),
+            UnaryOp::Sign => each!(math::sign_f32),
+            UnaryOp::LeakyRelu { slope } => each!(|v| math::leaky_relu_f32(v, slope)),
+            UnaryOp::Elu { alpha } => each!(|v| math::elu_f32(v, alpha)),
+            UnaryOp::Log => each!(math::log_f32),
+            UnaryOp::Softplus => each!(math::softplus_f32),
+            UnaryOp::Mish => each!(math::mish_f32),
+            UnaryOp::Sin => each!(math::sin_f32),
+            UnaryOp::Cos => each!(math::cos_f32),
         }
     }
 
@@ -236,6 +297,10 @@ pub mod body {
             BinaryOp::Sub => each!(|a, b| a - b),
             BinaryOp::Mul => each!(|a, b| a * b),
             BinaryOp::Div => each!(|a, b| a / b),
+            BinaryOp::Pow => each!(math::pow_f32),
+            BinaryOp::Maximum => each!(math::maximum_f32),
+            BinaryOp::Minimum => each!(math::minimum_f32),
+            BinaryOp::Prelu => each!(math::leaky_relu_f32),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod matmul;
 pub mod pool;
 pub mod quantize;
+pub mod recurrent;
 pub mod registry;
 pub mod rows;
 
@@ -24,7 +25,8 @@ pub use float::{BinaryOp, Float, LayerNormParams, ReduceOp, UnaryOp};
 pub use isa::Isa;
 pub use layout::Layout;
 pub use matmul::{MatmulShape, QMatmul, RightLayout, ZeroPoints};
-pub use pool::{AvgPoolParams, PoolGeometry, QPool};
+pub use pool::{AvgPoolParams, FloatPool, PoolGeometry, PoolWindow, QPool};
 pub use quantize::{DequantizeParams, Quantize, QuantizeParams};
+pub use recurrent::{GruGates, LstmGates, Recurrent};
 pub use registry::Kernels;
 pub use rows::{Operand, RowsMut};

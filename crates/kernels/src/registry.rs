@@ -8,8 +8,9 @@ use crate::float::{Float, PortableFloat};
 use crate::isa::Isa;
 use crate::layout::{Layout, PortableLayout};
 use crate::matmul::{PortableMatmul, QMatmul};
-use crate::pool::{PortablePool, QPool};
+use crate::pool::{FloatPool, PortablePool, QPool};
 use crate::quantize::{PortableQuantize, Quantize};
+use crate::recurrent::{PortableRecurrent, Recurrent};
 
 /// One kernel for each job. A tier's crate replaces the fields it has something better for, one row each
 /// (`quantc_kernels_x86::register`).
@@ -29,10 +30,14 @@ pub struct Kernels {
     pub quantize: &'static dyn Quantize,
     /// Pooling of u8 images.
     pub qpool: &'static dyn QPool,
+    /// Pooling of f32 images.
+    pub pool: &'static dyn FloatPool,
     /// Transposes and permutations.
     pub layout: &'static dyn Layout,
     /// Float functions, softmax, layer normalisation.
     pub float: &'static dyn Float,
+    /// Gates of recurrent layers.
+    pub recurrent: &'static dyn Recurrent,
 }
 
 impl Kernels {
@@ -45,7 +50,9 @@ impl Kernels {
         elementwise: &PortableElementwise,
         quantize: &PortableQuantize,
         qpool: &PortablePool,
+        pool: &PortablePool,
         layout: &PortableLayout,
         float: &PortableFloat,
+        recurrent: &PortableRecurrent,
     };
 }

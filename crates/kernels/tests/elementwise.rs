@@ -1,8 +1,12 @@
-//! The portable depthwise, elementwise, conversion, pooling, layout and float kernels against the definitions written
+//! The portable depthwise, elementwise, conversion, pooling, layout, float and recurrent kernels against the definitions written
 //! out.
 
 #[path = "support/elem.rs"]
 mod elem;
+#[path = "support/pool.rs"]
+mod pool;
+#[path = "support/recurrent.rs"]
+mod recurrent;
 mod support;
 
 use proptest::prelude::*;
@@ -27,7 +31,12 @@ proptest! {
     }
 
     #[test]
-    fn poolings_are_their_definitions(case in elem::pool_case()) {
+    fn poolings_are_their_definitions(case in pool::pool_case()) {
+        prop_assert_eq!(case.run(Some(&Kernels::PORTABLE)), case.run(None));
+    }
+
+    #[test]
+    fn gates_are_their_definitions(case in recurrent::recurrent_case()) {
         prop_assert_eq!(case.run(Some(&Kernels::PORTABLE)), case.run(None));
     }
 

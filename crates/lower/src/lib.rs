@@ -9,6 +9,7 @@ mod lowering;
 mod memory;
 mod ops;
 mod scaled;
+mod sink;
 mod specialize;
 mod table;
 mod view;
@@ -31,6 +32,10 @@ pub use error::LowerError;
 /// If the inputs do not fit the graph, a shape depends on data, or a parameter has no value.
 pub fn lower(graph: &Graph, inputs: &[(&str, TensorType)], isa: Isa, cache: &WeightCache) -> Result<Plan, LowerError> {
     let mut graph = specialize::specialize(graph, inputs)?;
+<<<<<<< HEAD
     graph.compose()?;
+=======
+    sink::sink_dequantize(&mut graph)?;
+>>>>>>> main
     lowering::Lowering::new(&graph, quantc_runtime::kernels(isa), cache).run()
 }

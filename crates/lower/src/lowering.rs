@@ -1,10 +1,10 @@
 //! The state of one lowering: where every value is, and the steps so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use quantc_ir::{Graph, Node, NodeId, NodeKind, ValueRef};
 use quantc_kernels::Kernels;
-use quantc_ops::{Attrs, OpRef};
+use quantc_ops::{Attrs, OpClass, OpRef};
 use quantc_runtime::steps::{Argument, PermuteStep, Produced, RealizeStep, ReferenceStep};
 use quantc_runtime::{Constant, Place, Plan, PlannedStep, Port, Slot, Source, Step, StepInfo, store};
 use quantc_tensor::{DType, Tensor, Value};
@@ -13,7 +13,8 @@ use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::layouts::{self, Preferences};
 use crate::memory;
-use crate::scaled::scaled_values;
+use crate::ops::sums::{self, Sums};
+use crate::scaled::{Kept, kept};
 use crate::table;
 use crate::view::{View, channels_last, layout_name, row_major, same_order};
 use crate::{LowerError, WeightCache};
@@ -27,6 +28,8 @@ pub(crate) enum Val {
     Const(Value),
     /// Outside the arena: a real tensor that keeps its integers for another reference step.
     Outside(usize),
+    /// Integer sums that keep their scale for a quantize.
+    Sums(Sums),
 }
 
 /// A call being lowered.
@@ -92,8 +95,8 @@ pub(crate) struct Lowering<'g> {
     converted: HashMap<(ValueRef, Vec<usize>), View>,
     /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
     pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
-    /// Values that must keep their integer form outside the arena.
-    kept: HashSet<ValueRef>,
+    /// Values that must keep their integer form outside the arena, and the calls that look at it.
+    pub(crate) kept: Kept,
     sizes: Vec<usize>,
     steps: Vec<PlannedStep>,
     outside: usize,
@@ -112,7 +115,7 @@ impl<'g> Lowering<'g> {
             values: HashMap::new(),
             converted: HashMap::new(),
             dynamic: HashMap::new(),
-            kept: scaled_values(graph),
+            kept: kept(graph),
             sizes: Vec::new(),
             steps: Vec::new(),
             outside: 0,
@@ -161,11 +164,19 @@ impl<'g> Lowering<'g> {
         if call.inputs().all(|v| matches!(self.values.get(&v), Some(Val::Const(_)))) {
             return self.fold(call);
         }
-        let outside = call.inputs().any(|v| matches!(self.values.get(&v), Some(Val::Outside(_))));
-        let keeps =
-            (0..call.node.types().len() as u32).any(|o| self.kept.contains(&ValueRef { node: call.id, output: o }));
+        let keeps = (0..call.node.types().len() as u32).any(|o| self.keeps(ValueRef { node: call.id, output: o }));
+        if keeps && sums::keep(self, call)? {
+            return Ok(());
+        }
+        let looks = self.kept.calls.contains(&call.id);
         if !keeps
-            && (!outside || crate::scaled::sees_reals(call.op))
+            && looks
+            && let Some(sums) = self.sums(call.input(0)?).cloned()
+        {
+            return sums::quantize(self, call, &sums);
+        }
+        if !keeps
+            && !looks
             && let Some(handler) = table::handler(call.op.name())
             && handler(self, call)?
         {
@@ -224,7 +235,7 @@ impl<'g> Lowering<'g> {
     /// The order a value has in the arena; `None` for constants and values outside.
     pub(crate) fn order(&self, value: ValueRef) -> Option<Vec<usize>> {
         match self.values.get(&value) {
-            Some(Val::View(view)) => Some(view.order.clone()),
+            Some(Val::View(view) | Val::Sums(Sums { view, .. })) => Some(view.order.clone()),
             _ => None,
         }
     }
@@ -235,6 +246,24 @@ impl<'g> Lowering<'g> {
             Some(Val::View(view)) => Some(view),
             _ => None,
         }
+    }
+
+    /// Whether the value's integers are looked at.
+    pub(crate) fn keeps(&self, value: ValueRef) -> bool {
+        self.kept.values.contains(&value)
+    }
+
+    /// The sums that a value is kept as.
+    pub(crate) fn sums(&self, value: ValueRef) -> Option<&Sums> {
+        match self.values.get(&value) {
+            Some(Val::Sums(sums)) => Some(sums),
+            _ => None,
+        }
+    }
+
+    /// Makes a value one of sums.
+    pub(crate) fn set_sums(&mut self, value: ValueRef, sums: Sums) {
+        self.values.insert(value, Val::Sums(sums));
     }
 
     /// Memory for some bytes.
@@ -288,6 +317,7 @@ impl<'g> Lowering<'g> {
         let view = match self.values.get(&value).cloned() {
             Some(Val::View(view)) => view,
             Some(Val::Outside(index)) => self.realize(value, index),
+            Some(Val::Sums(sums)) => self.realize_sums(value, &sums),
             Some(Val::Const(constant)) => {
                 let order = want.map_or_else(|| row_major(shape.len()), <[usize]>::to_vec);
                 let make = || ordered_constant(&constant.to_tensor(), &order);
@@ -337,6 +367,17 @@ impl<'g> Lowering<'g> {
         view
     }
 
+    /// The real values of sums, made once.
+    fn realize_sums(&mut self, value: ValueRef, sums: &Sums) -> View {
+        let key = (value, sums.view.order.clone());
+        if let Some(view) = self.converted.get(&key) {
+            return view.clone();
+        }
+        let view = sums::realize(self, value, sums);
+        self.converted.insert(key, view.clone());
+        view
+    }
+
     /// The value in another order: one transposition, made once.
     fn convert(&mut self, value: ValueRef, view: &View, want: &[usize]) -> Result<View, NodeError> {
         let key = (value, want.to_vec());
@@ -383,7 +424,7 @@ impl<'g> Lowering<'g> {
         self.push(call, layout_name(&shape, order), step);
     }
 
-    fn push_for(&mut self, value: ValueRef, op: &str, layout: &str, step: impl Step + 'static) {
+    pub(crate) fn push_for(&mut self, value: ValueRef, op: &str, layout: &str, step: impl Step + 'static) {
         let node = self.graph.node(value.node);
         let kernel = step.kernel();
         let tier = kernel.rsplit_once('.').map_or("portable", |(_, tier)| tier);
@@ -423,7 +464,7 @@ impl<'g> Lowering<'g> {
             let value = ValueRef { node: call.id, output };
             outputs.push(if self.graph.users(value).is_empty() {
                 Produced::Dropped
-            } else if self.kept.contains(&value) {
+            } else if self.keeps(value) {
                 let index = self.outside;
                 self.outside += 1;
                 self.values.insert(value, Val::Outside(index));
@@ -435,6 +476,9 @@ impl<'g> Lowering<'g> {
             });
         }
         let node = call.node.name().to_owned();
+        if call.op.class() == OpClass::Heavy {
+            tracing::warn!("`{node}` ({}) runs by reference evaluation, which is slow: no kernel computes it", call.op);
+        }
         let step = ReferenceStep { node, op: call.op, attrs: call.raw.clone(), inputs, outputs };
         self.push(call, "row-major", step);
         Ok(())

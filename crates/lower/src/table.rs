@@ -7,7 +7,7 @@ use quantc_ir::{Graph, NodeId};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::ops::{cat, conv, float, matmul, movement, pool, rows};
+use crate::ops::{cat, conv, conv_transpose, float, matmul, movement, pool, qconv_forms, recurrent, reduce, rows};
 
 /// Lowers a call; `false` leaves it to reference evaluation.
 pub(crate) type Handler = fn(&mut Lowering<'_>, &Call<'_>) -> Result<bool, NodeError>;
@@ -40,16 +40,28 @@ use Order::{Any, ChannelsLast, RowMajor};
 static ROWS: &[Row] = &[
     row("quantized.conv1d", ChannelsLast, true, conv::quantized_conv),
     row("quantized.conv2d", ChannelsLast, true, conv::quantized_conv),
+    row("quantized.conv3d", ChannelsLast, true, qconv_forms::quantized_conv3d),
+    row("quantized.conv_transpose1d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
+    row("quantized.conv_transpose2d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
     row("quantized.linear", RowMajor, false, conv::quantized_linear),
     row("quantized.linear_dynamic", RowMajor, false, conv::linear_dynamic),
     row("quantized.matmul", RowMajor, false, matmul::quantized_matmul),
     row("conv1d", ChannelsLast, false, float::conv),
     row("conv2d", ChannelsLast, false, float::conv),
     row("conv3d", ChannelsLast, false, float::conv),
+    row("conv_transpose1d", ChannelsLast, false, conv_transpose::conv_transpose),
+    row("conv_transpose2d", ChannelsLast, false, conv_transpose::conv_transpose),
+    row("conv_transpose3d", ChannelsLast, false, conv_transpose::conv_transpose),
     row("linear", RowMajor, false, float::linear),
     row("matmul", RowMajor, false, matmul::matmul),
     row("softmax", RowMajor, false, float::softmax),
     row("layer_norm", RowMajor, false, float::layer_norm),
+    row("lstm", RowMajor, false, recurrent::recurrent),
+    row("gru", RowMajor, false, recurrent::recurrent),
+    row("mean", RowMajor, false, reduce::reduce),
+    row("sum", RowMajor, false, reduce::reduce),
+    row("amax", RowMajor, false, reduce::reduce),
+    row("amin", RowMajor, false, reduce::reduce),
     row("gather", RowMajor, false, float::gather),
     row("to", Any, false, float::cast),
     row("quantized.add", Any, false, rows::quantized_add),
@@ -66,6 +78,13 @@ static ROWS: &[Row] = &[
     row("cat", Any, false, cat::cat),
     row("max_pool1d", ChannelsLast, false, pool::max_pool),
     row("max_pool2d", ChannelsLast, false, pool::max_pool),
+    row("max_pool3d", ChannelsLast, false, pool::max_pool),
+    row("avg_pool1d", ChannelsLast, false, pool::avg_pool),
+    row("avg_pool2d", ChannelsLast, false, pool::avg_pool),
+    row("avg_pool3d", ChannelsLast, false, pool::avg_pool),
+    row("adaptive_avg_pool1d", ChannelsLast, false, pool::adaptive_avg_pool),
+    row("adaptive_avg_pool2d", ChannelsLast, false, pool::adaptive_avg_pool),
+    row("adaptive_avg_pool3d", ChannelsLast, false, pool::adaptive_avg_pool),
     row("quantize_per_tensor", Any, false, rows::quantize),
     row("dequantize_per_tensor", Any, false, rows::dequantize),
     row("identity", Any, false, movement::identity),
@@ -96,10 +115,26 @@ static ROWS: &[Row] = &[
     row("hardswish", Any, false, rows::unary),
     row("hardsigmoid", Any, false, rows::unary),
     row("gelu", Any, false, rows::unary),
+    row("leaky_relu", Any, false, rows::unary),
+    row("elu", Any, false, rows::unary),
+    row("mish", Any, false, rows::unary),
+    row("softplus", Any, false, rows::unary),
+    row("log", Any, false, rows::unary),
+    row("reciprocal", Any, false, rows::unary),
+    row("floor", Any, false, rows::unary),
+    row("ceil", Any, false, rows::unary),
+    row("round", Any, false, rows::unary),
+    row("sin", Any, false, rows::unary),
+    row("cos", Any, false, rows::unary),
+    row("sign", Any, false, rows::unary),
     row("add", Any, false, rows::binary),
     row("sub", Any, false, rows::binary),
     row("mul", Any, false, rows::binary),
     row("div", Any, false, rows::binary),
+    row("pow", Any, false, rows::pow),
+    row("maximum", Any, false, rows::binary),
+    row("minimum", Any, false, rows::binary),
+    row("prelu", Any, false, rows::binary),
 ];
 
 fn find(op: &str) -> Option<&'static Row> {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Random, check, graph, no_reference};
+use quantc_tensor::Tensor;
 
 #[test]
 fn residual_network() {
@@ -150,4 +151,53 @@ fn dynamic_linear() {
     let steps = check(&g, &[1, 3], &mut random);
     no_reference(&steps);
     assert_eq!(steps.iter().filter(|s| s.kernel.starts_with("quantize")).count(), 2, "two layers share a quantization");
+}
+
+#[test]
+fn sums_are_quantized_and_used_as_reals() {
+    let mut random = Random(15);
+    // Half of the sums lie in the middle between two codes, where quantizing the real value goes astray.
+    let (x, w) = (0.0171f32, 0.0133f32);
+    let (layer, product) = (2.0 * (x * w), 2.0 * (x * x));
+    let text = r#"graph g(%x: u8[N,5,6,7], %t: u8[N,4,6], %u: u8[N,3,9]) {
+  param @w1: i8[7,5,3,3]
+  param @w1.s: f32[7] = [W, W, W, W, W, W, W]
+  param @b1: f32[7]
+  param @w2: i8[3,6]
+  param @w2.s: f32[1] = [W]
+  param @w3: i8[3,1,2]
+  param @w3.s: f32[3] = [W, W, W]
+  %conv = quantized.conv2d(%x, @w1, @w1.s, @b1) {padding=[1,1], stride=[1,2], x_scale=X, x_zero_point=128, dtype=f32}
+  %relu = relu(%conv)
+  %low = clamp(%relu) {min=-1.0, max=2.5}
+  %q1 = quantize_per_tensor(%relu) {scale=LAYER, zero_point=5}
+  %q2 = quantize_per_tensor(%low) {scale=LAYER, zero_point=-100, dtype=i8}
+  %q3 = quantize_per_tensor(%conv) {scale=LAYER, zero_point=128, quant_min=3, quant_max=200}
+  %gate = sigmoid(%conv)
+  %sum = add(%relu, %gate)
+  %linear = quantized.linear(%t, @w2, @w2.s) {x_scale=X, x_zero_point=100, dtype=f32, activation_min=0.0, activation_max=6.0}
+  %q4 = quantize_per_tensor(%linear) {scale=LAYER}
+  %t4 = permute(%t) {dims=[0,2,1]}
+  %product = quantized.matmul(%t, %t4) {a_scale=X, a_zero_point=100, b_scale=X, b_zero_point=100, dtype=f32}
+  %q5 = quantize_per_tensor(%product) {scale=PRODUCT, zero_point=120}
+  %depthwise = quantized.conv1d(%u, @w3, @w3.s) {groups=3, x_scale=X, x_zero_point=7, dtype=f32}
+  %kept = identity(%depthwise)
+  %q6 = quantize_per_tensor(%kept) {scale=LAYER, zero_point=40}
+  %tanh = tanh(%depthwise)
+  return q1=%q1, q2=%q2, q3=%q3, sum=%sum, low=%low, q4=%q4, linear=%linear, q5=%q5, product=%product, q6=%q6, tanh=%tanh
+}"#;
+    // Codes near the zero points and small weights, so that few results are beyond the range.
+    let numbers = [("LAYER", layer), ("PRODUCT", product), ("W", w), ("X", x)];
+    let text = numbers.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("={name}"), &format!("={value:?}"))
+            .replace(&format!("{name},"), &format!("{value:?},"))
+            .replace(&format!("{name}]"), &format!("{value:?}]"))
+    });
+    let mut g = graph(&text, &mut random);
+    for name in ["w1", "w2", "w3"] {
+        let value = g.params()[name].value.clone().expect("drawn");
+        let small = value.slice::<i8>().expect("i8").iter().map(|v| v % 2).collect();
+        g.set_param(name, Tensor::from_vec(value.shape(), small).expect("as many"));
+    }
+    no_reference(&check(&g, &[1, 3], &mut random));
 }

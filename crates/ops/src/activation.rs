@@ -4,7 +4,7 @@ use quantc_tensor::math::clamp_f32;
 use quantc_tensor::{DType, ScaledInt, Tensor, TensorType, Value};
 
 use crate::spec::{attr, required};
-use crate::{AttrDefault, EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, EvalCx, InferCx, InputSpec, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// The single required input of a unary operator.
 pub const UNARY_INPUT: &[InputSpec] = &[required("input")];
@@ -80,6 +80,10 @@ impl Operator for Clamp {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         cx.expect_dtype(0, &[DType::F32])?;
         Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::HandedOn
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

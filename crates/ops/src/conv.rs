@@ -1,13 +1,13 @@
 //! Convolution.
 
 use quantc_tensor::scaled::quantize_bias;
-use quantc_tensor::{DType, Dim, Scale, ScaledInt, Shape, Tensor, TensorType, Value};
+use quantc_tensor::{DType, Dim, Integers, Scale, ScaledInt, Shape, Tensor, TensorType, Value};
 
 use crate::float::conv::{Channels, conv_nchw};
 use crate::integer::conv_i32;
 use crate::spec::{attr, optional, required};
 use crate::window::{Window, spatial};
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputSpec, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// Inputs of every convolution.
 pub(crate) const CONV_INPUTS: &[InputSpec] = &[required("input"), required("weight"), optional("bias")];
@@ -157,7 +157,7 @@ impl ConvParams {
             let mut acc = conv_i32(xi.ints.slice()?, wi.ints.slice()?, channels, &grid);
             let scale = product_scale(sx, &wi.scale, 1);
             add_bias_i32(&mut acc, bias, sx, &wi.scale, grid.out_len())?;
-            return Ok(scaled(&shape, acc, scale)?);
+            return product(&shape, acc, scale, xi);
         }
         let (x, w) = (x.to_tensor(), w.to_tensor());
         let bias = bias.map(|b| b.slice::<f32>()).transpose()?;
@@ -175,7 +175,7 @@ pub fn conv(x: &Value, w: &Value, bias: Option<&Tensor>, params: &ConvParams) ->
 }
 
 /// The operands of an exact integer product: an activation with one scale and a weight with one scale or one for each index of
-/// `weight_axis`, both without a pending clamp. Gives the activation, its scale, and the weight.
+/// `weight_axis`, both codes without a pending clamp. Gives the activation, its scale, and the weight.
 pub fn exact_operands<'a>(
     x: &'a Value,
     w: &'a Value,
@@ -187,7 +187,8 @@ pub fn exact_operands<'a>(
         Scale::PerTensor(_) => true,
         Scale::PerChannel { axis, .. } => Some(*axis) == weight_axis,
     };
-    let plain = xi.clamp == ScaledInt::UNCLAMPED && wi.clamp == ScaledInt::UNCLAMPED;
+    let codes = |v: &ScaledInt| v.clamp == ScaledInt::UNCLAMPED && v.integers != Integers::Sums;
+    let plain = codes(xi) && codes(wi);
     (plain && axis_fits).then_some((xi, sx, wi))
 }
 
@@ -249,9 +250,18 @@ pub(crate) fn infer_bias(cx: &InferCx<'_>, i: usize, channels: &Dim) -> Result<(
     }
 }
 
-/// A scaled value without a pending clamp.
+/// The result of an exact product with the activation `x`: real at once if the activation was quantized when the graph ran.
+///
+/// # Errors
+/// If `ints` does not have the shape.
+pub(crate) fn product(shape: &[usize], ints: Vec<i32>, scale: Scale, x: &ScaledInt) -> Result<Value, OpError> {
+    let sums = ScaledInt::sums(Tensor::from_vec(shape, ints)?, scale);
+    Ok(if x.integers == Integers::DynamicCodes { sums.to_real().into() } else { Value::Scaled(sums) })
+}
+
+/// The result of integer arithmetic.
 pub(crate) fn scaled(shape: &[usize], ints: Vec<i32>, scale: Scale) -> Result<Value, quantc_tensor::TensorError> {
-    Ok(Value::Scaled(ScaledInt { ints: Tensor::from_vec(shape, ints)?, scale, clamp: ScaledInt::UNCLAMPED }))
+    Ok(Value::Scaled(ScaledInt::sums(Tensor::from_vec(shape, ints)?, scale)))
 }
 
 impl Operator for Conv {
@@ -265,6 +275,10 @@ impl Operator for Conv {
         let shape = ConvParams::from_infer(self.rank, cx)?.infer(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 2, &shape.dims()[1])?;
         Ok(vec![TensorType { dtype: DType::F32, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -4,14 +4,14 @@ use quantc_tensor::{DType, Dim, Scale, Shape, Tensor, TensorType, Value};
 
 use crate::conv::{
     CONV_INPUTS, ConvParams, DILATION, GROUPS, PADDING, STRIDE, add_bias_i32, check_bias, exact_operands, infer_bias,
-    product_scale, scaled,
+    product, product_scale,
 };
 use crate::float::conv::Channels;
 use crate::float::conv_transpose::{conv_transpose_nchw, scatter_windows};
 use crate::integer::{Right, matmul_i32};
 use crate::spec::attr;
 use crate::window::{Grid, Window, spatial};
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// `output_padding` of a transposed convolution.
 pub(crate) const OUTPUT_PADDING: AttrSpec =
@@ -161,7 +161,7 @@ pub fn conv_transpose(x: &Value, w: &Value, bias: Option<&Tensor>, p: &ConvTrans
             Scale::PerChannel { axis, scales } => Scale::PerChannel { axis, scales: scales.repeat(p.conv.groups) },
             scale => scale,
         };
-        return Ok(scaled(&shape, acc, scale)?);
+        return product(&shape, acc, scale, xi);
     }
     let (x, w) = (x.to_tensor(), w.to_tensor());
     let bias = bias.map(|b| b.slice::<f32>()).transpose()?;
@@ -196,6 +196,10 @@ impl Operator for ConvTranspose {
         let shape = ConvTransposeParams::from_infer(self.rank, cx)?.infer(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 2, &shape.dims()[1])?;
         Ok(vec![TensorType { dtype: DType::F32, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -1,6 +1,6 @@
 //! Axes, sizes and symbolic dimensions: what every operator checks alike.
 
-use quantc_tensor::{Dim, ScaledInt, Shape, Tensor, Value};
+use quantc_tensor::{Dim, Integers, Scale, ScaledInt, Shape, Tensor, Value};
 
 use crate::OpError;
 
@@ -106,8 +106,8 @@ pub fn broadcast_strides(shape: &[usize], target: &[usize]) -> Vec<usize> {
 /// Those of `f`.
 pub fn moved(x: &Value, f: impl FnOnce(&Tensor) -> Result<Tensor, OpError>) -> Result<Value, OpError> {
     Ok(match x {
-        Value::Scaled(s) if matches!(s.scale, quantc_tensor::Scale::PerTensor(_)) => {
-            Value::Scaled(ScaledInt { ints: f(&s.ints)?, scale: s.scale.clone(), clamp: s.clamp })
+        Value::Scaled(s) if matches!(s.scale, Scale::PerTensor(_)) && s.integers != Integers::Sums => {
+            Value::Scaled(ScaledInt { ints: f(&s.ints)?, ..s.clone() })
         }
         other => Value::Dense(f(&other.to_tensor())?),
     })

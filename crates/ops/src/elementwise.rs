@@ -1,11 +1,11 @@
 //! Functions of two or three elements, with broadcasting.
 
-use quantc_tensor::{DType, Scale, ScaledInt, Tensor, TensorType, Value, with_data};
+use quantc_tensor::{DType, Scale, ScaledInt, Tensor, TensorType, Value, math, with_data};
 
 use crate::dims::{broadcast, broadcast_shapes};
 use crate::spec::required;
 use crate::strided::{map2, runs, signed_broadcast};
-use crate::{EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
+use crate::{EvalCx, InferCx, InputSpec, IntegerUse, OpClass, OpError, Operator, Signature};
 
 const TWO: &[InputSpec] = &[required("input"), required("other")];
 
@@ -20,17 +20,6 @@ trait Number: Copy {
     fn min(self, o: Self) -> Self;
     fn remainder(self, o: Self) -> Self;
     fn fmod(self, o: Self) -> Self;
-}
-
-/// `x^e`: products for the exponents 1, 2 and 3, the square root for 0.5, else computed in f64 and rounded once.
-pub fn pow_f32(x: f32, e: f32) -> f32 {
-    match e {
-        1.0 => x,
-        2.0 => x * x,
-        3.0 => x * x * x,
-        0.5 => x.sqrt(),
-        _ => f64::from(x).powf(f64::from(e)) as f32,
-    }
 }
 
 macro_rules! float {
@@ -68,7 +57,7 @@ macro_rules! float {
         }
     };
 }
-float!(f32, pow_f32);
+float!(f32, math::pow_f32);
 float!(f64, f64::powf);
 
 macro_rules! int {
@@ -187,12 +176,10 @@ binary!(FMOD, "fmod", Fmod, "Remainder with the sign of the dividend (torch.fmod
 /// The arithmetic of two values with broadcasting, as an operator of the table names it.
 fn binary_value(kind: Kind, a: &Value, b: &Value) -> Result<Value, OpError> {
     if let (Kind::Mul, Value::Scaled(x), Value::Scaled(y)) = (kind, a, b)
-        && let (Scale::PerTensor(sx), Scale::PerTensor(sy)) = (&x.scale, &y.scale)
-        && x.clamp == ScaledInt::UNCLAMPED
-        && y.clamp == ScaledInt::UNCLAMPED
+        && let (Some(sx), Some(sy)) = (x.code_scale(), y.code_scale())
     {
         let ints = arithmetic::<i32>(kind, &x.ints, &y.ints)?;
-        return Ok(Value::Scaled(ScaledInt { ints, scale: Scale::PerTensor(sx * sy), clamp: ScaledInt::UNCLAMPED }));
+        return Ok(Value::Scaled(ScaledInt::sums(ints, Scale::PerTensor(sx * sy))));
     }
     let (a, b) = (a.to_tensor(), b.to_tensor());
     let out = match (a.dtype(), b.dtype()) {
@@ -247,6 +234,10 @@ impl Operator for Binary {
         cx.expect_dtype(0, &[DType::F32, DType::F64, DType::I32, DType::I64])?;
         let dtype = same_dtype(cx, 0, 1, self.sig.name)?;
         Ok(vec![TensorType { dtype, shape: broadcast_shapes(&cx.ty(0)?.shape, &cx.ty(1)?.shape)? }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        if self.kind == Kind::Mul { IntegerUse::Computed } else { IntegerUse::Unseen }
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
@@ -432,8 +423,7 @@ impl Operator for PRelu {
         if broadcast(x.shape(), slope.shape())? != x.shape() {
             return Err(OpError::new(format!("prelu: slope {:?} is larger than input {:?}", slope.shape(), x.shape())));
         }
-        let data =
-            map2((x.slice()?, x.shape()), (slope.slice()?, slope.shape()), x.shape(), crate::unary::leaky_relu_f32);
+        let data = map2((x.slice()?, x.shape()), (slope.slice()?, slope.shape()), x.shape(), math::leaky_relu_f32);
         Ok(vec![Tensor::from_vec(x.shape(), data)?.into()])
     }
 }

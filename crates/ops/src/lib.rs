@@ -37,5 +37,5 @@ pub mod window;
 pub use attrs::{Attr, Attrs, Float};
 pub use context::{EvalCx, InferCx, InputInfo};
 pub use error::OpError;
-pub use operator::{AttrDefault, AttrSpec, InputKind, InputSpec, OpClass, OpRef, Operator, Signature};
+pub use operator::{AttrDefault, AttrSpec, InputKind, InputSpec, IntegerUse, OpClass, OpRef, Operator, Signature};
 pub use table::{lookup, operators};

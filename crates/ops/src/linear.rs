@@ -3,11 +3,11 @@
 use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType, Value};
 use rayon::prelude::*;
 
-use crate::conv::{CONV_INPUTS, add_bias_i32, check_bias, exact_operands, infer_bias, product_scale, scaled};
+use crate::conv::{CONV_INPUTS, add_bias_i32, check_bias, exact_operands, infer_bias, product, product_scale};
 use crate::dims::{broadcast, broadcast_shapes, broadcast_strides, numel};
 use crate::integer::{Right, matmul_i32};
 use crate::spec::required;
-use crate::{EvalCx, InferCx, OpClass, OpError, Operator, Signature, float};
+use crate::{EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature, float};
 
 /// `linear`.
 pub struct Linear;
@@ -39,7 +39,7 @@ pub fn linear(x: &Value, w: &Value, bias: Option<&Tensor>) -> Result<Value, OpEr
         let rows = len.checked_div(outputs).unwrap_or(0);
         matmul_i32(xi.ints.slice()?, wi.ints.slice()?, Right::Transposed, rows, inputs, outputs, &mut acc);
         add_bias_i32(&mut acc, bias, sx, &wi.scale, 1)?;
-        return Ok(scaled(&shape, acc, product_scale(sx, &wi.scale, shape.len() - 1))?);
+        return product(&shape, acc, product_scale(sx, &wi.scale, shape.len() - 1), xi);
     }
     let (x, w) = (x.to_tensor(), w.to_tensor());
     let mut out = vec![0.0; len];
@@ -67,6 +67,10 @@ impl Operator for Linear {
         let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 2, shape.dims().last().unwrap_or(&Dim::Unknown))?;
         Ok(vec![TensorType { dtype: DType::F32, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
@@ -171,7 +175,7 @@ pub fn matmul(a: &Value, b: &Value) -> Result<Value, OpError> {
         let acc =
             sizes.run(ai.ints.slice()?, bi.ints.slice()?, |a, b, out| matmul_i32(a, b, Right::Rows, m, k, n, out));
         let scale = product_scale(sa, &bi.scale, sizes.shape.len().saturating_sub(1));
-        return Ok(scaled(&sizes.shape, acc, scale)?);
+        return product(&sizes.shape, acc, scale, ai);
     }
     let (a, b) = (a.to_tensor(), b.to_tensor());
     let out = sizes.run(a.slice()?, b.slice()?, |a, b, out| float::linear::matmul(a, b, m, k, n, out));
@@ -195,6 +199,10 @@ impl Operator for MatMul {
         cx.expect_dtype(0, &[DType::F32])?;
         cx.expect_dtype(1, &[DType::F32])?;
         Ok(vec![TensorType { dtype: DType::F32, shape: infer_matmul(&cx.ty(0)?.shape, &cx.ty(1)?.shape)? }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

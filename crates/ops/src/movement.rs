@@ -1,6 +1,6 @@
 //! Operators that permute, repeat, join and split.
 
-use quantc_tensor::{Dim, ScaledInt, Shape, Tensor, TensorType, Value, with_data};
+use quantc_tensor::{Dim, Integers, ScaledInt, Shape, Tensor, TensorType, Value, with_data};
 
 use crate::activation::UNARY_INPUT;
 use crate::dims::{axes, axis, broadcast, broadcast_shapes, moved, sizes, unknown};
@@ -237,13 +237,13 @@ pub fn cat_values(parts: &[&Value], dim: i64) -> Result<Value, OpError> {
         let alike: Option<Vec<Tensor>> = parts
             .iter()
             .map(|v| match v {
-                Value::Scaled(s) if s.scale == first.scale && s.clamp == first.clamp => Some(s.ints.clone()),
+                Value::Scaled(s) if s.integers != Integers::Sums && s.is_like(first) => Some(s.ints.clone()),
                 _ => None,
             })
             .collect();
         if let (Some(ints), quantc_tensor::Scale::PerTensor(_)) = (alike, &first.scale) {
             let ints = cat(&ints, dim)?;
-            return Ok(Value::Scaled(ScaledInt { ints, scale: first.scale.clone(), clamp: first.clamp }));
+            return Ok(Value::Scaled(ScaledInt { ints, ..first.clone() }));
         }
     }
     let tensors: Vec<Tensor> = parts.iter().map(|v| v.to_tensor()).collect();

@@ -148,6 +148,26 @@ pub enum OpClass {
     Quantization,
 }
 
+/// What an operator's evaluation does with the integers of scaled inputs ([`quantc_tensor::ScaledInt`], docs/numerics.md). It can use
+/// them only if all its operands have them: of a [`OpClass::Heavy`] operator the first two inputs, else every f32 input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntegerUse {
+    /// It sees reals.
+    Unseen,
+    /// Its result has the integers of its input.
+    HandedOn,
+    /// Codes stay codes; of sums it sees the reals.
+    Moved,
+    /// It computes with codes, which gives sums; of sums it sees the reals.
+    Computed,
+    /// It quantizes them.
+    Quantized,
+    /// Its f32 result has codes, whatever its inputs are.
+    MakesCodes,
+    /// Its f32 result has sums, whatever its inputs are.
+    MakesSums,
+}
+
 /// An operator's static description.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
@@ -211,6 +231,15 @@ pub trait Operator: Send + Sync + 'static {
     /// If the types do not fit.
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError>;
 
+    /// What [`Operator::eval`] does with the integers of scaled inputs.
+    fn integer_use(&self) -> IntegerUse {
+        match self.signature() {
+            sig if sig.class == OpClass::Movement => IntegerUse::Moved,
+            sig if sig.name.starts_with("quantized.") => IntegerUse::MakesSums,
+            _ => IntegerUse::Unseen,
+        }
+    }
+
     /// Reference evaluation: the definition of what the operator computes.
     ///
     /// # Errors
@@ -236,6 +265,11 @@ impl OpRef {
     /// The class.
     pub fn class(self) -> OpClass {
         self.0.signature().class
+    }
+
+    /// See [`Operator::integer_use`].
+    pub fn integer_use(self) -> IntegerUse {
+        self.0.integer_use()
     }
 
     /// Checks inputs and attributes, and infers the output types. See [`Operator::infer`].

@@ -1,6 +1,6 @@
 //! Pooling over windows.
 
-use quantc_tensor::{DType, Dim, Element, Scale, ScaledInt, Shape, Tensor, TensorType, Value};
+use quantc_tensor::{DType, Dim, Element, Scale, Shape, Tensor, TensorType, Value};
 use rayon::prelude::*;
 
 use crate::activation::UNARY_INPUT;
@@ -8,7 +8,7 @@ use crate::conv::{DILATION, PADDING, scaled};
 use crate::dims::moved;
 use crate::spec::attr;
 use crate::window::{Grid, Window, fold_windows, spatial};
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 const KERNEL: AttrSpec = attr("kernel_size", AttrDefault::RequiredInts, "Size of the window.");
 const STRIDE: AttrSpec = attr("stride", AttrDefault::Ints(&[]), "Step of the window; empty is the window's size.");
@@ -241,6 +241,10 @@ impl Operator for MaxPool {
         Ok(vec![TensorType { dtype, shape: params.infer(&cx.ty(0)?.shape)? }])
     }
 
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Moved
+    }
+
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let params = PoolParams::new(self.rank, |n| cx.ints(n), &cx.ints("dilation")?, cx.bool("ceil_mode")?)?;
         Ok(vec![moved(cx.value(0)?, |x| max_pool(x, &params))?])
@@ -274,10 +278,10 @@ fn average(
     sums_i32: impl FnOnce(&[i32]) -> Vec<i32>,
     sums_f32: impl FnOnce(&[f32]) -> Vec<f32>,
 ) -> Result<Value, OpError> {
-    if let Value::Scaled(ScaledInt { ints, scale: Scale::PerTensor(s), clamp }) = x
-        && *clamp == ScaledInt::UNCLAMPED
+    if let Value::Scaled(x) = x
+        && let Some(s) = x.code_scale()
     {
-        let sums = sums_i32(ints.slice()?);
+        let sums = sums_i32(x.ints.slice()?);
         let first = counts.first().copied().unwrap_or(1);
         if counts.iter().all(|&n| n == first) {
             return Ok(scaled(shape, sums, Scale::PerTensor(s / first as f32))?);
@@ -325,6 +329,10 @@ impl Operator for AvgPool {
         let dtype = cx.expect_dtype(0, &[DType::F32])?;
         let shape = PoolParams::infer_average(self.rank, cx)?.infer(&cx.ty(0)?.shape)?;
         Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
@@ -414,6 +422,10 @@ impl Operator for AdaptiveAvgPool {
         let dtype = cx.expect_dtype(0, &[DType::F32])?;
         let size = adaptive_size(self.rank, &cx.ints("output_size")?)?;
         Ok(vec![TensorType { dtype, shape: infer_adaptive(&cx.ty(0)?.shape, &size)? }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Computed
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

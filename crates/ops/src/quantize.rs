@@ -1,11 +1,13 @@
 //! Quantize, dequantize and observer operators: the boundary between real and integer tensors.
 
 use quantc_tensor::scaled::quantize_dense;
-use quantc_tensor::{DType, QRange, Scale, ScaledInt, Tensor, TensorType, Value, dynamic_qparams, round};
+use quantc_tensor::{DType, Integers, QRange, Scale, ScaledInt, Tensor, TensorType, Value, dynamic_qparams, round};
 
 use crate::activation::UNARY_INPUT;
 use crate::spec::{attr, optional, required};
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputKind, InputSpec, OpClass, OpError, Operator, Signature};
+use crate::{
+    AttrDefault, AttrSpec, EvalCx, InferCx, InputKind, InputSpec, IntegerUse, OpClass, OpError, Operator, Signature,
+};
 
 const SCALE: AttrSpec = AttrSpec { name: "scale", default: AttrDefault::RequiredFloat, doc: "The scale." };
 const ZERO_POINT: AttrSpec = AttrSpec { name: "zero_point", default: AttrDefault::Int(0), doc: "The zero point." };
@@ -96,6 +98,10 @@ impl Operator for QuantizePerTensor {
         Ok(vec![TensorType { dtype: range.dtype, shape: cx.ty(0)?.shape.clone() }])
     }
 
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Quantized
+    }
+
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let bound = |name: &str| if cx.has(name) { cx.int(name).map(Some) } else { Ok(None) };
         let range = range_of(cx.dtype("dtype")?, bound("quant_min")?, bound("quant_max")?)?;
@@ -182,7 +188,8 @@ pub fn dynamic_quantize(x: &Tensor, dtype: DType, reduce_range: bool) -> Result<
     let seen = quantc_tensor::reduce::min_max(x.slice()?);
     let (scale, zero_point) = dynamic_qparams(seen.min, seen.max, range);
     let q = quantize_dense(x, scale, zero_point, range)?;
-    Ok(Value::Scaled(ScaledInt::from_quantized(&q, &[zero_point], Scale::PerTensor(scale))?))
+    let codes = ScaledInt::from_quantized(&q, &[zero_point], Scale::PerTensor(scale))?;
+    Ok(Value::Scaled(ScaledInt { integers: Integers::DynamicCodes, ..codes }))
 }
 
 impl Operator for DynamicQuantizeDequantize {
@@ -205,6 +212,10 @@ impl Operator for DynamicQuantizeDequantize {
         cx.expect_dtype(0, &[DType::F32])?;
         range_of(cx.dtype("dtype")?, None, None)?;
         Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::MakesCodes
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
@@ -243,6 +254,10 @@ impl Operator for DequantizePerTensor {
         Ok(vec![TensorType { dtype: DType::F32, shape: cx.ty(0)?.shape.clone() }])
     }
 
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::MakesCodes
+    }
+
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let q = cx.tensor(0)?;
         Ok(vec![dequantize(&q, cx.float("scale")?, cx.int("zero_point")?)?])
@@ -274,6 +289,10 @@ impl Operator for DequantizePerChannel {
         let ty = cx.ty(0)?;
         crate::dims::axis(cx.int("axis")?, ty.shape.rank())?;
         Ok(vec![TensorType { dtype: DType::F32, shape: ty.shape.clone() }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::MakesCodes
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
@@ -312,6 +331,10 @@ impl Operator for Observer {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::HandedOn
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -1,14 +1,14 @@
 //! Reductions over dimensions. The reduced dimensions are moved to the end and every result is one reduction of
 //! [`quantc_tensor::reduce`] over a row, whose order of operations is defined.
 
-use quantc_tensor::{DType, Dim, Element, Scale, ScaledInt, Shape, Tensor, TensorType, Value, reduce};
+use quantc_tensor::{DType, Dim, Element, Integers, Scale, ScaledInt, Shape, Tensor, TensorType, Value, reduce};
 
 use crate::activation::UNARY_INPUT;
 use crate::conv::scaled;
 use crate::dims::{axes, axis};
 use crate::movement::permute;
 use crate::spec::{attr, optional, required};
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 pub(crate) const DIMS: AttrSpec = attr("dims", AttrDefault::Ints(&[]), "The dimensions; empty is all.");
 pub(crate) const KEEPDIM: AttrSpec =
@@ -148,18 +148,19 @@ struct IntOps<T> {
 
 fn reduce_value(kind: Kind, x: &Value, dims: &[i64], keepdim: bool) -> Result<Value, OpError> {
     if let Value::Scaled(s) = x
+        && s.integers != Integers::Sums
         && let Scale::PerTensor(scale) = s.scale
     {
-        match kind {
-            Kind::Mean if s.clamp == ScaledInt::UNCLAMPED => {
+        match (kind, s.code_scale()) {
+            (Kind::Mean, Some(scale)) => {
                 let sums = reduce_tensor(Kind::Sum, &s.ints, dims, keepdim)?;
                 let gone = reduced(dims, x.shape().len())?;
                 let n: usize = gone.iter().map(|&d| x.shape()[d]).product();
                 return Ok(scaled(sums.shape(), sums.slice::<i32>()?.to_vec(), Scale::PerTensor(scale / n as f32))?);
             }
-            Kind::Max | Kind::Min if scale >= 0.0 => {
+            (Kind::Max | Kind::Min, _) if scale >= 0.0 => {
                 let ints = reduce_tensor(kind, &s.ints, dims, keepdim)?;
-                return Ok(Value::Scaled(ScaledInt { ints, scale: s.scale.clone(), clamp: s.clamp }));
+                return Ok(Value::Scaled(ScaledInt { ints, ..s.clone() }));
             }
             _ => {}
         }
@@ -196,6 +197,14 @@ impl Operator for Reduce {
             }
         };
         Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        match self.kind {
+            Kind::Mean => IntegerUse::Computed,
+            Kind::Max | Kind::Min => IntegerUse::Moved,
+            _ => IntegerUse::Unseen,
+        }
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

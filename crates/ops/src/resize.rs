@@ -7,7 +7,7 @@ use crate::dims::{moved, numel, sizes};
 use crate::slice::take;
 use crate::spec::attr;
 use crate::strided::{signed_strides, view};
-use crate::{AttrDefault, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// `interpolate`.
 pub struct Interpolate;
@@ -156,6 +156,10 @@ impl Operator for Interpolate {
         let p = Params::new(cx.ints("size")?, cx.floats("scale_factor")?, &cx.str("mode")?, cx.bool("align_corners")?)?;
         let dtype = if p.bilinear { cx.expect_dtype(0, &[DType::F32])? } else { cx.ty(0)?.dtype };
         Ok(vec![TensorType { dtype, shape: p.infer(&cx.ty(0)?.shape)? }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::Moved
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -6,7 +6,7 @@ use crate::activation::UNARY_INPUT;
 use crate::dims::{numel, sizes, unknown};
 use crate::reshape::vector_len;
 use crate::spec::{attr, required};
-use crate::{AttrDefault, Attrs, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, Attrs, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// `shape`.
 pub struct ShapeOf;
@@ -174,6 +174,10 @@ impl Operator for To {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         Ok(vec![TensorType { dtype: cx.dtype("dtype")?, shape: cx.ty(0)?.shape.clone() }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::HandedOn
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

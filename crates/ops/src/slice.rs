@@ -281,7 +281,9 @@ impl Operator for Pad {
             None => cx.float("value")?,
         };
         let x = cx.value(0)?;
-        if value == 0.0 || mode != Mode::Constant {
+        // A pending clamp would move a zero outside its bounds.
+        let keeps_zero = !matches!(x, Value::Scaled(s) if s.clamp.0 > 0.0 || s.clamp.1 < 0.0);
+        if mode != Mode::Constant || (value == 0.0 && keeps_zero) {
             return Ok(vec![moved(x, |t| pad(t, &pads, mode, 0.0))?]);
         }
         let x = x.to_tensor();
@@ -305,6 +307,18 @@ mod tests {
         assert_eq!(bounds(0, 0, 5, 1), Ok((0, 1, 0)));
         assert_eq!(bounds(3, 2, 1, 1).map(|b| b.2), Ok(0));
         assert!(bounds(3, 0, 1, 0).is_err());
+    }
+
+    #[test]
+    fn padding_is_not_clamped() {
+        use quantc_tensor::{Scale, ScaledInt};
+        let codes = Tensor::vector(vec![10i8, 30]);
+        let mut x = ScaledInt::from_quantized(&codes, &[0], Scale::PerTensor(0.1)).expect("i8");
+        x.clamp = (2.0, 6.0);
+        let pad = crate::lookup("pad").expect("there");
+        let attrs = crate::Attrs::new().with("pads", vec![1i64, 0]);
+        let y = pad.eval(&[Some(Value::Scaled(x))], &attrs).expect("pads");
+        assert_eq!(y[0].to_tensor().to_f32_vec(), [0.0, 2.0, 3.0]);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn log_softmax_row(x: &mut [f32]) {
     let largest = reduce::max(x);
     x.iter_mut().for_each(|v| *v -= largest);
     let powers: Vec<f32> = x.iter().map(|&v| math::exp_f32(v)).collect();
-    let log = crate::unary::log_f32(reduce::sum(&powers));
+    let log = quantc_tensor::math::log_f32(reduce::sum(&powers));
     x.iter_mut().for_each(|v| *v -= log);
 }
 

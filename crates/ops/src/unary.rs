@@ -4,7 +4,7 @@ use quantc_tensor::{DType, Tensor, TensorType, Value, math};
 
 use crate::activation::UNARY_INPUT;
 use crate::spec::attr;
-use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// A function of one f32 and up to two parameters.
 pub struct Unary {
@@ -59,26 +59,26 @@ unary!(SIGMOID, "sigmoid", "1 / (1 + e^-x) (torch.sigmoid).", math::sigmoid_f32)
 unary!(TANH, "tanh", "Hyperbolic tangent (torch.tanh).", math::tanh_f32);
 unary!(HARDSWISH, "hardswish", "x * relu6(x + 3) / 6 (torch.nn.functional.hardswish).", math::hardswish_f32);
 unary!(SILU, "silu", "x * sigmoid(x), also called swish (torch.nn.functional.silu).", math::silu_f32);
-unary!(MISH, "mish", "x * tanh(softplus(x)) (torch.nn.functional.mish).", |x: f32| x * math::tanh_f32(softplus_f32(x)));
-unary!(SOFTPLUS, "softplus", "ln(1 + e^x) (torch.nn.functional.softplus).", softplus_f32);
+unary!(MISH, "mish", "x * tanh(softplus(x)) (torch.nn.functional.mish).", math::mish_f32);
+unary!(SOFTPLUS, "softplus", "ln(1 + e^x) (torch.nn.functional.softplus).", math::softplus_f32);
 unary!(ERF, "erf", "The error function (torch.erf).", math::erf_f32);
 unary!(EXP, "exp", "e^x (torch.exp).", math::exp_f32);
-unary!(LOG, "log", "Natural logarithm (torch.log).", log_f32);
+unary!(LOG, "log", "Natural logarithm (torch.log).", math::log_f32);
 unary!(SQRT, "sqrt", "Square root (torch.sqrt).", f32::sqrt);
 unary!(RSQRT, "rsqrt", "1 / sqrt(x) (torch.rsqrt).", math::rsqrt_f32);
 unary!(RECIPROCAL, "reciprocal", "1 / x (torch.reciprocal).", |x: f32| 1.0 / x);
 unary!(FLOOR, "floor", "Largest integer not above x (torch.floor).", f32::floor);
 unary!(CEIL, "ceil", "Smallest integer not below x (torch.ceil).", f32::ceil);
 unary!(ROUND, "round", "Nearest integer, half to even (torch.round).", f32::round_ties_even);
-unary!(SIN, "sin", "Sine (torch.sin).", |x: f32| f64::from(x).sin() as f32);
-unary!(COS, "cos", "Cosine (torch.cos).", |x: f32| f64::from(x).cos() as f32);
+unary!(SIN, "sin", "Sine (torch.sin).", math::sin_f32);
+unary!(COS, "cos", "Cosine (torch.cos).", math::cos_f32);
 unary!(
     LEAKY_RELU,
     "leaky_relu",
     "x, or negative_slope * x below 0 (torch.nn.functional.leaky_relu).",
     SLOPE,
     |cx| cx.float("negative_slope"),
-    leaky_relu_f32
+    math::leaky_relu_f32
 );
 unary!(
     ELU,
@@ -86,7 +86,7 @@ unary!(
     "x, or alpha * (e^x - 1) below 0 (torch.nn.functional.elu).",
     ALPHA_1,
     |cx| cx.float("alpha"),
-    |x: f32, alpha: f32| if x > 0.0 { x } else { alpha * (math::exp_f32(x) - 1.0) }
+    math::elu_f32
 );
 unary!(
     HARDSIGMOID_OP,
@@ -94,7 +94,7 @@ unary!(
     "relu6(x + 3) / 6 (torch.nn.functional.hardsigmoid); with other attributes clamp(alpha * x + beta, 0, 1) (ONNX HardSigmoid).",
     HARDSIGMOID,
     |cx| Ok((cx.float("alpha")?, cx.float("beta")?)),
-    hardsigmoid_f32
+    math::hardsigmoid_with_f32
 );
 unary!(
     GELU,
@@ -108,31 +108,6 @@ unary!(
     },
     |x, tanh| if tanh { math::gelu_tanh_f32(x) } else { math::gelu_f32(x) }
 );
-
-/// Natural logarithm: computed in f64 and rounded once, so that it does not depend on the platform's single-precision library.
-pub fn log_f32(x: f32) -> f32 {
-    f64::from(x).ln() as f32
-}
-
-/// `ln(1 + e^x)`, computed in f64 and rounded once.
-pub fn softplus_f32(x: f32) -> f32 {
-    let x = f64::from(x);
-    (x.max(0.0) + (-x.abs()).exp().ln_1p()) as f32
-}
-
-/// `x`, or `slope * x` below 0.
-pub fn leaky_relu_f32(x: f32, slope: f32) -> f32 {
-    if x < 0.0 { slope * x } else { x }
-}
-
-/// `clamp(alpha * x + beta, 0, 1)`; with PyTorch's 1/6 and 0.5 its `clamp(x + 3, 0, 6) / 6`.
-pub fn hardsigmoid_f32(x: f32, (alpha, beta): (f32, f32)) -> f32 {
-    if (alpha, beta) == (1.0 / 6.0, 0.5) {
-        math::hardsigmoid_f32(x)
-    } else {
-        math::clamp_f32(alpha * x + beta, 0.0, 1.0)
-    }
-}
 
 /// `neg`, `abs` and `sign`, of floats and integers.
 pub struct Signed {
@@ -153,13 +128,7 @@ macro_rules! signed {
 }
 signed!(NEG, "neg", "-x (torch.neg).", |x| -x, i64::wrapping_neg);
 signed!(ABS, "abs", "|x| (torch.abs).", f32::abs, i64::wrapping_abs);
-signed!(
-    SIGN,
-    "sign",
-    "-1, 0 or 1; NaN stays NaN (torch.sign).",
-    |x| if x == 0.0 || x.is_nan() { x } else { 1.0f32.copysign(x) },
-    i64::signum
-);
+signed!(SIGN, "sign", "-1, 0 or 1; NaN stays NaN (torch.sign).", math::sign_f32, i64::signum);
 
 impl Operator for Signed {
     fn signature(&self) -> &'static Signature {
@@ -219,6 +188,10 @@ impl Operator for Identity {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         Ok(vec![cx.ty(0)?.clone()])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        IntegerUse::HandedOn
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

@@ -1,5 +1,6 @@
 //! Patterns, templates and rules after type checking: plain data, no spans needed to use them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use quantc_ops::{Attr, OpRef};
@@ -91,7 +92,7 @@ impl Pattern {
 }
 
 /// A pattern node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pat {
     /// `_`: anything, an absent input included.
     Any,
@@ -130,7 +131,7 @@ impl Pat {
 }
 
 /// Which output of a call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum IndexPat {
     /// That one.
     Exactly(u32),
@@ -139,7 +140,7 @@ pub enum IndexPat {
 }
 
 /// A call in a pattern.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CallPat {
     /// Any of these operators.
     pub ops: Vec<OpRef>,
@@ -158,7 +159,7 @@ pub struct CallPat {
 }
 
 /// What an attribute must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FieldPat {
     /// This value.
     Equals(Attr),
@@ -224,8 +225,33 @@ pub enum RuleClass {
         /// Relative to the largest magnitude.
         tolerance: f32,
     },
-    /// Changes the value. Never applied by equality saturation.
-    Approximate,
+    /// Changes the value, on purpose: by at most `tolerance` times the largest magnitude of the result. Saturation applies it
+    /// only if it is asked to (`RuleSet::allow_approximate`).
+    Approximate {
+        /// Relative to the largest magnitude.
+        tolerance: f32,
+    },
+}
+
+impl RuleClass {
+    /// How far the results may be apart, relative to the largest magnitude; 0 for the same bits.
+    pub fn tolerance(self) -> f32 {
+        match self {
+            RuleClass::Exact | RuleClass::IntExact => 0.0,
+            RuleClass::Real { tolerance } | RuleClass::Approximate { tolerance } => tolerance,
+        }
+    }
+}
+
+impl fmt::Display for RuleClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuleClass::Exact => f.write_str("exact"),
+            RuleClass::IntExact => f.write_str("int-exact"),
+            RuleClass::Real { tolerance } => write!(f, "(real {tolerance:e})"),
+            RuleClass::Approximate { tolerance } => write!(f, "(approximate {tolerance:e})"),
+        }
+    }
 }
 
 /// When a rule runs.
@@ -233,16 +259,23 @@ pub enum RuleClass {
 pub enum Phase {
     /// On the float graph, before observers are placed.
     Canonical,
-    /// On the reference q/dq graph: integer forms of everything that ends in a quantize.
+    /// On the reference q/dq graph: quantize and dequantize move, and what is between them becomes integer operators.
     Lower,
-    /// After [`Phase::Lower`]: integer operators with float results.
-    LowerFloat,
 }
 
 impl Phase {
     /// Every phase and its name in a file.
-    pub const ALL: &[(&'static str, Phase)] =
-        &[("canonical", Phase::Canonical), ("lower", Phase::Lower), ("lower-float", Phase::LowerFloat)];
+    pub const ALL: &[(&'static str, Phase)] = &[("canonical", Phase::Canonical), ("lower", Phase::Lower)];
+
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        Phase::ALL.iter().find(|(_, p)| *p == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// The name of the definition that a row of `:for` belongs to: `conv` of `conv/conv2d`.
+pub fn family(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
 }
 
 /// A rewrite rule.
@@ -314,4 +347,16 @@ pub enum Term {
     },
     /// One output of a call.
     Output(u32, Box<Term>),
+}
+
+impl Term {
+    /// Whether the input of that name occurs.
+    pub fn uses(&self, name: &str) -> bool {
+        match self {
+            Term::Input(input) => **input == *name,
+            Term::None | Term::Const(_) => false,
+            Term::Call { inputs, .. } => inputs.iter().any(|i| i.uses(name)),
+            Term::Output(_, of) => of.uses(name),
+        }
+    }
 }

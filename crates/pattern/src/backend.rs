@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_tensor::DType;
 
-use crate::ast::{Pattern, VarId};
+use crate::ast::{Pattern, Rule, VarId};
 use crate::expr::{Env, Expr};
 use crate::graph_host::{self, Match};
 use crate::source::Span;
@@ -24,12 +24,24 @@ pub struct DTypeWithConstraints {
     pub scale_min: Option<f32>,
     /// The scale must not be larger.
     pub scale_max: Option<f32>,
+    /// The scale must be this one (PyTorch `scale_exact_match`).
+    pub scale_exact: Option<f32>,
+    /// The zero point must be this one (PyTorch `zero_point_exact_match`).
+    pub zero_point_exact: Option<i32>,
 }
 
 impl DTypeWithConstraints {
     /// A type without constraints.
     pub fn new(dtype: DType) -> DTypeWithConstraints {
-        DTypeWithConstraints { dtype, quant_min: None, quant_max: None, scale_min: None, scale_max: None }
+        DTypeWithConstraints {
+            dtype,
+            quant_min: None,
+            quant_max: None,
+            scale_min: None,
+            scale_max: None,
+            scale_exact: None,
+            zero_point_exact: None,
+        }
     }
 }
 
@@ -48,6 +60,13 @@ pub struct DTypeConfig {
     pub bias: Option<DType>,
     /// Whether activations are quantized at each call from their own range.
     pub dynamic: bool,
+}
+
+impl DTypeConfig {
+    /// A configuration that asks for nothing.
+    pub fn new(name: Arc<str>) -> DTypeConfig {
+        DTypeConfig { name, input: None, output: None, weight: None, bias: None, dynamic: false }
+    }
 }
 
 /// How the output of a pattern is observed (PyTorch `ObservationType`).
@@ -156,6 +175,12 @@ pub struct BackendConfig {
     pub patterns: Vec<BackendPatternConfig>,
     /// Operators it surely never runs quantized, and why: the reason that is reported for them.
     pub unsupported: IndexMap<&'static str, String>,
+    /// Rules of its own: they run besides those for every backend, and replace those of the same name.
+    pub rules: Vec<Rule>,
+    /// Rules for every backend that this one does without.
+    pub without_rules: Vec<Arc<str>>,
+    /// Where it is defined.
+    pub span: Span,
 }
 
 impl BackendConfig {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quantc_ops::{Attr, Float};
+use quantc_ops::{Attr, AttrSpec, Float};
 use quantc_tensor::round;
 
 use crate::ast::VarId;
@@ -24,15 +24,81 @@ pub enum Expr {
     Call(&'static Function, Vec<Expr>),
 }
 
+/// What kind of value an expression has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// True or false.
+    Bool,
+    /// An integer or a real number.
+    Number,
+    /// A string.
+    Text,
+    /// An element type.
+    DType,
+    /// A list of numbers.
+    List,
+    /// In a signature: a number or a list. No expression has it.
+    NumberOrList,
+    /// In a signature: one and the same for every argument and result that says so. No expression has it.
+    Same,
+}
+
+impl Type {
+    /// Its name in messages and in the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Bool => "a truth value",
+            Type::Number => "a number",
+            Type::Text => "a string",
+            Type::DType => "a dtype",
+            Type::List => "a list",
+            Type::NumberOrList => "a number or list",
+            Type::Same => "any",
+        }
+    }
+
+    /// Whether a value of type `given` may stand where this one is declared.
+    pub fn accepts(self, given: Type) -> bool {
+        match self {
+            Type::Same => true,
+            Type::NumberOrList => matches!(given, Type::Number | Type::List),
+            _ => self == given,
+        }
+    }
+
+    /// The type of a literal or attribute value.
+    pub fn of(value: &Attr) -> Type {
+        match value {
+            Attr::Int(_) | Attr::Float(_) => Type::Number,
+            Attr::Bool(_) => Type::Bool,
+            Attr::Str(_) => Type::Text,
+            Attr::DType(_) => Type::DType,
+            Attr::Ints(_) | Attr::Floats(_) => Type::List,
+        }
+    }
+
+    /// The type of an operator's attribute.
+    pub fn of_attribute(spec: &AttrSpec) -> Type {
+        use quantc_ops::AttrDefault as D;
+        match spec.default {
+            D::Int(_) | D::RequiredInt | D::OptionalInt | D::Float(_) | D::RequiredFloat => Type::Number,
+            D::Bool(_) => Type::Bool,
+            D::Str(_) | D::RequiredStr => Type::Text,
+            D::DType(_) | D::RequiredDType => Type::DType,
+            D::Ints(_) | D::RequiredInts | D::OptionalInts | D::Floats(_) | D::RequiredFloats => Type::List,
+        }
+    }
+}
+
 /// What an argument of a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arg {
     /// A variable bound to a value.
     Value,
-    /// Any expression.
-    Expr,
-    /// An expression over repeated variables, evaluated once per repetition.
-    Each,
+    /// An expression of this type.
+    Expr(Type),
+    /// An expression over repeated variables, evaluated once per repetition, or a repeated variable itself.
+    Each(Type),
 }
 
 /// A function of the expression language.
@@ -44,64 +110,77 @@ pub struct Function {
     pub args: &'static [Arg],
     /// Whether the last argument may come any number of times.
     pub variadic: bool,
+    /// What it gives.
+    pub result: Type,
     /// One sentence.
     pub doc: &'static str,
 }
 
-const fn function(name: &'static str, args: &'static [Arg], doc: &'static str) -> Function {
-    Function { name, args, variadic: false, doc }
+const fn function(name: &'static str, args: &'static [Arg], result: Type, doc: &'static str) -> Function {
+    Function { name, args, variadic: false, result, doc }
 }
 
-const fn variadic(name: &'static str, args: &'static [Arg], doc: &'static str) -> Function {
-    Function { name, args, variadic: true, doc }
+const fn variadic(name: &'static str, args: &'static [Arg], result: Type, doc: &'static str) -> Function {
+    Function { name, args, variadic: true, result, doc }
 }
 
 /// Every function. `attr` is built in: `(attr ?record name)`.
 pub static FUNCTIONS: &[Function] = {
-    use Arg::{Each, Expr as E, Value as V};
+    use Arg::Value as V;
+    use Type::{Bool, DType, List, Number, NumberOrList, Same};
+    const B: Arg = Arg::Expr(Bool);
+    const N: Arg = Arg::Expr(Number);
+    const D: Arg = Arg::Expr(DType);
+    const L: Arg = Arg::Expr(List);
+    const S: Arg = Arg::Expr(Same);
     &[
-        function("constant", &[V], "whether the value is computed from parameters alone"),
-        function("present", &[V], "whether the optional input was given"),
-        function("scalar", &[V], "the value of a constant of one element"),
-        function("dtype", &[V], "the element type"),
-        function("rank", &[V], "the number of dimensions"),
-        function("shape", &[V], "the sizes, if every one is known"),
-        function("dim", &[V, E], "one size, if it is known; negative counts from the end"),
-        function("numel", &[V], "the number of elements, if it is known"),
-        function("same-type", &[V, V], "whether two values surely have the same element type and shape"),
-        variadic("=", &[E, E], "whether all are equal; an integer equals the same real number"),
-        function("/=", &[E, E], "whether they differ"),
-        function("<", &[E, E], "less"),
-        function("<=", &[E, E], "less or equal"),
-        function(">", &[E, E], "greater"),
-        function(">=", &[E, E], "greater or equal"),
-        function("near", &[E, E], "whether they are equal within a relative 1e-6"),
-        variadic("in", &[E, E], "whether the first equals one of the others"),
-        variadic("and", &[E], "whether all hold"),
-        variadic("or", &[E], "whether one holds"),
-        function("not", &[E], "whether it does not hold"),
-        function("given", &[E], "whether the expression has a value: an optional attribute was given, a size is known"),
-        function("else", &[E, E], "the first, or the second if the first has no value"),
-        variadic("+", &[E, E], "sum"),
-        function("-", &[E, E], "difference"),
-        variadic("*", &[E, E], "product"),
-        function("/", &[E, E], "quotient"),
-        variadic("min", &[E, E], "smallest"),
-        variadic("max", &[E, E], "largest"),
-        function("except", &[E, E], "the first, or no value if it equals the second"),
-        function("ints", &[V], "the elements of a constant integer tensor"),
-        function("lowest", &[E], "the lowest value of a quantized element type"),
-        function("highest", &[E], "the highest value of a quantized element type"),
-        function("quantize", &[E, E, E, E], "a real number quantized: number, scale, zero point, element type"),
-        function("has", &[E, E], "whether a list has an element"),
-        function("len", &[E], "the length of a list"),
-        function("at", &[E, E], "an element of a list"),
-        function("compose", &[E, E], "the permutation that applies the first, then the second"),
-        variadic("concat", &[E], "lists and numbers joined to one list"),
-        function("count", &[Each], "the number of repetitions"),
-        function("list", &[Each], "the values of all repetitions"),
-        function("all", &[Each], "whether it holds for every repetition"),
-        function("first", &[Each], "the value of the first repetition"),
+        function("constant", &[V], Bool, "whether the value is computed from parameters alone"),
+        function("present", &[V], Bool, "whether the optional input was given"),
+        function("scalar", &[V], Number, "the value of a constant of one element"),
+        function("ints", &[V], List, "the elements of a constant integer tensor"),
+        function("dtype", &[V], DType, "the element type"),
+        function("rank", &[V], Number, "the number of dimensions"),
+        function("shape", &[V], List, "the sizes, if every one is known"),
+        function("dim", &[V, N], Number, "one size, if it is known; negative counts from the end"),
+        function("numel", &[V], Number, "the number of elements, if it is known"),
+        function("same-type", &[V, V], Bool, "whether two values surely have the same element type and shape"),
+        variadic("=", &[S, S], Bool, "whether all are equal; an integer equals the same real number"),
+        function("/=", &[S, S], Bool, "whether they differ"),
+        function("<", &[N, N], Bool, "less"),
+        function("<=", &[N, N], Bool, "less or equal"),
+        function(">", &[N, N], Bool, "greater"),
+        function(">=", &[N, N], Bool, "greater or equal"),
+        function("near", &[N, N], Bool, "whether they are equal within a relative 1e-6"),
+        variadic("in", &[S, S], Bool, "whether the first equals one of the others"),
+        variadic("and", &[B], Bool, "whether all hold"),
+        variadic("or", &[B], Bool, "whether one holds"),
+        function("not", &[B], Bool, "whether it does not hold"),
+        function(
+            "given",
+            &[S],
+            Bool,
+            "whether the expression has a value: an optional attribute was given, a size is known",
+        ),
+        function("else", &[S, S], Same, "the first, or the second if the first has no value"),
+        function("except", &[S, S], Same, "the first, or no value if it equals the second"),
+        variadic("+", &[N, N], Number, "sum"),
+        function("-", &[N, N], Number, "difference"),
+        variadic("*", &[N, N], Number, "product"),
+        function("/", &[N, N], Number, "quotient; of integers only if there is no remainder"),
+        variadic("min", &[N, N], Number, "smallest"),
+        variadic("max", &[N, N], Number, "largest"),
+        function("lowest", &[D], Number, "the lowest value of a quantized element type"),
+        function("highest", &[D], Number, "the highest value of a quantized element type"),
+        function("quantize", &[N, N, N, D], Number, "a real number quantized: number, scale, zero point, element type"),
+        function("has", &[L, N], Bool, "whether a list has an element"),
+        function("len", &[L], Number, "the length of a list"),
+        function("at", &[L, N], Number, "an element of a list, counted from 0"),
+        function("compose", &[L, L], List, "the permutation that applies the first, then the second"),
+        variadic("concat", &[Arg::Expr(NumberOrList)], List, "lists and numbers joined to one list"),
+        function("count", &[Arg::Each(Same)], Number, "the number of repetitions"),
+        function("list", &[Arg::Each(Number)], List, "the values of all repetitions"),
+        function("all", &[Arg::Each(Bool)], Bool, "whether it holds for every repetition"),
+        function("first", &[Arg::Each(Same)], Same, "the value of the first repetition"),
     ]
 };
 

@@ -7,13 +7,16 @@ pub mod backend;
 pub mod expr;
 pub mod graph_host;
 pub mod library;
+mod lint;
 pub mod matcher;
 mod parse;
+pub mod print;
 mod reader;
 mod restrict;
 pub mod source;
+pub mod why_not;
 
-pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template};
+pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
 pub use backend::{
     BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
 };

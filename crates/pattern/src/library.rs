@@ -1,10 +1,10 @@
 //! Collections of definitions: those embedded in the binary, and those of a directory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::ast::{Phase, Rule};
+use crate::ast::{Phase, Rule, RuleClass, family};
 use crate::backend::BackendConfig;
 use crate::parse::check;
 use crate::source::{QpatErrors, Source};
@@ -18,6 +18,8 @@ mod embedded {
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Whether [`RuleSet::phase`] gives rules of class `approximate` too. They change values, so the default is no.
+    pub allow_approximate: bool,
 }
 
 impl RuleSet {
@@ -29,9 +31,10 @@ impl RuleSet {
         Ok(Library::builtin()?.rules.clone())
     }
 
-    /// The rules of one phase.
+    /// The rules of one phase that may run: without those of class `approximate`, unless they are allowed.
     pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(move |r| r.phase == phase)
+        let allowed = |r: &Rule| self.allow_approximate || !matches!(r.class, RuleClass::Approximate { .. });
+        self.rules.iter().filter(move |r| r.phase == phase && allowed(r))
     }
 
     /// The rule of that name.
@@ -63,6 +66,12 @@ pub enum PatternError {
         /// Why.
         source: std::io::Error,
     },
+    /// A directory without pattern files.
+    #[error("{path}: there is no .qpat file")]
+    NoFiles {
+        /// Which.
+        path: String,
+    },
     /// A backend that does not exist.
     #[error("there is no backend `{name}` (there is: {known})")]
     NoBackend {
@@ -89,15 +98,24 @@ impl Library {
     /// # Errors
     /// If a file can't be read or is wrong.
     pub fn with_dir(dir: &Path) -> Result<Library, PatternError> {
-        let mut sources = builtin_sources();
-        for (relative, source) in read_dir(dir)? {
-            let embedded = format!("patterns/{relative}");
-            match sources.iter_mut().find(|s| s.name == embedded) {
-                Some(old) => *old = source,
-                None => sources.push(source),
+        Ok(Library::parse(&extended(read(dir)?))?)
+    }
+
+    /// As [`Library::with_dir`] for any number of files and directories, with the names of the files as messages show them.
+    ///
+    /// # Errors
+    /// If a file can't be read or is wrong, or there is none.
+    pub fn with_paths(paths: &[PathBuf]) -> Result<(Library, Vec<String>), PatternError> {
+        let mut own = Vec::new();
+        for path in paths {
+            let found = read(path)?;
+            if found.is_empty() {
+                return Err(PatternError::NoFiles { path: path.display().to_string() });
             }
+            own.extend(found);
         }
-        Ok(Library::parse(&sources)?)
+        let names = own.iter().map(|file| file.source.name.clone()).collect();
+        Ok((Library::parse(&extended(own))?, names))
     }
 
     /// Checks a set of files.
@@ -110,7 +128,16 @@ impl Library {
             return Err(QpatErrors(errors));
         }
         rules.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Library { rules: RuleSet { rules }, backends })
+        Ok(Library { rules: RuleSet { rules, allow_approximate: false }, backends })
+    }
+
+    /// The rules that run for a backend: those for every backend, without what it removes, and its own.
+    pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
+        let own: Vec<&str> = backend.rules.iter().map(|r| family(&r.name)).collect();
+        let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
+        let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        RuleSet { rules, allow_approximate: self.rules.allow_approximate }
     }
 
     /// The backend of that name.
@@ -130,25 +157,57 @@ pub fn builtin_sources() -> Vec<Arc<Source>> {
     embedded::FILES.iter().map(|(name, text)| Source::new(name, text)).collect()
 }
 
-fn read_dir(dir: &Path) -> Result<Vec<(String, Arc<Source>)>, PatternError> {
+/// A file that was read.
+struct OwnFile {
+    source: Arc<Source>,
+    /// The paths below `patterns/` that it may stand for.
+    names: Vec<String>,
+}
+
+/// The embedded files, each replaced by the own one of the same path.
+fn extended(own: Vec<OwnFile>) -> Vec<Arc<Source>> {
+    let mut sources = builtin_sources();
+    for OwnFile { names, source } in own {
+        let same = |s: &Arc<Source>| names.iter().any(|n| s.name == format!("patterns/{n}"));
+        match sources.iter_mut().find(|s| same(s)) {
+            Some(old) => *old = source,
+            None => sources.push(source),
+        }
+    }
+    sources
+}
+
+/// The pattern files below a directory, or one file, sorted.
+fn read(at: &Path) -> Result<Vec<OwnFile>, PatternError> {
     let fail = |path: &Path| {
         let path = path.display().to_string();
         move |source| PatternError::Io { path, source }
     };
-    let mut pending = vec![dir.to_path_buf()];
-    let mut out = Vec::new();
-    while let Some(at) = pending.pop() {
-        for entry in fs::read_dir(&at).map_err(fail(&at))? {
-            let path = entry.map_err(fail(&at))?.path();
-            if path.is_dir() {
-                pending.push(path);
-            } else if path.extension().is_some_and(|e| e == "qpat") {
-                let text = fs::read_to_string(&path).map_err(fail(&path))?;
-                let relative = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-                out.push((relative, Source::new(&path.display().to_string(), &text)));
+    let mut paths = Vec::new();
+    let mut pending = vec![at.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            for entry in fs::read_dir(&path).map_err(fail(&path))? {
+                pending.push(entry.map_err(fail(&path))?.path());
             }
+        } else if path == at || path.extension().is_some_and(|e| e == "qpat") {
+            paths.push(path);
         }
     }
-    out.sort_by(|a, b| a.0.cmp(&b.0));
+    paths.sort();
+    let mut out = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).map_err(fail(&path))?;
+        let slashes = |p: &Path| p.to_string_lossy().replace('\\', "/");
+        // Below the directory given, and below the one it is in: `--patterns patterns/backend` has an `x86.qpat` too.
+        let names: Vec<String> = [Some(at), at.parent()]
+            .into_iter()
+            .flatten()
+            .filter_map(|base| path.strip_prefix(base).ok())
+            .chain(path.parent().and_then(Path::parent).and_then(|base| path.strip_prefix(base).ok()))
+            .map(slashes)
+            .collect();
+        out.push(OwnFile { source: Source::new(&path.display().to_string(), &text), names });
+    }
     Ok(out)
 }

@@ -87,6 +87,33 @@ impl<H: Host> Clone for Found<H> {
     }
 }
 
+/// A way of matching that came to nothing.
+pub struct Miss<'a, H: Host> {
+    /// The part of the pattern that did not fit.
+    pub pat: &'a Pat,
+    /// What it did not fit, `None` for an absent input.
+    pub value: Option<H::Value>,
+    /// The call that has a right operator but does not fit otherwise.
+    pub node: Option<H::Node>,
+    /// What had matched by then.
+    pub state: &'a Found<H>,
+}
+
+/// What a search reports to.
+pub trait Sink<H: Host> {
+    /// A match; the search goes on unless this breaks.
+    fn found(&mut self, found: Found<H>) -> ControlFlow<()>;
+
+    /// A way of matching that came to nothing.
+    fn missed(&mut self, _miss: &Miss<'_, H>) {}
+}
+
+impl<H: Host, F: FnMut(Found<H>) -> ControlFlow<()>> Sink<H> for F {
+    fn found(&mut self, found: Found<H>) -> ControlFlow<()> {
+        self(found)
+    }
+}
+
 /// Calls `found` for every match of the pattern at a value until it breaks.
 pub fn search<H: Host>(
     host: &H,
@@ -94,9 +121,14 @@ pub fn search<H: Host>(
     root: H::Value,
     mut found: impl FnMut(Found<H>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    search_into(host, pattern, root, &mut found)
+}
+
+/// Reports every match of the pattern at a value, and every miss, until the sink breaks.
+pub fn search_into<H: Host>(host: &H, pattern: &Pattern, root: H::Value, sink: &mut dyn Sink<H>) -> ControlFlow<()> {
     let goals = SmallVec::from_elem(Goal { pat: &pattern.root, value: Some(root), root: true }, 1);
     let state = Found { bindings: vec![Binding::Unset; pattern.vars.len()], nodes: SmallVec::new() };
-    step(host, goals, state, &mut found)
+    step(host, goals, state, sink)
 }
 
 struct Goal<'p, V> {
@@ -113,10 +145,15 @@ impl<V: Copy> Clone for Goal<'_, V> {
 impl<V: Copy> Copy for Goal<'_, V> {}
 
 type Goals<'p, V> = SmallVec<[Goal<'p, V>; 8]>;
-type Sink<'s, H> = &'s mut dyn FnMut(Found<H>) -> ControlFlow<()>;
 
-fn step<H: Host>(host: &H, mut goals: Goals<'_, H::Value>, mut state: Found<H>, found: Sink<'_, H>) -> ControlFlow<()> {
+fn step<H: Host>(
+    host: &H,
+    mut goals: Goals<'_, H::Value>,
+    mut state: Found<H>,
+    sink: &mut dyn Sink<H>,
+) -> ControlFlow<()> {
     while let Some(Goal { pat, value, root }) = goals.pop() {
+        let mut node = None;
         let ok = match (pat, value) {
             (Pat::Any, _) | (Pat::None, None) => true,
             (Pat::Optional(var), None) => bind_absent(&mut state, *var),
@@ -127,12 +164,16 @@ fn step<H: Host>(host: &H, mut goals: Goals<'_, H::Value>, mut state: Found<H>, 
                 for pat in pats {
                     let mut goals = goals.clone();
                     goals.push(Goal { pat, value, root });
-                    step(host, goals, state.clone(), found)?;
+                    step(host, goals, state.clone(), sink)?;
                 }
                 return ControlFlow::Continue(());
             }
             (Pat::Output { index, of }, Some(v)) => {
-                for (output, whole) in host.projections(v) {
+                let projections = host.projections(v);
+                if projections.is_empty() {
+                    sink.missed(&Miss { pat, value, node, state: &state });
+                }
+                for (output, whole) in projections {
                     let mut state = state.clone();
                     let fits = match index {
                         IndexPat::Exactly(i) => *i == output,
@@ -141,33 +182,43 @@ fn step<H: Host>(host: &H, mut goals: Goals<'_, H::Value>, mut state: Found<H>, 
                     if fits {
                         let mut goals = goals.clone();
                         goals.push(Goal { pat: of, value: Some(whole), root });
-                        step(host, goals, state, found)?;
+                        step(host, goals, state, sink)?;
+                    } else {
+                        sink.missed(&Miss { pat, value, node, state: &state });
                     }
                 }
                 return ControlFlow::Continue(());
             }
             (Pat::Call(call), Some(v)) => {
                 if !root && !host.may_be_interior(v) {
+                    sink.missed(&Miss { pat, value, node, state: &state });
                     return ControlFlow::Continue(());
                 }
                 let nodes: SmallVec<[H::Node; 2]> =
                     host.definitions(v).into_iter().filter(|n| call.ops.contains(&host.call(*n).0)).collect();
-                let [nodes @ .., last] = &nodes[..] else { return ControlFlow::Continue(()) };
-                for node in nodes {
+                let [nodes @ .., last] = &nodes[..] else {
+                    sink.missed(&Miss { pat, value, node, state: &state });
+                    return ControlFlow::Continue(());
+                };
+                for candidate in nodes {
                     let (mut goals, mut state) = (goals.clone(), state.clone());
-                    if enter(host, call, *node, &mut goals, &mut state) {
-                        step(host, goals, state, found)?;
+                    if enter(host, call, *candidate, &mut goals, &mut state) {
+                        step(host, goals, state, sink)?;
+                    } else {
+                        sink.missed(&Miss { pat, value, node: Some(*candidate), state: &state });
                     }
                 }
+                node = Some(*last);
                 enter(host, call, *last, &mut goals, &mut state)
             }
             (_, None) | (Pat::None, Some(_)) => false,
         };
         if !ok {
+            sink.missed(&Miss { pat, value, node, state: &state });
             return ControlFlow::Continue(());
         }
     }
-    found(state)
+    sink.found(state)
 }
 
 fn scalar<H: Host>(host: &H, value: H::Value) -> Option<f32> {
@@ -272,7 +323,7 @@ fn repeat<H: Host>(host: &H, pat: &Pat, node: H::Node, inputs: std::ops::Range<u
         let goals = SmallVec::from_elem(Goal { pat, value: host.input(node, i), root: false }, 1);
         let mut first = None;
         let start = Found { bindings: unset.clone(), nodes: SmallVec::new() };
-        let _ = step(host, goals, start, &mut |f| {
+        let _ = step(host, goals, start, &mut |f: Found<H>| {
             first = Some(f);
             ControlFlow::Break(())
         });

@@ -146,21 +146,32 @@ fn substitute_all(items: &[Sexp], table: &[(String, Sexp)]) -> Result<Vec<Sexp>,
     items.iter().map(|i| i.substitute(table)).collect()
 }
 
-/// Reads every form of a file.
-pub(crate) fn read(source: &Arc<Source>) -> Result<Vec<Sexp>, QpatError> {
+/// Reads every form of a file. After a mistake it goes on at the next line that starts with `(`, as forms do.
+pub(crate) fn read(source: &Arc<Source>, errors: &mut Vec<QpatError>) -> Vec<Sexp> {
     let mut reader = Reader { source, at: 0 };
     let mut forms = Vec::new();
     loop {
         reader.skip_blank();
-        match reader.peek() {
-            None => return Ok(forms),
+        let start = reader.at;
+        let result = match reader.peek() {
+            None => return forms,
             Some(c @ (')' | ']')) => {
-                return Err(QpatError::new(&reader.span(reader.at, reader.at + 1), format!("`{c}` closes nothing")));
+                Err(QpatError::new(&reader.span(reader.at, reader.at + 1), format!("`{c}` closes nothing")))
             }
-            Some(_) => forms.push(reader.form()?),
+            Some(_) => reader.form(0),
+        };
+        match result {
+            Ok(form) => forms.push(form),
+            Err(error) => {
+                errors.push(error);
+                reader.at = source.text[start..].find("\n(").map_or(source.text.len(), |i| start + i + 1);
+            }
         }
     }
 }
+
+/// Forms deeper than this are refused: they are read recursively.
+const DEPTH: usize = 64;
 
 struct Reader<'a> {
     source: &'a Arc<Source>,
@@ -190,18 +201,21 @@ impl Reader<'_> {
         }
     }
 
-    fn form(&mut self) -> Result<Sexp, QpatError> {
+    fn form(&mut self, depth: usize) -> Result<Sexp, QpatError> {
         let start = self.at;
+        if depth > DEPTH {
+            return Err(QpatError::new(&self.span(start, start + 1), format!("more than {DEPTH} brackets are open")));
+        }
         let kind = match self.peek() {
-            Some('(') => Kind::List(self.sequence('(', ')')?),
-            Some('[') => Kind::Vector(self.sequence('[', ']')?),
+            Some('(') => Kind::List(self.sequence('(', ')', depth)?),
+            Some('[') => Kind::Vector(self.sequence('[', ']', depth)?),
             Some('"') => Kind::Str(self.string()?),
             _ => self.atom()?,
         };
         Ok(Sexp { kind, span: self.span(start, self.at) })
     }
 
-    fn sequence(&mut self, open: char, close: char) -> Result<Vec<Sexp>, QpatError> {
+    fn sequence(&mut self, open: char, close: char, depth: usize) -> Result<Vec<Sexp>, QpatError> {
         let start = self.at;
         self.at += 1;
         let mut items = Vec::new();
@@ -223,7 +237,7 @@ impl Reader<'_> {
                 None => {
                     return Err(QpatError::new(&self.span(start, start + 1), format!("`{open}` is never closed")));
                 }
-                Some(_) => items.push(self.form()?),
+                Some(_) => items.push(self.form(depth + 1)?),
             }
         }
     }

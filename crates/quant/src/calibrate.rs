@@ -7,6 +7,7 @@ use quantc_ir::NodeId;
 use quantc_pattern::FixedQParams;
 use quantc_tensor::{DType, QRange, Tensor, Value};
 
+use crate::bias_correction::InputMeans;
 use crate::error::QuantError;
 use crate::observer::Observer;
 use crate::prepare::{Observing, PreparedModel};
@@ -32,6 +33,7 @@ pub struct Calibrator<'p> {
     observers: Vec<Option<Box<dyn Observer>>>,
     /// The observer of each `observer` node.
     slot_of: HashMap<NodeId, usize>,
+    means: InputMeans,
     batches: usize,
 }
 
@@ -54,7 +56,8 @@ impl<'p> Calibrator<'p> {
             .collect::<Result<_, _>>()?;
         let graph = &prepared.graph;
         let slot_of = graph.calls().filter_map(|id| observer_slot(prepared, id).map(|slot| (id, slot))).collect();
-        Ok(Calibrator { prepared, interpreter: Interpreter::new(graph), observers, slot_of, batches: 0 })
+        let means = InputMeans::new(prepared);
+        Ok(Calibrator { prepared, interpreter: Interpreter::new(graph), observers, slot_of, means, batches: 0 })
     }
 
     /// Runs one batch.
@@ -70,9 +73,10 @@ impl<'p> Calibrator<'p> {
             }
         }
         let mut failed = None;
-        let Calibrator { prepared, interpreter, observers, slot_of, .. } = self;
+        let Calibrator { prepared, interpreter, observers, slot_of, means, .. } = self;
         interpreter.run_with(inputs, |node, values| {
             let (Some(slot), Some(value)) = (slot_of.get(&node), values.first()) else { return };
+            means.observe(node, value);
             if let (Some(observer), None) = (&mut observers[*slot], &failed)
                 && let Err(source) = observe_value(observer.as_mut(), value)
             {
@@ -81,6 +85,11 @@ impl<'p> Calibrator<'p> {
         })?;
         self.batches += 1;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The means of the layers' inputs so far, for [`crate::correct_biases`].
+    pub fn input_means(&self) -> &InputMeans {
+        &self.means
     }
 
     /// Parameters for each observer.

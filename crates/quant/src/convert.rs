@@ -41,7 +41,8 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
             Plan::Static { qconfig, .. } => {
                 let input_scale = group
                     .activations
-                    .first()
+                    .iter()
+                    .find(|(n, _)| group.weight.is_some_and(|w| w.0 == *n))
                     .and_then(|(n, i)| graph.node(*n).inputs()[*i])
                     .and_then(|v| observer_id(&graph, v.node))
                     .and_then(|id| qparams.get(id))

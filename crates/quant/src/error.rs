@@ -43,6 +43,9 @@ pub enum QuantError {
         /// Why.
         message: String,
     },
+    /// Rewriting failed.
+    #[error(transparent)]
+    Rewrite(#[from] Box<quantc_rewrite::RewriteError>),
     /// The mapping can't be used.
     #[error(transparent)]
     Mapping(#[from] MappingError),

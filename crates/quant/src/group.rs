@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, NodeKind};
+use quantc_ops::OpClass;
 use quantc_pattern::{BackendConfig, BackendPatternConfig, FixedQParams, Match, ObservationType, Role};
 use quantc_tensor::DType;
 
@@ -47,7 +48,8 @@ pub(crate) struct Group {
 }
 
 /// Finds the groups: in reverse order of execution, the largest pattern first, ties by order of registration
-/// (torch.ao.quantization.fx `_find_matches`). Returns them in order of execution.
+/// (torch.ao.quantization.fx `_find_matches`). Calls whose QConfigs keep them apart get smaller groups, where PyTorch refuses the
+/// mapping. Returns them in order of execution.
 pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
     let resolver = mapping.resolver(graph);
     let mut taken: HashSet<NodeId> = HashSet::new();
@@ -56,15 +58,31 @@ pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &Bac
         if graph.node(root).call().is_none() || taken.contains(&root) {
             continue;
         }
-        let free = |m: &Match| m.nodes.iter().all(|n| !taken.contains(n));
-        let Some((config, found)) = backend.matches_at(graph, root).into_iter().find(|(_, m)| free(m)) else {
+        let mut matches = backend.matches_at(graph, root);
+        matches.retain(|(_, m)| m.nodes.iter().all(|n| !taken.contains(n)));
+        let agreed = matches.iter().position(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main));
+        if matches.is_empty() {
             continue;
-        };
+        }
+        let (config, found) = matches.swap_remove(agreed.unwrap_or(0));
         taken.extend(found.nodes.iter().copied());
         groups.push(make_group(graph, &resolver, config, found));
     }
     groups.reverse();
     groups
+}
+
+/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only entries for
+/// types tell them apart, as in PyTorch, which compares those of fused modules. Anything else needs the same QConfig.
+fn members_agree(graph: &Graph, resolver: &Resolver<'_>, nodes: &[NodeId], main: NodeId) -> bool {
+    let (own, own_type) = (resolver.resolve(main).qconfig, resolver.of_type(main));
+    nodes.iter().filter(|n| **n != main).all(|n| {
+        if graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Unary) {
+            resolver.of_type(*n) == own_type
+        } else {
+            resolver.resolve(*n).qconfig == own
+        }
+    })
 }
 
 fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, found: Match) -> Group {
@@ -109,11 +127,9 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     }
     let Resolved { qconfig, entry } = resolver.resolve(main);
     let Some(qconfig) = qconfig else { return Plan::Float(FloatReason::QConfigNone { entry }) };
-    // Members of a fused group need equal QConfigs, as in PyTorch; here a difference is reported, not raised.
-    let others: Vec<Resolved> = group.nodes.iter().filter(|n| **n != main).map(|n| resolver.resolve(*n)).collect();
-    if others.iter().any(|r| r.qconfig.as_ref() != Some(&qconfig)) {
-        let entries = std::iter::once(entry).chain(others.into_iter().map(|r| r.entry)).collect();
-        return Plan::Float(FloatReason::MixedQConfigs { entries });
+    if !members_agree(graph, resolver, &group.nodes, main) {
+        let others = group.nodes.iter().filter(|n| **n != main).map(|n| resolver.resolve(*n).entry);
+        return Plan::Float(FloatReason::MixedQConfigs { entries: std::iter::once(entry).chain(others).collect() });
     }
     if config.roles.iter().any(|r| r.1 == Role::Weight) {
         let constant = group.weight.and_then(|(n, i)| graph.node(n).inputs()[i]).and_then(|v| graph.constant(v));
@@ -121,7 +137,8 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
             return Plan::Float(FloatReason::WeightNotConstant);
         }
     }
-    match choose_dtype_config(config, &qconfig) {
+    let weighted = group.weight.and_then(|(node, _)| graph.node(node).call()).map(|(op, _)| op);
+    match choose_dtype_config(config, &qconfig, weighted) {
         Err(violations) => Plan::Float(FloatReason::DTypeConstraint { pattern: group.pattern.clone(), violations }),
         Ok(dtype_config) if qconfig.is_dynamic() => Plan::Dynamic { qconfig, entry, dtype_config },
         Ok(dtype_config) => Plan::Static { qconfig, entry, dtype_config },

@@ -109,7 +109,12 @@ pub fn prepare_fx(
     .into_iter()
     .filter(|row| row.op != "observer")
     .collect();
-    let report = QuantReport { backend: backend.name.to_string(), nodes: rows, observers: Vec::new() };
+    let report = QuantReport {
+        backend: backend.name.to_string(),
+        nodes: rows,
+        observers: Vec::new(),
+        bias_corrected: Vec::new(),
+    };
     Ok(PreparedModel { graph, observers: slots, report, groups })
 }
 

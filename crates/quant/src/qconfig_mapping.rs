@@ -201,13 +201,16 @@ impl QConfigMapping {
             let shown = shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown);
             return Resolved { qconfig: qconfig.clone(), entry: format!("module_name_regex {shown}") };
         }
-        // The containing module's type beats the function's (measured in PyTorch).
-        for wanted in [module_type, op, source_op] {
-            if let Some((t, qconfig)) = self.object_type.iter().rev().find(|(t, _)| !wanted.is_empty() && t == wanted) {
-                return Resolved { qconfig: qconfig.clone(), entry: format!("object_type {t}") };
-            }
-        }
-        Resolved { qconfig: self.global.clone(), entry: "global".to_owned() }
+        self.of_type(types_of(node, origin))
+            .unwrap_or_else(|| Resolved { qconfig: self.global.clone(), entry: "global".to_owned() })
+    }
+
+    /// The entry for the first of these types that has one; the last entry for a type counts.
+    fn of_type(&self, types: [&str; 3]) -> Option<Resolved> {
+        types.iter().filter(|t| !t.is_empty()).find_map(|wanted| {
+            let (t, qconfig) = self.object_type.iter().rev().find(|(t, _)| t == wanted)?;
+            Some(Resolved { qconfig: qconfig.clone(), entry: format!("object_type {t}") })
+        })
     }
 
     /// Whether any entry quantizes statically, so that calibration is needed.
@@ -235,6 +238,18 @@ impl Resolver<'_> {
         let node = self.graph.node(id);
         self.mapping.resolve_call(node, node.origins().first(), self.index_in_parent.get(&id).copied())
     }
+
+    /// The QConfig that an entry for a call's type gives it, whatever its name says; `None` also if that entry says float.
+    pub(crate) fn of_type(&self, id: NodeId) -> MaybeQConfig {
+        let node = self.graph.node(id);
+        self.mapping.of_type(types_of(node, node.origins().first())).and_then(|r| r.qconfig)
+    }
+}
+
+/// The types an entry may name a call by. The containing module's beats the function's (measured in PyTorch).
+fn types_of<'n>(node: &'n Node, origin: Option<&'n Origin>) -> [&'n str; 3] {
+    let op = node.call().map_or("", |(op, _)| op.name());
+    origin.map_or(["", op, ""], |o| [&*o.module_type, op, &*o.source_op])
 }
 
 /// The path of the module that contains the one at `path`; empty for the root.

@@ -11,6 +11,9 @@ pub struct QuantReport {
     pub nodes: Vec<NodeReport>,
     /// One entry for each observer.
     pub observers: Vec<ObserverReport>,
+    /// The calls whose bias was corrected for the rounding of the weight ([`crate::correct_biases`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bias_corrected: Vec<String>,
 }
 
 /// One call of the float graph.

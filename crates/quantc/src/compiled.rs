@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quantc_ir::Graph;
 use quantc_kernels::isa::{self, Isa};
@@ -48,7 +49,14 @@ impl Compiled {
     /// # Errors
     /// If `QUANTC_ISA` cannot be satisfied.
     pub fn from_graph(graph: Graph, threads: usize) -> Result<Compiled, Error> {
-        let isa = isa::select()?;
+        Compiled::on_isa(graph, isa::select()?, threads)
+    }
+
+    /// As [`Compiled::from_graph`], on the kernels of a tier (and those below it where it has none) whatever `QUANTC_ISA` says.
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub fn on_isa(graph: Graph, isa: Isa, threads: usize) -> Result<Compiled, Error> {
         let threads = Threads::new(threads)?;
         Ok(Compiled { graph, isa, threads, weights: WeightCache::default(), executors: HashMap::new() })
     }
@@ -89,10 +97,22 @@ impl Compiled {
     /// # Errors
     /// If the inputs do not fit the model.
     pub fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        self.run_inspected(inputs, |_, _| ())
+    }
+
+    /// As [`Compiled::run`]; after each step of the plan `inspect` gets its index and how long it took.
+    ///
+    /// # Errors
+    /// As [`Compiled::run`].
+    pub fn run_inspected(
+        &mut self,
+        inputs: &[(String, Tensor)],
+        inspect: impl FnMut(usize, Duration) + Send,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
         let types: InputShapes = inputs.iter().map(|(n, t)| (n.clone(), t.ty())).collect();
         let tensors: Vec<Tensor> = inputs.iter().map(|i| i.1.clone()).collect();
         let names: Vec<String> = self.graph.outputs().iter().map(|o| o.0.to_string()).collect();
-        let outputs = self.executor(&types)?.run(&tensors)?;
+        let outputs = self.executor(&types)?.run_inspected(&tensors, inspect)?;
         Ok(names.into_iter().zip(outputs).collect())
     }
 

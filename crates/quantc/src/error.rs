@@ -41,6 +41,9 @@ pub enum Error {
     /// A pattern file that can't be used.
     #[error(transparent)]
     Pattern(Box<quantc_pattern::PatternError>),
+    /// File tests that can't be run.
+    #[error(transparent)]
+    FileTest(Box<quantc_testkit::FileTestError>),
     /// Rewriting failed.
     #[error(transparent)]
     Rewrite(Box<quantc_rewrite::RewriteError>),
@@ -85,6 +88,7 @@ boxed! {
     Onnx(quantc_frontend::onnx::OnnxError);
     Trace(quantc_frontend::trace::TraceError);
     Pattern(quantc_pattern::PatternError);
+    FileTest(quantc_testkit::FileTestError);
     Rewrite(quantc_rewrite::RewriteError);
     Quant(quantc_quant::QuantError);
     Interp(quantc_interp::InterpError);

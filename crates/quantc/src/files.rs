@@ -1,7 +1,7 @@
 //! Files in and out. An output is written beside its place and renamed, so a failure never leaves half a file.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 
@@ -30,26 +30,53 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Err(fail(std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder")));
     }
-    tempfile::NamedTempFile::new_in(folder(path)).map(drop).map_err(fail)
+    match Target::of(path) {
+        Target::File(file) => tempfile::NamedTempFile::new_in(folder(&file)).map(drop).map_err(fail),
+        Target::Special => std::fs::OpenOptions::new().write(true).open(path).map(drop).map_err(fail),
+    }
 }
 
-/// Writes a file atomically.
+/// Where an output goes.
+enum Target {
+    /// A regular file, new or to be replaced: the end of any chain of symbolic links.
+    File(PathBuf),
+    /// A device or a pipe: written to, never replaced.
+    Special,
+}
+
+impl Target {
+    fn of(path: &Path) -> Target {
+        match std::fs::metadata(path) {
+            Ok(found) if !found.is_file() => Target::Special,
+            Ok(_) => Target::File(path.canonicalize().unwrap_or_else(|_| path.to_owned())),
+            Err(_) => Target::File(path.to_owned()),
+        }
+    }
+}
+
+/// Writes a file atomically; a device or a pipe is written to.
 ///
 /// # Errors
 /// If it cannot be written; an earlier file of that name is then untouched.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn WriteSeek) -> std::io::Result<()>) -> Result<(), Error> {
     let fail = |source| Error::Write { path: path.to_owned(), source };
-    let mut temporary = tempfile::NamedTempFile::new_in(folder(path)).map_err(fail)?;
+    let Target::File(file) = Target::of(path) else {
+        let mut whole = tempfile::tempfile().map_err(fail)?;
+        fill(&mut whole).and_then(|()| whole.rewind()).map_err(fail)?;
+        let mut out = std::fs::OpenOptions::new().write(true).open(path).map_err(fail)?;
+        return std::io::copy(&mut whole, &mut out).and_then(|_| out.flush()).map_err(fail);
+    };
+    let mut temporary = tempfile::NamedTempFile::new_in(folder(&file)).map_err(fail)?;
     fill(temporary.as_file_mut()).map_err(fail)?;
     temporary.as_file_mut().flush().map_err(fail)?;
     // Temporary files are private; an output gets the permissions a plain create would give it.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode());
+        let mode = std::fs::metadata(&file).map_or(0o644, |m| m.permissions().mode());
         temporary.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
     }
-    temporary.persist(path).map_err(|e| fail(e.error))?;
+    temporary.persist(&file).map_err(|e| fail(e.error))?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The quantization compiler: a float model in, a smaller and faster int8 model out.
 //!
 //! The facade over the other crates, and what the `quantc` command calls:
-//! [`Model::load`] -> [`quantize`] -> [`qtc::write`] -> [`Model::load`] -> [`Compiled::run`].
+//! [`Model::load`] -> [`quantize`] -> [`qtc::write`] -> [`Model::load`] -> [`Compiled::run`]. Stage by stage, [`quantize`] is
+//! [`canonicalize`] (or [`fuse_fx`]) -> [`prepare_fx`] -> [`Calibrator`] -> [`convert_fx`] -> [`correct_biases`] -> [`lower_quantized`].
 #![forbid(unsafe_code)]
 
 mod compiled;
@@ -17,4 +18,7 @@ pub use compiled::{Compiled, InputShapes};
 pub use data::Preprocess;
 pub use error::Error;
 pub use model::{Model, ModelKind};
+pub use quantc_quant::{Calibrator, QConfigMapping, convert_fx, correct_biases, fuse_fx, prepare_fx};
+pub use quantc_rewrite::{canonicalize, lower_quantized};
+
 pub use pipeline::{Mode, QuantizeOptions, Quantized, Stages, Timings, quantize};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, prepare_fx, qconfig};
+use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, correct_biases, prepare_fx, qconfig};
 
 use crate::Error;
 use crate::data::Batches;
@@ -29,14 +29,29 @@ pub struct QuantizeOptions {
     pub backend: BackendConfig,
     /// The rewrite rules.
     pub rules: RuleSet,
+    /// Whether biases make up for what rounding the weights does to the mean of each layer's outputs.
+    pub bias_correction: bool,
 }
 
 impl QuantizeOptions {
-    /// Default mapping of a mode (or of a named QConfig) for a backend.
+    /// Default mapping of a mode (or of a named QConfig) for a backend that quantc embeds.
     ///
     /// # Errors
     /// If the QConfig or the backend is unknown.
     pub fn new(mode: Mode, backend: &str, qconfig_name: Option<&str>) -> Result<QuantizeOptions, Error> {
+        QuantizeOptions::with_library(Library::builtin()?, mode, backend, qconfig_name)
+    }
+
+    /// The same for a backend of a library, with its rules.
+    ///
+    /// # Errors
+    /// If the QConfig or the backend is unknown.
+    pub fn with_library(
+        library: &Library,
+        mode: Mode,
+        backend: &str,
+        qconfig_name: Option<&str>,
+    ) -> Result<QuantizeOptions, Error> {
         let name = qconfig_name.unwrap_or(match (mode, backend) {
             (Mode::Dynamic, _) => "dynamic",
             (Mode::Static, "qnnpack") => "qnnpack",
@@ -46,11 +61,9 @@ impl QuantizeOptions {
             let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
             Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
         })?;
-        Ok(QuantizeOptions {
-            mapping: QConfigMapping::default_for(qconfig),
-            backend: Library::builtin()?.backend(backend)?.clone(),
-            rules: RuleSet::builtin()?,
-        })
+        let backend = library.backend(backend)?.clone();
+        let rules = library.rules_for(&backend);
+        Ok(QuantizeOptions { mapping: QConfigMapping::default_for(qconfig), backend, rules, bias_correction: true })
     }
 }
 
@@ -133,8 +146,12 @@ pub fn quantize(
         }
     }
     lap(&mut timings.calibrate);
+    let means = calibrator.input_means().clone();
     let qparams = calibrator.finish()?;
-    let converted = convert_fx(&prepared, &qparams)?;
+    let mut converted = convert_fx(&prepared, &qparams)?;
+    if options.bias_correction {
+        correct_biases(&prepared, &mut converted, &means)?;
+    }
     lap(&mut timings.convert);
     let (quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
     lap(&mut timings.lower);

@@ -39,9 +39,20 @@ fn quantize_eval_compare_bench_inspect_explain() {
     for key in ["median_ms", "min_ms", "p90_ms", "isa", "threads"] {
         assert!(!bench[key].is_null(), "{key}: {bench}");
     }
+    let timed = ok_json(at, &["bench", arg(&qtc), "--runs", "3", "--steps", "--json"]);
     let inspected = ok_json(at, &["inspect", arg(&qtc), "--json"]);
     let steps = inspected["steps"].as_array().expect("steps");
     assert!(steps.len() > 5, "{inspected}");
+    let kernels = |steps: &serde_json::Value| -> Vec<String> {
+        steps.as_array().expect("steps").iter().map(|s| s["kernel"].to_string()).collect()
+    };
+    assert_eq!(kernels(&timed["steps"]), kernels(&inspected["steps"]));
+    let arena = inspected["memory"]["arena"].as_u64().expect("bytes");
+    for step in steps {
+        for range in step["writes"].as_array().expect("ranges") {
+            assert!(range[0].as_u64() < range[1].as_u64() && range[1].as_u64() <= Some(arena), "{step}");
+        }
+    }
     let explained = ok(at, &["explain", arg(&qtc)]);
     assert!(explained.contains("quantized (static)") && explained.contains("zero point"), "{explained}");
 }
@@ -109,4 +120,21 @@ fn demo_reports_both_models() {
     let result = ok_json(folder.path(), &["demo", "--json"]);
     assert!(result["int8"]["top1"].as_f64().expect("a number") > 0.97, "{result}");
     assert!(result["int8"]["bytes"].as_u64() < result["float"]["bytes"].as_u64(), "{result}");
+}
+
+#[test]
+fn the_plan_is_a_stage() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
+    let preprocess = demo("digits_preprocess.json");
+    let command = ["quantize", arg(&model), "-o", "digits.qtc", "--calibration", arg(&calibration)];
+    let emit = ["--preprocess", arg(&preprocess), "--emit", "plan=plan.txt"];
+    ok(folder.path(), &[&command[..], &emit].concat());
+    let plan = std::fs::read_to_string(folder.path().join("plan.txt")).expect("written");
+    let inspected = ok(folder.path(), &["inspect", "digits.qtc"]);
+    // The same steps at the same places of the arena, under the inputs and outputs.
+    let steps = &plan[plan.find("plan on ").expect("the heading")..];
+    assert!(inspected.ends_with(steps), "{plan}\n{inspected}");
+    assert!(plan.starts_with("input ") && plan.contains("\noutput logits: f32[1,10] "), "{plan}");
+    assert!(steps.contains("quantized.conv2d") && steps.contains(" nhwc "), "{plan}");
 }

@@ -162,6 +162,29 @@ fn unwritable_output() {
     }
 }
 
+/// A full disk, and what an output must not replace: devices, pipes, links.
+#[cfg(unix)]
+#[test]
+fn devices_are_written_to_and_links_are_followed() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let folder = tempfile::tempdir().expect("folder");
+    let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
+    let preprocess = demo("digits_preprocess.json");
+    let quantize = |output| {
+        ["quantize", arg(&model), "-o", output, "--calibration", arg(&calibration), "--preprocess", arg(&preprocess)]
+    };
+    if std::path::Path::new("/dev/full").exists() {
+        let message = fails(folder.path(), &quantize("/dev/full"));
+        assert!(message.contains("cannot write /dev/full") && message.contains("space"), "{message}");
+        assert!(fs::metadata("/dev/full").expect("still there").file_type().is_char_device());
+    }
+    fs::write(folder.path().join("real.qtc"), b"old").expect("written");
+    symlink("real.qtc", folder.path().join("link.qtc")).expect("linked");
+    ok(folder.path(), &quantize("link.qtc"));
+    assert!(fs::symlink_metadata(folder.path().join("link.qtc")).expect("there").is_symlink());
+    assert!(fs::metadata(folder.path().join("real.qtc")).expect("there").len() > 3);
+}
+
 #[test]
 fn missing_and_malformed_files() {
     let folder = tempfile::tempdir().expect("folder");

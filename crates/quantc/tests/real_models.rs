@@ -6,6 +6,7 @@ use std::path::Path;
 use quantc::data::{Batches, read_npy};
 use quantc::{Compiled, Mode, Model, Preprocess, QuantizeOptions, metrics, quantize};
 use quantc_interp::Interpreter;
+use quantc_kernels::Isa;
 use quantc_tensor::Tensor;
 use quantc_testkit::{data_or_skip, models_or_skip};
 
@@ -84,7 +85,8 @@ impl Classifier {
     }
 }
 
-/// Quantizes a graph and holds plans on one and two threads to the interpreter on the q/dq graph.
+/// Quantizes a graph and holds plans to the interpreter on the q/dq graph: on every tier of the machine, on the best one with one and
+/// two threads.
 fn assert_bit_identical(
     name: &str,
     graph: &quantc_ir::Graph,
@@ -95,13 +97,15 @@ fn assert_bit_identical(
     let options = QuantizeOptions::new(mode, "x86", None).expect("default");
     let result = quantize(graph, &options, calibration, |_| ()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let reference = Interpreter::new(&result.stages.converted).run(inputs).unwrap_or_else(|e| panic!("{name}: {e}"));
-    for threads in [1, 2] {
-        let mut compiled = Compiled::from_graph(result.stages.quantized.clone(), threads).expect("compiles");
+    let tiers = Isa::available();
+    let best = tiers.last().copied().expect("the portable tier is always there");
+    for (isa, threads) in tiers.into_iter().map(|isa| (isa, 2)).chain([(best, 1)]) {
+        let mut compiled = Compiled::on_isa(result.stages.quantized.clone(), isa, threads).expect("compiles");
         let outputs = compiled.run(inputs).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(reference.len(), outputs.len(), "{name}");
         for ((output, a), (_, b)) in reference.iter().zip(&outputs) {
             let difference = metrics::difference(output, a, b).expect("same shape");
-            assert!(a.bits_eq(b), "{name}, {threads} threads: {difference:?}");
+            assert!(a.bits_eq(b), "{name}, {isa}, {threads} threads: {difference:?}");
         }
     }
 }

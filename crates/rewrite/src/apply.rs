@@ -1,27 +1,24 @@
 //! Putting a rule's template into the e-graph.
 
-use std::sync::Arc;
-
 use egg::Id;
-use quantc_ir::NodeId;
 use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef};
 use quantc_pattern::Template;
 use quantc_pattern::ast::CallTemplate;
 use quantc_pattern::expr::Env;
 use quantc_pattern::matcher::{Binding, Host};
-use quantc_tensor::{Tensor, TensorType};
+use quantc_tensor::Tensor;
 use smallvec::{SmallVec, smallvec};
 
 use crate::encode::add_typed;
 use crate::host::{Call, View};
-use crate::lang::{EGraph, ENode, LEAF, NONE, OUTPUT, Provenance, Types};
+use crate::lang::{EGraph, ENode, LEAF, NONE, OUTPUT, Types};
 
 /// A template with every expression evaluated: what is left is to add nodes. Made while the e-graph is still as it was
 /// searched, applied when it has changed.
 pub(crate) enum Plan {
     Existing(Id),
     None,
-    Const(Tensor),
+    Const(Attr),
     Call { op: OpRef, inputs: Vec<Plan>, attrs: Attrs },
     Output { index: u32, of: Box<Plan> },
 }
@@ -40,7 +37,7 @@ pub(crate) fn plan(template: &Template, env: Env<'_, View<'_>>) -> Result<Plan, 
         },
         Template::Const(expr) => {
             let value = env.eval(expr).ok_or("a constant of the template has no value")?;
-            constant(&value).map(Plan::Const).ok_or_else(|| format!("a constant can't be a {}", value.kind()))
+            Ok(Plan::Const(value))
         }
         Template::Output { index, of } => match env.eval(index) {
             Some(Attr::Int(i)) if i >= 0 => Ok(Plan::Output { index: i as u32, of: Box::new(plan(of, env)?) }),
@@ -107,76 +104,87 @@ pub(crate) fn constant(value: &Attr) -> Option<Tensor> {
     })
 }
 
-/// Adds planned nodes.
+/// Why a plan was not added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The rule does not fit this match.
+    Unfit(String),
+    /// The e-graph has as many nodes as it may.
+    Full,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal::Unfit(reason)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Refusal {
+        Refusal::Unfit(reason.to_owned())
+    }
+}
+
+/// Adds the nodes of a plan.
 pub(crate) struct Applier<'a> {
     pub(crate) egraph: &'a mut EGraph,
-    /// Provenance of every node it adds, made when the first one is added.
-    sources: SmallVec<[NodeId; 2]>,
     rule: u32,
-    root_name: Arc<str>,
-    /// Names of matched calls by operator.
-    names: SmallVec<[(OpRef, Arc<str>); 4]>,
-    identity: u32,
+    /// The matched calls, the root first.
+    matched: &'a [Call],
+    /// Logged when the first node is added.
+    application: Option<u32>,
+    /// No node is added if there are this many.
+    max_nodes: usize,
 }
 
 impl<'a> Applier<'a> {
     /// An applier for one match of a rule.
-    pub(crate) fn new(egraph: &'a mut EGraph, rule: u32, nodes: &[Call]) -> Applier<'a> {
-        let facts = &egraph.analysis;
-        let mut sources: SmallVec<[NodeId; 2]> = SmallVec::new();
-        let mut names: SmallVec<[(OpRef, Arc<str>); 4]> = SmallVec::new();
-        let mut identity = 0;
-        let view = View(egraph);
-        for node in nodes {
-            let provenance = &facts.provenance[node.provenance as usize];
-            sources.extend(provenance.sources.iter().copied());
-            names.push((view.call(*node).0, provenance.name.clone()));
-            if identity == 0 {
-                identity = node.identity;
-            }
-        }
-        sources.sort_unstable();
-        sources.dedup();
-        let root_name = names.first().map_or_else(|| Arc::from(""), |(_, n)| n.clone());
-        Applier { egraph, sources, rule, root_name, names, identity }
+    pub(crate) fn new(egraph: &'a mut EGraph, rule: u32, matched: &'a [Call], max_nodes: usize) -> Applier<'a> {
+        Applier { egraph, rule, matched, application: None, max_nodes }
     }
 
     /// Adds the nodes of a plan and returns the class of its root; `None` for an absent value.
     ///
     /// # Errors
-    /// If a call does not type: the rule does not fit this match.
-    pub(crate) fn add(&mut self, plan: &Plan, is_root: bool) -> Result<Option<Id>, String> {
+    /// If a call does not type, or the e-graph is full.
+    pub(crate) fn add(&mut self, plan: &Plan, is_root: bool) -> Result<Option<Id>, Refusal> {
         Ok(Some(match plan {
             Plan::None => return Ok(None),
             Plan::Existing(id) => self.egraph.find(*id),
-            Plan::Const(tensor) => {
-                let leaf = self.egraph.analysis.constant(tensor.clone());
-                let ty = self.egraph.analysis.type_id(smallvec![tensor.ty()]);
-                add_typed(self.egraph, ENode::leaf(LEAF, leaf), ty)
+            Plan::Const(value) => {
+                let facts = &mut self.egraph.analysis;
+                let leaf = facts.constant(value).ok_or_else(|| format!("a constant can't be a {}", value.kind()))?;
+                let ty = facts.leaves[leaf as usize].ty.clone();
+                let ty = facts.type_id(&[ty]);
+                self.insert(ENode::leaf(LEAF, leaf), ty)?
             }
             Plan::Output { index, of } => {
                 let whole = self.add(of, false)?.ok_or("an absent value has no outputs")?;
-                let ty = self.types(whole)?.get(*index as usize).cloned();
-                let ty = ty.ok_or_else(|| format!("there is no output {index}"))?;
-                let ty = self.egraph.analysis.type_id(smallvec![ty]);
-                add_typed(self.egraph, ENode { children: smallvec![whole], ..ENode::leaf(OUTPUT, *index) }, ty)
+                let facts = &self.egraph.analysis;
+                let types = facts.types_of(self.egraph[whole].data).ok_or("a value has no known type")?;
+                let ty = types.get(*index as usize).cloned().ok_or_else(|| format!("there is no output {index}"))?;
+                let ty = self.egraph.analysis.type_id(&[ty]);
+                self.insert(ENode { children: smallvec![whole], ..ENode::leaf(OUTPUT, *index) }, ty)?
             }
             Plan::Call { op, inputs, attrs } => {
-                let inputs = inputs.iter().map(|i| self.add(i, false)).collect::<Result<Vec<_>, _>>()?;
-                self.call(*op, &inputs, attrs, is_root)?
+                let mut given: SmallVec<[Option<Id>; 6]> = SmallVec::new();
+                for input in inputs {
+                    given.push(self.add(input, false)?);
+                }
+                self.call(*op, &given, attrs, is_root)?
             }
         }))
     }
 
-    fn types(&self, class: Id) -> Result<Types, String> {
-        let facts = &self.egraph.analysis;
-        facts.types_of(self.egraph[class].data).cloned().ok_or_else(|| "a value has no known type".to_owned())
+    fn insert(&mut self, node: ENode, ty: u32) -> Result<Id, Refusal> {
+        if self.egraph.total_size() >= self.max_nodes && self.egraph.lookup(node.clone()).is_none() {
+            return Err(Refusal::Full);
+        }
+        Ok(add_typed(self.egraph, node, ty))
     }
 
-    fn call(&mut self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs, is_root: bool) -> Result<Id, String> {
+    fn call(&mut self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs, is_root: bool) -> Result<Id, Refusal> {
         let sig = op.signature();
-        let types = self.infer(op, inputs, attrs)?;
-        let ty = self.egraph.analysis.type_id(types);
         let variadic = sig.inputs.last().is_some_and(|i| i.kind == InputKind::Variadic);
         let count = if variadic { inputs.len() } else { sig.inputs.len() };
         let mut children = SmallVec::new();
@@ -186,39 +194,39 @@ impl<'a> Applier<'a> {
                 None => self.egraph.add(ENode::leaf(NONE, 0)),
             });
         }
-        let op_code = self.egraph.analysis.op_code(op);
-        let payload = self.egraph.analysis.attrs_id(attrs.clone());
-        let identity = if op.class() == OpClass::Heavy { self.identity } else { 0 };
-        let mut node = ENode { op: op_code, payload, identity, children, provenance: 0 };
-        if let Some(existing) = self.egraph.lookup(node.clone()) {
+        // The product that a match has is the product that its replacement has.
+        let heavy = op.class() == OpClass::Heavy;
+        let identity = if heavy { self.matched.iter().map(|c| c.identity).find(|i| *i != 0).unwrap_or(0) } else { 0 };
+        let facts = &mut self.egraph.analysis;
+        let op_code = facts.op_code(op);
+        let mut node = ENode { op: op_code, payload: facts.attrs_id(attrs), identity, children, provenance: 0 };
+        if let Some(existing) = self.egraph.lookup(&mut node) {
             return Ok(existing);
         }
-        let name = if is_root {
-            self.root_name.clone()
-        } else {
-            match self.names.iter().find(|(o, _)| *o == op) {
-                Some((_, name)) => name.clone(),
-                None => Arc::from(format!("{}.{}", self.root_name, op.name())),
-            }
-        };
+        let types = self.infer(op, inputs, attrs)?;
         let facts = &mut self.egraph.analysis;
-        node.provenance = facts.provenance.len() as u32;
-        facts.provenance.push(Provenance { sources: self.sources.clone(), name, rule: Some(self.rule) });
-        Ok(add_typed(self.egraph, node, ty))
+        let ty = facts.type_id(&types);
+        let application = match self.application {
+            Some(application) => application,
+            None => facts.log.apply(self.rule, self.matched.iter().map(|c| c.provenance).collect()),
+        };
+        self.application = Some(application);
+        node.provenance = facts.log.made(op_code, application, is_root);
+        self.insert(node, ty)
     }
 
     fn infer(&self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs) -> Result<Types, String> {
-        let given: Vec<bool> = inputs.iter().map(Option::is_some).collect();
+        let given: SmallVec<[bool; 8]> = inputs.iter().map(Option::is_some).collect();
         op.signature().check_inputs(&given).map_err(|e| e.to_string())?;
         let view = View(self.egraph);
         let info = |id: &Option<Id>| match id {
             None => Ok(None),
             Some(id) => {
-                let ty: &TensorType = view.ty(*id).ok_or("a value has no known type")?;
+                let ty = view.ty(*id).ok_or("a value has no known type")?;
                 Ok::<_, String>(Some(InputInfo { ty: ty.clone(), value: view.constant(*id) }))
             }
         };
-        let infos = inputs.iter().map(info).collect::<Result<Vec<_>, _>>()?;
+        let infos = inputs.iter().map(info).collect::<Result<SmallVec<[_; 6]>, _>>()?;
         let types = op.infer(&InferCx::new(op.signature(), &infos, attrs)).map_err(|e| e.to_string())?;
         Ok(types.into_iter().collect())
     }

@@ -1,86 +1,101 @@
-//! A graph as an e-graph.
+//! A graph, or a region of it, as an e-graph.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use egg::Id;
-use quantc_ir::{Graph, NodeId, NodeKind, ValueRef};
+use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{InputKind, OpClass};
+use quantc_tensor::TensorType;
+use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
-use crate::lang::{EGraph, ENode, Facts, INPUT, LEAF, Leaf, NONE, OUTPUT, Provenance, ROOT, Types, UNKNOWN};
+use crate::lang::{EGraph, ENode, Facts, INPUT, LEAF, Leaf, NONE, OUTPUT, ROOT, UNKNOWN};
+use crate::regions::Region;
 
 /// An e-graph and how the source graph relates to it.
 pub(crate) struct Encoded {
     pub(crate) egraph: EGraph,
-    /// The class of each node of the source graph.
-    pub(crate) class_of: HashMap<NodeId, Id>,
-    /// The class of all outputs together.
+    /// The class of each node of the region, by node index.
+    class_of: Vec<Option<Id>>,
+    /// The calls that were encoded, in execution order.
+    pub(crate) calls: Vec<NodeId>,
+    /// Values from outside the region, by the payload of their [`INPUT`].
+    pub(crate) inputs: Vec<ValueRef>,
+    /// The class of all outputs of the region together.
     pub(crate) root: Id,
-    /// Calls that turned out equal to an earlier one: (later, earlier).
-    pub(crate) merged: Vec<(NodeId, NodeId)>,
 }
 
-/// Adds every node of a graph.
-pub(crate) fn encode(graph: &Graph) -> Encoded {
-    let facts = Facts { next_type: UNKNOWN, ..Facts::default() };
-    let mut e = Encoder { graph, egraph: EGraph::new(facts), class_of: HashMap::new(), outputs: HashMap::new() };
-    let nothing: Arc<str> = Arc::from("");
-    e.egraph.analysis.provenance.push(Provenance { sources: SmallVec::new(), name: nothing, rule: None });
-    let mut merged = Vec::new();
-    let mut root = None;
-    for (index, id) in graph.order().enumerate() {
-        let node = graph.node(id);
-        match node.kind() {
-            NodeKind::Placeholder => {
-                e.add(id, ENode::leaf(INPUT, index as u32), node.types().into());
-            }
-            NodeKind::GetAttr { param } => {
-                let leaf = e.egraph.analysis.leaves.len() as u32;
-                let value = graph.params().get(param).and_then(|p| p.value.clone());
-                e.egraph.analysis.leaves.push(Leaf { name: Some(param.clone()), value, ty: node.types()[0].clone() });
-                e.add(id, ENode::leaf(LEAF, leaf), node.types().into());
-            }
-            NodeKind::Call { .. } => {
-                if let Some(earlier) = e.call(id) {
-                    merged.push((id, earlier));
-                }
-            }
-            NodeKind::Output { .. } => {
-                let children: SmallVec<[Id; 4]> = node.inputs().iter().flatten().map(|v| e.value(*v)).collect();
-                root = Some(e.add(id, ENode { children, ..ENode::leaf(ROOT, 0) }, SmallVec::new()));
+impl Encoded {
+    /// The class of a node, if it is in the region.
+    pub(crate) fn class(&self, node: NodeId) -> Option<Id> {
+        self.class_of.get(node.index()).copied().flatten().map(|id| self.egraph.find(id))
+    }
+
+    /// Calls of the source graph by the e-node they are now: calls that turned out equal share one.
+    pub(crate) fn by_node(&self) -> FxHashMap<ENode, SmallVec<[NodeId; 1]>> {
+        let mut groups: FxHashMap<ENode, SmallVec<[NodeId; 1]>> = FxHashMap::default();
+        groups.reserve(self.calls.len());
+        for call in &self.calls {
+            if let Some(node) = self.node(*call) {
+                groups.entry(node).or_default().push(*call);
             }
         }
+        groups
     }
-    let root = root.unwrap_or_else(|| e.egraph.add(ENode::leaf(ROOT, 0)));
+
+    /// The e-node that a call of the region is now.
+    pub(crate) fn node(&self, call: NodeId) -> Option<ENode> {
+        let mut node = self.egraph.id_to_node(self.class_of[call.index()]?).clone();
+        node.children.iter_mut().for_each(|c| *c = self.egraph.find(*c));
+        Some(node)
+    }
+}
+
+/// Adds the calls of a region and what they use.
+pub(crate) fn encode(graph: &Graph, region: &Region) -> Encoded {
+    let mut e = Encoder {
+        graph,
+        egraph: EGraph::new(Facts::new()),
+        class_of: vec![None; graph.bound()],
+        inputs: Vec::new(),
+        values: FxHashMap::default(),
+    };
+    let mut calls = Vec::with_capacity(region.calls.len());
+    for &id in &region.calls {
+        if e.call(id) {
+            calls.push(id);
+        }
+    }
+    let children: SmallVec<[Id; 4]> = region.outputs.iter().map(|v| e.value(*v)).collect();
+    let root = e.egraph.add(ENode { children, ..ENode::leaf(ROOT, 0) });
     e.egraph.rebuild();
-    Encoded { egraph: e.egraph, class_of: e.class_of, root, merged }
+    Encoded { egraph: e.egraph, class_of: e.class_of, calls, inputs: e.inputs, root }
 }
 
 struct Encoder<'g> {
     graph: &'g Graph,
     egraph: EGraph,
-    class_of: HashMap<NodeId, Id>,
-    /// Projections by value.
-    outputs: HashMap<ValueRef, Id>,
+    class_of: Vec<Option<Id>>,
+    inputs: Vec<ValueRef>,
+    /// Projections and values from outside.
+    values: FxHashMap<ValueRef, Id>,
 }
 
 impl Encoder<'_> {
-    fn add(&mut self, id: NodeId, node: ENode, types: Types) -> Id {
+    fn add(&mut self, node: ENode, types: &[TensorType]) -> Id {
         let ty = self.egraph.analysis.type_id(types);
-        let class = add_typed(&mut self.egraph, node, ty);
-        self.class_of.insert(id, class);
-        class
+        add_typed(&mut self.egraph, node, ty)
     }
 
-    /// Adds a call; returns the node it is equal to, if it is not new.
-    fn call(&mut self, id: NodeId) -> Option<NodeId> {
+    /// Adds a call; whether the node is one.
+    fn call(&mut self, id: NodeId) -> bool {
         let node = self.graph.node(id);
-        let (op, attrs) = node.call()?;
+        let Some((op, attrs)) = node.call() else { return false };
         let mut children: SmallVec<[Id; 4]> = SmallVec::new();
-        let variadic = op.signature().inputs.last().is_some_and(|i| i.kind == InputKind::Variadic);
+        let inputs = &op.signature().inputs;
+        let variadic = inputs.last().is_some_and(|i| i.kind == InputKind::Variadic);
         // Every optional input is there, absent or not, so that a position always means the same input.
-        let count = if variadic { node.inputs().len() } else { op.signature().inputs.len() };
+        let count = if variadic { node.inputs().len() } else { inputs.len() };
         for i in 0..count {
             children.push(match node.inputs().get(i).copied().flatten() {
                 Some(v) => self.value(v),
@@ -88,39 +103,48 @@ impl Encoder<'_> {
             });
         }
         let facts = &mut self.egraph.analysis;
-        let provenance = facts.provenance.len() as u32;
-        facts.provenance.push(Provenance { sources: smallvec![id], name: Arc::from(node.name()), rule: None });
-        let enode = ENode {
-            op: facts.op_code(op),
-            payload: facts.attrs_id(attrs.clone()),
-            identity: if op.class() == OpClass::Heavy { id.index() as u32 + 1 } else { 0 },
-            children,
-            provenance,
-        };
-        if let Some(existing) = self.egraph.lookup(enode.clone()) {
-            let kept = self.egraph[existing].nodes.iter().find(|n| **n == enode)?.provenance;
-            let earlier = self.egraph.analysis.provenance[kept as usize].sources.first().copied();
-            self.egraph.analysis.provenance[kept as usize].sources.push(id);
-            self.class_of.insert(id, existing);
-            return earlier;
-        }
-        self.add(id, enode, node.types().into());
-        None
+        let code = facts.op_code(op);
+        let identity = if op.class() == OpClass::Heavy { id.index() as u32 + 1 } else { 0 };
+        let payload = facts.attrs_id(attrs);
+        let provenance = facts.log.source(code, id);
+        let class = self.add(ENode { op: code, payload, identity, children, provenance }, node.types());
+        self.class_of[id.index()] = Some(class);
+        true
     }
 
     fn value(&mut self, value: ValueRef) -> Id {
-        let class = self.class_of[&value.node];
-        let types = self.graph.node(value.node).types();
-        if types.len() < 2 {
-            return class;
+        let node = self.graph.node(value.node);
+        let whole = self.class_of[value.node.index()];
+        match whole {
+            Some(class) if node.types().len() < 2 => return class,
+            _ => {}
         }
-        if let Some(id) = self.outputs.get(&value) {
+        if let Some(id) = self.values.get(&value) {
             return *id;
         }
-        let ty = self.egraph.analysis.type_id(smallvec![types[value.output as usize].clone()]);
-        let node = ENode { children: smallvec![class], ..ENode::leaf(OUTPUT, value.output) };
-        let id = add_typed(&mut self.egraph, node, ty);
-        self.outputs.insert(value, id);
+        let types = &node.types()[value.output as usize..=value.output as usize];
+        let id = match (whole, node.param()) {
+            (Some(whole), _) => {
+                let node = ENode { children: smallvec![whole], ..ENode::leaf(OUTPUT, value.output) };
+                self.add(node, types)
+            }
+            (None, Some(param)) => {
+                let leaf = Leaf {
+                    name: Some(Arc::clone(param)),
+                    value: self.graph.params().get(param).and_then(|p| p.value.clone()),
+                    ty: types[0].clone(),
+                };
+                let leaves = &mut self.egraph.analysis.leaves;
+                leaves.push(leaf);
+                let node = ENode::leaf(LEAF, leaves.len() as u32 - 1);
+                self.add(node, types)
+            }
+            (None, None) => {
+                self.inputs.push(value);
+                self.add(ENode::leaf(INPUT, self.inputs.len() as u32 - 1), types)
+            }
+        };
+        self.values.insert(value, id);
         id
     }
 }

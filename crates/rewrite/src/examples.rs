@@ -10,10 +10,11 @@ use quantc_pattern::ast::{ExampleInput, Term};
 use quantc_pattern::{Example, Rule, RuleClass};
 use quantc_tensor::{DType, Tensor};
 
-use crate::apply::{Applier, Plan, constant};
+use crate::apply::{Applier, Plan, Refusal, constant};
 use crate::encode::encode;
+use crate::regions::Region;
 use crate::report::Budget;
-use crate::saturate::saturate;
+use crate::saturate::{Scope, saturate};
 
 /// Checks every example of a rule; the messages say what is wrong with which.
 pub fn check_examples(rule: &Rule) -> Vec<String> {
@@ -31,19 +32,24 @@ pub fn check_examples(rule: &Rule) -> Vec<String> {
 /// The rule alone, on the left-hand term, must make it equal to the right-hand term.
 fn check_structure(rule: &Rule, example: &Example) -> Result<(), String> {
     let mut graph = Graph::new("example");
-    let inputs = declare(&mut graph, &example.inputs, 0)?;
+    let inputs = declare(&mut graph, &example.inputs, Some(0));
     let outputs: Vec<_> = inputs.iter().map(|(name, v)| (name.clone(), *v)).collect();
     graph.set_outputs(&outputs);
-    let mut encoded = encode(&graph);
-    let classes: HashMap<Arc<str>, Id> =
-        inputs.iter().map(|(name, v)| (name.clone(), encoded.class_of[&v.node])).collect();
+    let mut encoded = encode(&graph, &Region::whole(&graph));
+    // The inputs are the outputs, so that all of them are there.
+    let roots = encoded.egraph.id_to_node(encoded.root).children.clone();
+    let classes: HashMap<Arc<str>, Id> = inputs.iter().map(|(name, _)| name.clone()).zip(roots).collect();
     let add = |egraph: &mut crate::lang::EGraph, term: &Term| {
         let plan = plan(term, &classes)?;
-        Applier::new(egraph, 0, &[]).add(&plan, true)?.ok_or_else(|| "a term can't be `none`".to_owned())
+        match Applier::new(egraph, 0, &[], usize::MAX).add(&plan, true) {
+            Ok(class) => class.ok_or_else(|| "a term can't be `none`".to_owned()),
+            Err(Refusal::Unfit(reason)) => Err(reason),
+            Err(Refusal::Full) => Err("it is too large".to_owned()),
+        }
     };
     let before = add(&mut encoded.egraph, &example.before).map_err(|e| format!("the left side does not type: {e}"))?;
     encoded.egraph.rebuild();
-    let saturation = saturate(&mut encoded.egraph, &[rule], &Budget::default());
+    let saturation = saturate(&mut encoded.egraph, &[rule], &Budget::default(), Scope::Changed);
     let after = add(&mut encoded.egraph, &example.after).map_err(|e| format!("the right side does not type: {e}"))?;
     encoded.egraph.rebuild();
     if encoded.egraph.find(before) == encoded.egraph.find(after) {
@@ -61,13 +67,22 @@ fn plan(term: &Term, inputs: &HashMap<Arc<str>, Id>) -> Result<Plan, String> {
     Ok(match term {
         Term::Input(name) => Plan::Existing(*inputs.get(name).ok_or_else(|| format!("`{name}` is not declared"))?),
         Term::None => Plan::None,
-        Term::Const(value) => Plan::Const(constant(value).ok_or("a constant must be a number or a list")?),
+        Term::Const(value) => Plan::Const(value.clone()),
         Term::Call { op, inputs: args, attrs } => {
             let args = args.iter().map(|a| plan(a, inputs)).collect::<Result<_, _>>()?;
             Plan::Call { op: *op, inputs: args, attrs: attrs.clone() }
         }
         Term::Output(index, of) => Plan::Output { index: *index, of: Box::new(plan(of, inputs)?) },
     })
+}
+
+/// The two sides of an example as graphs, their parameters only declared.
+///
+/// # Errors
+/// If a side is no valid graph.
+pub fn example_graphs(example: &Example) -> Result<(Graph, Graph), String> {
+    let graph = |term| example_graph(term, &example.inputs, None);
+    Ok((graph(&example.before)?, graph(&example.after)?))
 }
 
 /// Both terms evaluated on the same random inputs must agree as far as the rule's class promises.
@@ -84,7 +99,7 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err("the two sides compute different bits".to_owned());
                 }
             }
-            RuleClass::Real { tolerance } => {
+            RuleClass::Real { tolerance } | RuleClass::Approximate { tolerance } => {
                 let (a, b) = (before.to_f32_vec(), after.to_f32_vec());
                 let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -93,36 +108,41 @@ fn check_values(rule: &Rule, example: &Example) -> Result<(), String> {
                     return Err(format!("the two sides differ by {worst}, the largest value being {largest}"));
                 }
             }
-            RuleClass::Approximate => {}
         }
     }
     Ok(())
 }
 
 fn run(term: &Term, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
-    let mut graph = Graph::new("example");
-    let declared = declare(&mut graph, inputs, seed)?;
-    let values: HashMap<Arc<str>, ValueRef> = declared.into_iter().collect();
-    let result = build(&mut graph, term, &values)?.ok_or("a term can't be `none`")?;
-    graph.set_outputs(&[(Arc::from("result"), result)]);
-    graph.verify().map_err(|e| e.to_string())?;
+    let graph = example_graph(term, inputs, Some(seed))?;
     let given: Vec<(&str, Tensor)> =
         inputs.iter().enumerate().filter(|(_, i)| !i.constant).map(|(n, i)| (&*i.name, random(i, seed, n))).collect();
     let outputs = Interpreter::new(&graph).run(&given).map_err(|e| e.to_string())?;
     outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
 }
 
-fn declare(graph: &mut Graph, inputs: &[ExampleInput], seed: u64) -> Result<Vec<(Arc<str>, ValueRef)>, String> {
+/// A term as a graph; its parameters have random values of that seed, or none.
+pub(crate) fn example_graph(term: &Term, inputs: &[ExampleInput], seed: Option<u64>) -> Result<Graph, String> {
+    let mut graph = Graph::new("example");
+    let values: HashMap<Arc<str>, ValueRef> = declare(&mut graph, inputs, seed).into_iter().collect();
+    let result = build(&mut graph, term, &values)?.ok_or("a term can't be `none`")?;
+    graph.set_outputs(&[(Arc::from("result"), result)]);
+    graph.eliminate_dead();
+    graph.verify().map_err(|e| e.to_string())?;
+    Ok(graph)
+}
+
+fn declare(graph: &mut Graph, inputs: &[ExampleInput], seed: Option<u64>) -> Vec<(Arc<str>, ValueRef)> {
     let mut out = Vec::new();
     for (n, input) in inputs.iter().enumerate() {
-        let id = if input.constant {
-            graph.param(&input.name, random(input, seed, n))
-        } else {
-            graph.placeholder(&input.name, input.ty.clone())
+        let id = match seed {
+            _ if !input.constant => graph.placeholder(&input.name, input.ty.clone()),
+            Some(seed) => graph.param(&input.name, random(input, seed, n)),
+            None => graph.declare_param(&input.name, input.ty.clone()),
         };
         out.push((input.name.clone(), id.into()));
     }
-    Ok(out)
+    out
 }
 
 fn build(graph: &mut Graph, term: &Term, inputs: &HashMap<Arc<str>, ValueRef>) -> Result<Option<ValueRef>, String> {

@@ -27,7 +27,7 @@ pub fn fold_constants(graph: &mut Graph) -> Result<Vec<Arc<str>>, RewriteError> 
         folded.push(Arc::from(graph.node(id).name()));
         // The first parameter that nobody else uses gives its name to what becomes of it: a folded weight is still the weight.
         let inputs = graph.node(id).inputs().iter().flatten();
-        let own = inputs.filter(|v| graph.uses(v.node).len() == 1).find_map(|v| graph.node(v.node).param().cloned());
+        let own = inputs.filter(|v| graph.is_used_once(v.node)).find_map(|v| graph.node(v.node).param().cloned());
         let param = own.unwrap_or_else(|| graph.fresh_param_name(graph.node(id).name()));
         let new = graph.param(&param, value.clone());
         graph.replace_uses(id.into(), new.into(), &[id]);

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use egg::{Analysis, DidMerge, Id, Language};
 use indexmap::IndexSet;
-use quantc_ir::NodeId;
-use quantc_ops::{Attrs, OpRef};
+use quantc_ops::{Attr, Attrs, OpRef, operators};
 use quantc_tensor::{Tensor, TensorType};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
+
+use crate::apply::constant;
+use crate::provenance::Log;
 
 /// The e-graph.
 pub(crate) type EGraph = egg::EGraph<ENode, Facts>;
 
 /// An absent input.
 pub(crate) const NONE: u32 = 0;
-/// A graph input; the payload is its index.
+/// A value from outside; the payload is its index in [`crate::encode::Encoded::inputs`].
 pub(crate) const INPUT: u32 = 1;
 /// A parameter or constant; the payload is its index in [`Facts::leaves`].
 pub(crate) const LEAF: u32 = 2;
@@ -24,7 +27,7 @@ pub(crate) const LEAF: u32 = 2;
 pub(crate) const OUTPUT: u32 = 3;
 /// All outputs of the graph.
 pub(crate) const ROOT: u32 = 4;
-/// Calls: this plus the operator's index in [`Facts::ops`].
+/// Calls: this plus the operator's place in the table of operators.
 pub(crate) const CALL: u32 = 5;
 
 /// An e-node: a call, or one of the kinds above.
@@ -37,9 +40,9 @@ pub(crate) struct ENode {
     pub(crate) op: u32,
     pub(crate) payload: u32,
     pub(crate) identity: u32,
-    pub(crate) children: SmallVec<[Id; 4]>,
-    /// Index in [`Facts::provenance`]. Not part of the node's identity: of equal nodes the first one's is kept.
+    /// Index in [`Facts::log`]. Not part of the node's identity: of equal nodes the first one's is kept.
     pub(crate) provenance: u32,
+    pub(crate) children: SmallVec<[Id; 4]>,
 }
 
 impl ENode {
@@ -70,8 +73,9 @@ impl PartialOrd for ENode {
     }
 }
 impl Ord for ENode {
+    /// Equal nodes are ordered by provenance: where a class drops duplicates it sorts first and keeps the oldest.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
+        self.key().cmp(&other.key()).then(self.provenance.cmp(&other.provenance))
     }
 }
 impl Hash for ENode {
@@ -88,10 +92,8 @@ impl Language for ENode {
     }
 
     fn matches(&self, other: &Self) -> bool {
-        self.op == other.op
-            && self.payload == other.payload
-            && self.identity == other.identity
-            && self.children.len() == other.children.len()
+        (self.op, self.payload, self.identity, self.children.len())
+            == (other.op, other.payload, other.identity, other.children.len())
     }
 
     fn children(&self) -> &[Id] {
@@ -126,28 +128,20 @@ pub(crate) struct Leaf {
     pub(crate) ty: TensorType,
 }
 
-/// Where an e-node came from.
-#[derive(Clone, Debug)]
-pub(crate) struct Provenance {
-    /// Nodes of the source graph it stands for, in order of index.
-    pub(crate) sources: SmallVec<[NodeId; 2]>,
-    /// The name it gets.
-    pub(crate) name: Arc<str>,
-    /// The rule that made it, an index in the engine's rules.
-    pub(crate) rule: Option<u32>,
-}
-
 /// Output types of a call.
 pub(crate) type Types = SmallVec<[TensorType; 1]>;
 
 /// Side tables of the e-graph.
-#[derive(Default)]
 pub(crate) struct Facts {
-    pub(crate) ops: IndexSet<OpRef>,
-    pub(crate) attrs: IndexSet<Attrs>,
-    pub(crate) types: IndexSet<Types>,
+    ops: Vec<OpRef>,
+    codes: FxHashMap<&'static str, u32>,
+    pub(crate) attrs: IndexSet<Attrs, FxBuildHasher>,
+    pub(crate) types: IndexSet<Types, FxBuildHasher>,
     pub(crate) leaves: Vec<Leaf>,
-    pub(crate) provenance: Vec<Provenance>,
+    /// Leaves of the constants that rules made.
+    constants: FxHashMap<Attr, u32>,
+    /// Where every call came from.
+    pub(crate) log: Log,
     /// Types of the next node to be added, an index in `types`.
     pub(crate) next_type: u32,
     /// Classes that are new or changed since the list was last taken.
@@ -157,19 +151,52 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Empty tables.
+    pub(crate) fn new() -> Facts {
+        let ops: Vec<OpRef> = operators().collect();
+        let codes = ops.iter().zip(CALL..).map(|(op, code)| (op.name(), code)).collect();
+        Facts {
+            ops,
+            codes,
+            attrs: IndexSet::default(),
+            types: IndexSet::default(),
+            leaves: Vec::new(),
+            constants: FxHashMap::default(),
+            log: Log::default(),
+            next_type: UNKNOWN,
+            changed: Vec::new(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// The code of an operator, if it is known.
+    pub(crate) fn code_of(&self, op: OpRef) -> Option<u32> {
+        self.codes.get(op.name()).copied()
+    }
+
+    /// The code of an operator; one outside the table gets the next.
     pub(crate) fn op_code(&mut self, op: OpRef) -> u32 {
-        CALL + self.ops.insert_full(op).0 as u32
+        let ops = &mut self.ops;
+        *self.codes.entry(op.name()).or_insert_with(|| {
+            ops.push(op);
+            CALL + ops.len() as u32 - 1
+        })
     }
 
     pub(crate) fn op(&self, code: u32) -> Option<OpRef> {
-        self.ops.get_index((code.checked_sub(CALL)?) as usize).copied()
+        self.ops.get(code.checked_sub(CALL)? as usize).copied()
     }
 
-    pub(crate) fn attrs_id(&mut self, attrs: Attrs) -> u32 {
-        self.attrs.insert_full(attrs).0 as u32
+    pub(crate) fn attrs_id(&mut self, attrs: &Attrs) -> u32 {
+        match self.attrs.get_index_of(attrs) {
+            Some(i) => i as u32,
+            None => self.attrs.insert_full(attrs.clone()).0 as u32,
+        }
     }
 
-    pub(crate) fn type_id(&mut self, types: Types) -> u32 {
+    pub(crate) fn type_id(&mut self, types: &[TensorType]) -> u32 {
+        // Most calls have one output of a type that is known already.
+        let types: Types = types.iter().cloned().collect();
         self.types.insert_full(types).0 as u32
     }
 
@@ -178,14 +205,16 @@ impl Facts {
         self.types.get_index(data.ty as usize)
     }
 
-    /// The leaf for a constant of a rule; equal constants are one leaf.
-    pub(crate) fn constant(&mut self, value: Tensor) -> u32 {
-        let same = |l: &Leaf| l.name.is_none() && l.value.as_ref().is_some_and(|v| v.bits_eq(&value));
-        if let Some(i) = self.leaves.iter().position(same) {
-            return i as u32;
+    /// The leaf for a constant of a rule; equal constants are one leaf. `None` if it is no number or list.
+    pub(crate) fn constant(&mut self, value: &Attr) -> Option<u32> {
+        if let Some(leaf) = self.constants.get(value) {
+            return Some(*leaf);
         }
-        self.leaves.push(Leaf { name: None, ty: value.ty(), value: Some(value) });
-        (self.leaves.len() - 1) as u32
+        let tensor = constant(value)?;
+        let leaf = self.leaves.len() as u32;
+        self.leaves.push(Leaf { name: None, ty: tensor.ty(), value: Some(tensor) });
+        self.constants.insert(value.clone(), leaf);
+        Some(leaf)
     }
 
     /// The more specific of two types; a contradiction is recorded.
@@ -203,7 +232,7 @@ impl Facts {
         let merged: Option<Types> =
             if x.len() == y.len() { x.iter().zip(y).map(|(x, y)| refine(x, y)).collect() } else { None };
         match merged {
-            Some(types) => self.type_id(types),
+            Some(types) => self.type_id(&types),
             None => {
                 self.conflicts.push((a, b));
                 a

@@ -1,164 +1,254 @@
 //! The extracted nodes as a graph.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use egg::Id;
-use quantc_ir::{Graph, NodeId, NodeKind, Origin, ValueRef};
-use quantc_pattern::Rule;
+use quantc_ir::{Graph, NodeId, Origin, ValueRef};
+use quantc_ops::{Attrs, OpClass, OpRef};
+use quantc_tensor::TensorType;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::RewriteError;
 use crate::encode::Encoded;
 use crate::extract::Extracted;
-use crate::lang::{ENode, INPUT, LEAF, NONE, OUTPUT, ROOT};
+use crate::lang::{CALL, ENode, INPUT, LEAF, OUTPUT, ROOT};
+use crate::regions::Region;
 use crate::report::NodeTrace;
 
-/// The new graph, and which rule made which of its nodes.
-pub(crate) struct Rebuilt {
-    pub(crate) graph: Graph,
-    pub(crate) traces: Vec<NodeTrace>,
-}
+type Inputs = Vec<Option<ValueRef>>;
 
-/// Builds the graph of the chosen nodes, in the source graph's order where that is possible.
-pub(crate) fn rebuild(
-    source: &Graph,
-    encoded: &Encoded,
-    extracted: &Extracted,
-    rules: &[&Rule],
-) -> Result<Rebuilt, RewriteError> {
-    let mut position = vec![0usize; source.bound()];
-    for (i, id) in source.order().enumerate() {
-        position[id.index()] = i;
-    }
-    let mut builder = Builder {
-        source,
-        encoded,
-        position,
-        graph: Graph::new(source.name()),
-        values: HashMap::new(),
-        traces: Vec::new(),
-        rules,
-    };
-    for id in source.placeholders() {
-        let node = source.node(id);
-        let new = builder.graph.placeholder(node.name(), node.types()[0].clone());
-        builder.values.insert(builder.class(id), new.into());
-    }
-    for class in order(&builder, extracted) {
-        builder.emit(class, &extracted.chosen[&class])?;
-    }
-    let Builder { graph, traces, .. } = builder;
-    graph.verify()?;
-    Ok(Rebuilt { graph, traces })
-}
-
-/// A topological order that prefers the source graph's order.
-fn order(builder: &Builder<'_>, extracted: &Extracted) -> Vec<Id> {
-    let egraph = &builder.encoded.egraph;
-    let mut missing: HashMap<Id, usize> = HashMap::new();
-    let mut users: HashMap<Id, Vec<Id>> = HashMap::new();
-    let mut ready = BinaryHeap::new();
-    for (index, class) in extracted.order.iter().enumerate() {
-        let node = &extracted.chosen[class];
-        let mut children: Vec<Id> = node.children.iter().map(|c| egraph.find(*c)).collect();
-        children.sort_unstable();
-        children.dedup();
-        if children.is_empty() {
-            ready.push(Reverse((builder.rank(node), index)));
-        }
-        missing.insert(*class, children.len());
-        for child in children {
-            users.entry(child).or_default().push(*class);
-        }
-    }
-    let index: HashMap<Id, usize> = extracted.order.iter().enumerate().map(|(i, c)| (*c, i)).collect();
-    let mut out = Vec::new();
-    while let Some(Reverse((_, i))) = ready.pop() {
-        let class = extracted.order[i];
-        out.push(class);
-        for user in users.remove(&class).unwrap_or_default() {
-            if let Some(left) = missing.get_mut(&user) {
-                *left -= 1;
-                if *left == 0 {
-                    ready.push(Reverse((builder.rank(&extracted.chosen[&user]), index[&user])));
-                }
-            }
-        }
-    }
-    out
-}
-
-struct Builder<'a> {
+/// The new graph, region by region.
+pub(crate) struct Builder<'a> {
     source: &'a Graph,
-    encoded: &'a Encoded,
     /// Place of each source node in execution order.
-    position: Vec<usize>,
+    pub(crate) position: Vec<usize>,
     graph: Graph,
-    values: HashMap<Id, ValueRef>,
-    traces: Vec<NodeTrace>,
-    rules: &'a [&'a Rule],
+    /// What the values that regions export have become.
+    exported: FxHashMap<ValueRef, ValueRef>,
+    /// Calls on constants by what they are: regions that use the same constant share it.
+    constants: FxHashMap<(OpRef, Attrs, Inputs), NodeId>,
+    is_constant: FxHashSet<NodeId>,
+    /// Which rule made which node.
+    pub(crate) traces: Vec<NodeTrace>,
+    /// Equal calls that became one: (dropped, kept).
+    pub(crate) merged: Vec<(Arc<str>, Arc<str>)>,
 }
 
-impl Builder<'_> {
-    fn class(&self, id: NodeId) -> Id {
-        self.encoded.egraph.find(self.encoded.class_of[&id])
-    }
-
-    /// Where in the source graph's order a node belongs: at the last node it replaces.
-    fn rank(&self, node: &ENode) -> usize {
-        match node.op {
-            ROOT => usize::MAX,
-            OUTPUT | NONE | INPUT | LEAF => 0,
-            _ => {
-                let sources = &self.encoded.egraph.analysis.provenance[node.provenance as usize].sources;
-                sources.iter().map(|s| self.position[s.index()]).max().unwrap_or(0)
-            }
+impl<'a> Builder<'a> {
+    /// A graph with the inputs of the source graph.
+    pub(crate) fn new(source: &'a Graph) -> Builder<'a> {
+        let mut position = vec![0usize; source.bound()];
+        for (i, id) in source.order().enumerate() {
+            position[id.index()] = i;
+        }
+        let mut graph = Graph::new(source.name());
+        let mut exported = FxHashMap::default();
+        for id in source.placeholders() {
+            let node = source.node(id);
+            exported.insert(id.into(), graph.placeholder(node.name(), node.types()[0].clone()).into());
+        }
+        Builder {
+            source,
+            position,
+            graph,
+            exported,
+            constants: FxHashMap::default(),
+            is_constant: FxHashSet::default(),
+            traces: Vec::new(),
+            merged: Vec::new(),
         }
     }
 
-    fn value(&self, class: Id) -> Option<ValueRef> {
-        self.values.get(&self.encoded.egraph.find(class)).copied()
+    /// The last node so far.
+    pub(crate) fn last(&self) -> Option<NodeId> {
+        self.graph.order_reversed().next()
     }
 
-    fn emit(&mut self, class: Id, node: &ENode) -> Result<(), RewriteError> {
-        let facts = &self.encoded.egraph.analysis;
-        match node.op {
-            // Placeholders are there already; an absent input has no value.
-            INPUT | NONE => {}
-            LEAF => {
-                let leaf = &facts.leaves[node.payload as usize];
-                let id = match (&leaf.name, &leaf.value) {
-                    (Some(name), Some(value)) => self.graph.param(name, value.clone()),
-                    (Some(name), None) => self.graph.declare_param(name, leaf.ty.clone()),
-                    (None, value) => {
-                        let Some(value) = value else { return Err(RewriteError::NoTerm) };
-                        let name = match value.as_scalar_f32() {
-                            Some(v) => format!("const_{v}"),
-                            None => "const".to_owned(),
-                        };
-                        let name = self.fresh_param(&name);
-                        self.graph.param(&name, value.clone())
-                    }
-                };
-                self.values.insert(class, id.into());
+    /// Adds a region as it is.
+    ///
+    /// # Errors
+    /// If a call does not type, which those of a valid graph do.
+    pub(crate) fn copy(&mut self, region: &Region) -> Result<(), RewriteError> {
+        for &id in &region.calls {
+            let node = self.source.node(id);
+            let Some((op, attrs)) = node.call() else { continue };
+            let mut inputs = Inputs::new();
+            for input in node.inputs() {
+                inputs.push(match input {
+                    None => None,
+                    Some(v) => Some(self.outside(*v).ok_or(RewriteError::NoTerm)?),
+                });
             }
-            OUTPUT => {
-                let whole = self.value(node.children[0]).ok_or(RewriteError::NoTerm)?;
-                self.values.insert(class, ValueRef { node: whole.node, output: node.payload });
+            let (new, _) = self.add_call(node.name(), op, inputs, attrs.clone(), node.origins(), node.types())?;
+            for output in 0..node.types().len() as u32 {
+                self.exported.insert(ValueRef { node: id, output }, ValueRef { node: new, output });
             }
-            ROOT => {
-                let names = self.source.output_node().map(|o| self.source.node(o).kind().clone());
-                let Some(NodeKind::Output { names }) = names else { return Ok(()) };
-                let mut outputs = Vec::new();
-                for (name, child) in names.iter().zip(&node.children) {
-                    outputs.push((name.clone(), self.value(*child).ok_or(RewriteError::NoTerm)?));
-                }
-                self.graph.set_outputs(&outputs);
-            }
-            _ => self.call(class, node)?,
         }
         Ok(())
+    }
+
+    /// Adds what was extracted for a region, in the source graph's order where that is possible.
+    ///
+    /// # Errors
+    /// If a call does not type, or uses a value that is not there: bugs of the engine.
+    pub(crate) fn rewrite(
+        &mut self,
+        region: &Region,
+        encoded: &Encoded,
+        extracted: &Extracted,
+        rules: &[Arc<str>],
+    ) -> Result<(), RewriteError> {
+        let by_node = encoded.by_node();
+        for calls in by_node.values().filter(|calls| calls.len() > 1) {
+            let name = |id: NodeId| Arc::from(self.source.node(id).name());
+            self.merged.extend(calls[1..].iter().map(|later| (name(*later), name(calls[0]))));
+        }
+        let log = &encoded.egraph.analysis.log;
+        let sources = |node: &ENode| {
+            let mut all = Vec::new();
+            if node.op >= CALL {
+                for source in log.sources(node.provenance) {
+                    // With it, the calls that turned out equal to it.
+                    match encoded.node(source).and_then(|n| by_node.get(&n)) {
+                        Some(twins) => all.extend_from_slice(twins),
+                        None => all.push(source),
+                    }
+                }
+            }
+            all.sort_unstable_by_key(|s| self.position[s.index()]);
+            all.dedup();
+            all
+        };
+        let sources: Vec<Vec<NodeId>> = extracted.nodes.iter().map(|(_, node)| sources(node)).collect();
+        let order = self.order(encoded, extracted, &sources);
+        let mut values = vec![None; encoded.egraph.nodes().len()];
+        let context = Context { region, encoded, rules };
+        for i in order {
+            let (class, node) = &extracted.nodes[i];
+            values[usize::from(*class)] = self.emit(&context, *class, node, &sources[i], &values)?;
+        }
+        Ok(())
+    }
+
+    /// The new graph, with the outputs of the source graph.
+    ///
+    /// # Errors
+    /// If an output has no value: a bug of the engine.
+    pub(crate) fn finish(mut self) -> Result<(Graph, Vec<NodeTrace>, Vec<(Arc<str>, Arc<str>)>), RewriteError> {
+        if self.source.output_node().is_some() {
+            let mut outputs = Vec::new();
+            for (name, value) in self.source.outputs() {
+                outputs.push((name, self.outside(value).ok_or(RewriteError::NoTerm)?));
+            }
+            self.graph.set_outputs(&outputs);
+        }
+        // A constant may be in several regions.
+        self.merged.sort_unstable();
+        self.merged.dedup();
+        Ok((self.graph, self.traces, self.merged))
+    }
+
+    /// What a value of the source graph that is a parameter or comes from another region has become.
+    fn outside(&mut self, value: ValueRef) -> Option<ValueRef> {
+        match self.source.node(value.node).param() {
+            Some(name) => Some(self.param(&Arc::clone(name)).into()),
+            None => self.exported.get(&value).copied(),
+        }
+    }
+
+    fn param(&mut self, name: &Arc<str>) -> NodeId {
+        match self.source.params().get(name) {
+            Some(param) => match &param.value {
+                Some(value) => self.graph.param(name, value.clone()),
+                None => self.graph.declare_param(name, param.ty.clone()),
+            },
+            None => unreachable!("a node of the source graph names a parameter that it has"),
+        }
+    }
+
+    /// A topological order of the extracted nodes that prefers the source graph's order.
+    fn order(&self, encoded: &Encoded, extracted: &Extracted, sources: &[Vec<NodeId>]) -> Vec<usize> {
+        const NOT_NEEDED: u32 = u32::MAX;
+        let egraph = &encoded.egraph;
+        let nodes = &extracted.nodes;
+        let mut index = vec![NOT_NEEDED; egraph.nodes().len()];
+        for (i, (class, _)) in nodes.iter().enumerate() {
+            index[usize::from(*class)] = i as u32;
+        }
+        // Where a node belongs: at the last node it replaces.
+        let rank = |i: usize| match nodes[i].1.op {
+            ROOT => usize::MAX,
+            _ => sources[i].last().map_or(0, |s| self.position[s.index()]),
+        };
+        let mut missing = vec![0u32; nodes.len()];
+        let mut users: Vec<Vec<u32>> = vec![Vec::new(); nodes.len()];
+        let mut ready = BinaryHeap::new();
+        for (i, (_, node)) in nodes.iter().enumerate() {
+            let mut children: Vec<u32> = node.children.iter().map(|c| index[usize::from(egraph.find(*c))]).collect();
+            children.sort_unstable();
+            children.dedup();
+            if children.is_empty() {
+                ready.push(Reverse((rank(i), i)));
+            }
+            missing[i] = children.len() as u32;
+            for child in children {
+                users[child as usize].push(i as u32);
+            }
+        }
+        let mut out = Vec::with_capacity(nodes.len());
+        while let Some(Reverse((_, i))) = ready.pop() {
+            out.push(i);
+            for user in std::mem::take(&mut users[i]) {
+                let left = &mut missing[user as usize];
+                *left -= 1;
+                if *left == 0 {
+                    ready.push(Reverse((rank(user as usize), user as usize)));
+                }
+            }
+        }
+        out
+    }
+
+    fn emit(
+        &mut self,
+        context: &Context<'_>,
+        class: Id,
+        node: &ENode,
+        sources: &[NodeId],
+        values: &[Option<ValueRef>],
+    ) -> Result<Option<ValueRef>, RewriteError> {
+        let egraph = &context.encoded.egraph;
+        let value = |child: &Id| values[usize::from(egraph.find(*child))];
+        Ok(match node.op {
+            INPUT => self.outside(context.encoded.inputs[node.payload as usize]),
+            LEAF => {
+                let leaf = &egraph.analysis.leaves[node.payload as usize];
+                Some(match (&leaf.name, &leaf.value) {
+                    (Some(name), _) => self.param(name).into(),
+                    (None, Some(value)) => {
+                        let base = value.as_scalar_f32().map_or("const".to_owned(), |v| format!("const_{v}"));
+                        let name = self.fresh_param(&base);
+                        self.graph.param(&name, value.clone()).into()
+                    }
+                    (None, None) => return Err(RewriteError::NoTerm),
+                })
+            }
+            OUTPUT => value(&node.children[0]).map(|whole| ValueRef { node: whole.node, output: node.payload }),
+            ROOT => {
+                for (source, child) in context.region.outputs.iter().zip(&node.children) {
+                    self.exported.insert(*source, value(child).ok_or(RewriteError::NoTerm)?);
+                }
+                None
+            }
+            CALL.. => {
+                let inputs = node.children.iter().map(value).collect();
+                Some(self.call(context, class, node, sources, inputs)?.into())
+            }
+            // An absent input has no value.
+            _ => None,
+        })
     }
 
     /// A name for a constant: neither a parameter of the new graph nor of the source graph, which may still come.
@@ -172,37 +262,98 @@ impl Builder<'_> {
         Arc::from(name)
     }
 
-    fn call(&mut self, class: Id, node: &ENode) -> Result<(), RewriteError> {
-        let facts = &self.encoded.egraph.analysis;
-        let provenance = &facts.provenance[node.provenance as usize];
+    fn call(
+        &mut self,
+        context: &Context<'_>,
+        class: Id,
+        node: &ENode,
+        sources: &[NodeId],
+        inputs: Inputs,
+    ) -> Result<NodeId, RewriteError> {
+        let egraph = &context.encoded.egraph;
+        let facts = &egraph.analysis;
         let op = facts.op(node.op).ok_or(RewriteError::NoTerm)?;
         let attrs = facts.attrs[node.payload as usize].clone();
-        let inputs: Vec<Option<ValueRef>> = node.children.iter().map(|c| self.value(*c)).collect();
-        let mut sources = provenance.sources.to_vec();
-        sources.sort_by_key(|s| self.position[s.index()]);
         let mut origins: Vec<Origin> = Vec::new();
-        for source in &sources {
+        for source in sources {
             for origin in self.source.node(*source).origins() {
                 if !origins.contains(origin) {
                     origins.push(origin.clone());
                 }
             }
         }
-        let id = self.graph.call(&provenance.name, op, &inputs, attrs, &origins)?;
-        if let Some(types) = facts.types_of(self.encoded.egraph[class].data) {
-            for (output, ty) in types.iter().enumerate().take(self.graph.node(id).types().len()) {
-                // What the source graph declared beyond inference is kept; it can't contradict what was merged.
-                self.graph.refine_type(ValueRef { node: id, output: output as u32 }, ty)?;
-            }
-        }
-        if let Some(rule) = provenance.rule {
+        let name = facts.log.name(node.provenance, self.source, facts);
+        let types = facts.types_of(egraph[class].data).map_or(&[][..], |t| t);
+        let (id, is_new) = self.add_call(&name, op, inputs, attrs, &origins, types)?;
+        if let (Some(rule), true) = (facts.log.rule(node.provenance), is_new) {
             self.traces.push(NodeTrace {
                 node: Arc::from(self.graph.node(id).name()),
-                rule: self.rules[rule as usize].name.clone(),
+                rule: context.rules[rule as usize].clone(),
                 replaces: sources.iter().map(|s| Arc::from(self.source.node(*s).name())).collect(),
+                steps: facts.log.steps(node.provenance, self.source, facts, context.rules),
             });
         }
-        self.values.insert(class, id.into());
-        Ok(())
+        Ok(id)
     }
+
+    /// Adds a call, unless it is a constant that is there already: whether it is new.
+    fn add_call(
+        &mut self,
+        name: &str,
+        op: OpRef,
+        inputs: Inputs,
+        attrs: Attrs,
+        origins: &[Origin],
+        types: &[TensorType],
+    ) -> Result<(NodeId, bool), RewriteError> {
+        let from_constants =
+            |v: &ValueRef| self.is_constant.contains(&v.node) || self.graph.node(v.node).param().is_some();
+        let constant = op.class() != OpClass::Heavy
+            && inputs.iter().any(Option::is_some)
+            && inputs.iter().flatten().all(from_constants);
+        let key = constant.then(|| (op, attrs.clone(), inputs.clone()));
+        if let Some(same) = key.as_ref().and_then(|k| self.constants.get(k)) {
+            return Ok((*same, false));
+        }
+        let id = self.graph.call(name, op, &inputs, attrs, origins)?;
+        for (output, ty) in types.iter().enumerate().take(self.graph.node(id).types().len()) {
+            // What the source graph declared beyond inference is kept; it can't contradict what was merged.
+            self.graph.refine_type(ValueRef { node: id, output: output as u32 }, ty)?;
+        }
+        if let Some(key) = key {
+            self.is_constant.insert(id);
+            self.constants.insert(key, id);
+        }
+        Ok((id, true))
+    }
+}
+
+/// What the nodes of one region need to know to be emitted.
+struct Context<'a> {
+    region: &'a Region,
+    encoded: &'a Encoded,
+    rules: &'a [Arc<str>],
+}
+
+/// Where the nodes of a graph that was rewritten in two passes came from: what the later pass replaces, the earlier one may have
+/// made.
+pub(crate) fn chain(earlier: Vec<NodeTrace>, later: Vec<NodeTrace>, graph: &Graph) -> Vec<NodeTrace> {
+    let mut made: FxHashMap<Arc<str>, NodeTrace> = earlier.into_iter().map(|t| (t.node.clone(), t)).collect();
+    let whole = |trace: NodeTrace| {
+        let mut whole = NodeTrace { replaces: Vec::new(), steps: Vec::new(), ..trace };
+        for name in trace.replaces {
+            match made.get(&name) {
+                None => whole.replaces.push(name),
+                Some(before) => {
+                    whole.replaces.extend(before.replaces.iter().cloned());
+                    whole.steps.extend(before.steps.iter().cloned());
+                }
+            }
+        }
+        whole.steps.extend(trace.steps);
+        whole
+    };
+    let later: Vec<NodeTrace> = later.into_iter().map(whole).collect();
+    made.extend(later.into_iter().map(|t| (t.node.clone(), t)));
+    graph.order().filter_map(|id| made.remove(graph.node(id).name())).collect()
 }

@@ -1,27 +1,32 @@
 //! Saturation: rules are searched only where something changed, under budgets, in an order that does not depend on the order
 //! the rules were given in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use egg::Id;
 use quantc_pattern::Rule;
 use quantc_pattern::ast::Pat;
 use quantc_pattern::expr::Env;
-use quantc_pattern::matcher::search;
+use quantc_pattern::matcher::{Binding, Found, search};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::apply::{Applier, Plan, plan};
+use crate::apply::{Applier, Plan, Refusal, plan};
+use crate::filter::{Filter, Ops, op_bit};
 use crate::host::{Call, View};
-use crate::lang::{CALL, EGraph, OUTPUT};
+use crate::lang::EGraph;
 use crate::report::{Budget, Stop};
 
 /// What a rule did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
+    pub(crate) searched: usize,
     pub(crate) matched: usize,
     pub(crate) applied: usize,
     pub(crate) rejected: BTreeMap<String, usize>,
+    pub(crate) time: Duration,
 }
 
 /// The outcome of a saturation.
@@ -29,49 +34,79 @@ pub(crate) struct Saturation {
     pub(crate) counts: Vec<Counts>,
     pub(crate) iterations: usize,
     pub(crate) stop: Stop,
+    /// Applications that changed something.
+    pub(crate) applied: usize,
+    /// The last of them: the rule and the provenance of what it matched.
+    pub(crate) last: Option<(usize, SmallVec<[u32; 4]>)>,
+}
+
+/// Where rules are searched after the first round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Above what changed, as far as the rule reaches.
+    Changed,
+    /// Everywhere.
+    #[cfg(test)]
+    Everything,
 }
 
 /// Applies the rules until nothing changes or a budget is reached.
-pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget) -> Saturation {
+pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget, scope: Scope) -> Saturation {
     let mut engine = Engine::new(egraph, rules);
-    let max_nodes = budget.spare_nodes + budget.nodes_per_node * egraph.total_number_of_nodes();
-    let mut counts = vec![Counts::default(); rules.len()];
+    let max_nodes = budget.nodes_per_node.saturating_mul(egraph.total_size()).saturating_add(budget.spare_nodes);
     let mut stop = Stop::Saturated;
     let mut iterations = 0;
+    let (mut applied, mut last) = (0, None);
     egraph.analysis.changed.clear();
-    let mut distance: Option<HashMap<Id, usize>> = None;
-    loop {
+    let mut near: Option<Near> = None;
+    'rounds: loop {
         if iterations == budget.iterations {
             stop = Stop::Iterations;
             break;
         }
         iterations += 1;
-        let matches = engine.search(egraph, distance.as_ref(), &mut counts);
-        for m in &matches {
-            if egraph.total_number_of_nodes() > max_nodes {
-                stop = Stop::Nodes;
-                break;
+        let matches = engine.search(egraph, near.as_ref());
+        for m in matches {
+            if applied == budget.applications {
+                stop = Stop::Applications;
+                egraph.rebuild();
+                break 'rounds;
             }
-            let counts = &mut counts[m.rule];
-            match apply(egraph, m) {
-                Ok(true) => counts.applied += 1,
-                Ok(false) => {}
-                Err(reason) => *counts.rejected.entry(reason).or_default() += 1,
+            let outcome = engine.timed(m.rule, |_| apply(egraph, &m, max_nodes));
+            match outcome {
+                Ok(changed) => {
+                    engine.seen.insert(m.key, Seen::Applied);
+                    if changed {
+                        engine.counts[m.rule].applied += 1;
+                        applied += 1;
+                        last = Some((m.rule, m.nodes));
+                    }
+                }
+                Err(Refusal::Unfit(reason)) => engine.reject(m.rule, m.key, reason),
+                Err(Refusal::Full) => {
+                    stop = Stop::Nodes;
+                    egraph.rebuild();
+                    break 'rounds;
+                }
             }
         }
         egraph.rebuild();
-        if stop != Stop::Saturated {
-            break;
-        }
         let changed = std::mem::take(&mut egraph.analysis.changed);
         if changed.is_empty() {
             break;
         }
-        engine.update(egraph);
-        distance = Some(distances(egraph, &changed, engine.max_depth));
+        near = match scope {
+            Scope::Changed => Some(Near::new(egraph, &changed, engine.max_depth)),
+            #[cfg(test)]
+            Scope::Everything => None,
+        };
     }
-    Saturation { counts, iterations, stop }
+    let last = last.map(|(rule, nodes)| (rule, nodes.iter().map(|n| n.provenance).collect()));
+    Saturation { counts: engine.counts, iterations, stop, applied, last }
 }
+
+/// What identifies a match: the rule, the matched calls, the bound values.
+type Key = SmallVec<[u32; 10]>;
 
 /// A match whose template is ready to be added.
 struct Pending {
@@ -80,17 +115,22 @@ struct Pending {
     /// The matched calls.
     nodes: SmallVec<[Call; 4]>,
     plan: Plan,
+    key: Key,
 }
 
-fn apply(egraph: &mut EGraph, m: &Pending) -> Result<bool, String> {
-    let new = Applier::new(egraph, m.rule as u32, &m.nodes).add(&m.plan, true)?.ok_or("the result is absent")?;
+fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Refusal> {
+    let new = Applier::new(egraph, m.rule as u32, &m.nodes, max_nodes).add(&m.plan, true)?;
+    let new = new.ok_or("the result is absent")?;
     let old = egraph.find(m.class);
     let facts = &egraph.analysis;
-    if let (Some(a), Some(b)) = (facts.types_of(egraph[old].data), facts.types_of(egraph[new].data)) {
+    let (a, b) = (egraph[old].data, egraph[new].data);
+    if a.ty != b.ty
+        && let (Some(a), Some(b)) = (facts.types_of(a), facts.types_of(b))
+    {
         let fits =
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dtype == b.dtype && a.shape.compatible(&b.shape));
         if !fits {
-            return Err(format!("the result would be {} instead of {}", show(b), show(a)));
+            return Err(Refusal::Unfit(format!("the result would be {} instead of {}", show(b), show(a))));
         }
     }
     Ok(egraph.union(old, new))
@@ -100,98 +140,199 @@ fn show(types: &[quantc_tensor::TensorType]) -> String {
     types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Rules indexed by what their match has at its root.
+/// The rules, prepared for searching, and what they did.
 struct Engine<'r> {
     rules: &'r [&'r Rule],
-    depths: Vec<usize>,
-    max_depth: usize,
-    /// Rules by the e-node operator at the root.
-    by_op: HashMap<u32, Vec<usize>>,
-    known_ops: usize,
+    filters: Vec<Filter>,
+    /// The operators a match can have at its root.
+    roots: Vec<Vec<u32>>,
+    /// How far below a match's root a change can matter.
+    depths: Vec<u32>,
+    max_depth: u32,
+    counts: Vec<Counts>,
+    /// Matches that were found, and what became of them.
+    seen: FxHashMap<Key, Seen>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Matched,
+    Rejected,
+    Applied,
 }
 
 impl<'r> Engine<'r> {
     fn new(egraph: &EGraph, rules: &'r [&'r Rule]) -> Engine<'r> {
         // One more than the pattern: conditions ask about the values at its leaves.
-        let depths: Vec<usize> = rules.iter().map(|r| r.pattern.depth() + 1).collect();
+        let depths: Vec<u32> = rules.iter().map(|r| r.pattern.depth() as u32 + 1).collect();
+        let filters: Vec<Filter> = rules.iter().map(|r| Filter::new(&r.pattern.root, &egraph.analysis)).collect();
+        let roots = filters
+            .iter()
+            .map(|f| {
+                let mut roots = Vec::new();
+                f.roots(&mut roots);
+                roots.sort_unstable();
+                roots.dedup();
+                roots
+            })
+            .collect();
         let max_depth = depths.iter().copied().max().unwrap_or(0);
-        let mut engine = Engine { rules, depths, max_depth, by_op: HashMap::new(), known_ops: usize::MAX };
-        engine.update(egraph);
-        engine
+        let counts = vec![Counts::default(); rules.len()];
+        Engine { rules, filters, roots, depths, max_depth, counts, seen: FxHashMap::default() }
     }
 
-    /// Indexes again if operators were added.
-    fn update(&mut self, egraph: &EGraph) {
-        let ops = &egraph.analysis.ops;
-        if self.known_ops == ops.len() {
-            return;
-        }
-        self.known_ops = ops.len();
-        self.by_op.clear();
-        for (i, rule) in self.rules.iter().enumerate() {
-            let mut codes: Vec<u32> = if matches!(rule.pattern.root, Pat::Output { .. }) {
-                vec![OUTPUT]
-            } else {
-                let found = rule.pattern.root_ops().into_iter().filter_map(|op| ops.get_index_of(&op));
-                found.map(|i| CALL + i as u32).collect()
-            };
-            codes.dedup();
-            for code in codes {
-                self.by_op.entry(code).or_default().push(i);
-            }
+    fn timed<T>(&mut self, rule: usize, f: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = f(self);
+        self.counts[rule].time += start.elapsed();
+        result
+    }
+
+    /// Counts a refused match, once.
+    fn reject(&mut self, rule: usize, key: Key, reason: String) {
+        if self.seen.insert(key, Seen::Rejected) != Some(Seen::Rejected) {
+            *self.counts[rule].rejected.entry(reason).or_default() += 1;
         }
     }
 
-    fn search(&self, egraph: &EGraph, distance: Option<&HashMap<Id, usize>>, counts: &mut [Counts]) -> Vec<Pending> {
-        let mut classes: Vec<Id> = match distance {
-            Some(d) => d.keys().copied().collect(),
-            None => egraph.classes().map(|c| c.id).collect(),
-        };
-        classes.sort_unstable();
-        let view = View(egraph);
+    /// Every match that was not applied yet, rule by rule, by class within a rule.
+    fn search(&mut self, egraph: &EGraph, near: Option<&Near>) -> Vec<Pending> {
+        let index = Index::new(egraph, near);
         let mut out = Vec::new();
-        let mut todo: Vec<usize> = Vec::new();
-        for class in classes {
-            let away = distance.map_or(0, |d| d[&class]);
-            todo.clear();
-            for node in &egraph[class].nodes {
-                todo.extend(self.by_op.get(&node.op).into_iter().flatten().filter(|r| away <= self.depths[**r]));
+        let mut classes = Vec::new();
+        for rule in 0..self.rules.len() {
+            classes.clear();
+            for op in &self.roots[rule] {
+                classes.extend_from_slice(index.with_op(*op));
             }
-            todo.sort_unstable();
-            todo.dedup();
-            for &r in &todo {
-                let rule = self.rules[r];
-                let _ = search(&view, &rule.pattern, class, |found| {
-                    let env = Env::new(&view, &found.bindings);
-                    if rule.conditions.iter().all(|c| env.holds(c)) {
-                        counts[r].matched += 1;
-                        match plan(&rule.template, env) {
-                            Ok(plan) => out.push(Pending { rule: r, class, nodes: found.nodes.clone(), plan }),
-                            Err(reason) => *counts[r].rejected.entry(reason).or_default() += 1,
+            if self.roots[rule].len() > 1 {
+                classes.sort_unstable();
+                classes.dedup();
+            }
+            if !classes.is_empty() {
+                self.timed(rule, |engine| {
+                    for class in &classes {
+                        if near.is_none_or(|near| near.distance(*class) <= engine.depths[rule]) {
+                            engine.search_at(egraph, &index, rule, *class, &mut out);
                         }
                     }
-                    ControlFlow::Continue(())
                 });
             }
         }
         out
     }
+
+    fn search_at(&mut self, egraph: &EGraph, index: &Index, rule: usize, class: Id, out: &mut Vec<Pending>) {
+        self.counts[rule].searched += 1;
+        if !self.filters[rule].passes(egraph, &index.ops, class) {
+            return;
+        }
+        let view = View(egraph);
+        let definition = self.rules[rule];
+        let _ = search(&view, &definition.pattern, class, |found| {
+            let key = key(rule, definition, class, &found);
+            let seen = self.seen.get(&key).copied();
+            if seen != Some(Seen::Applied) {
+                let env = Env::new(&view, &found.bindings);
+                if definition.conditions.iter().all(|c| env.holds(c)) {
+                    if seen.is_none() {
+                        self.counts[rule].matched += 1;
+                        self.seen.insert(key.clone(), Seen::Matched);
+                    }
+                    match plan(&definition.template, env) {
+                        Ok(plan) => out.push(Pending { rule, class, nodes: found.nodes, plan, key }),
+                        Err(reason) => self.reject(rule, key, reason),
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    }
 }
 
-/// How far above a changed class each class is, up to `depth`.
-fn distances(egraph: &EGraph, changed: &[Id], depth: usize) -> HashMap<Id, usize> {
-    let mut distance = HashMap::new();
-    let mut frontier: Vec<Id> = changed.iter().map(|id| egraph.find(*id)).collect();
-    for d in 0..=depth {
-        let mut next = Vec::new();
-        for class in frontier {
-            if distance.contains_key(&class) {
-                continue;
-            }
-            distance.insert(class, d);
-            next.extend(egraph[class].parents().map(|p| egraph.find(p)));
+fn key(rule: usize, definition: &Rule, class: Id, found: &Found<View<'_>>) -> Key {
+    fn add(key: &mut Key, binding: &Binding<View<'_>>) {
+        match binding {
+            Binding::Value(id) => key.push(usize::from(*id) as u32),
+            Binding::Seq(items) => items.iter().for_each(|b| add(key, b)),
+            // Determined by the matched calls.
+            Binding::Unset | Binding::Absent | Binding::Record(_) | Binding::Field(_) | Binding::Node(_) => {}
         }
-        frontier = next;
     }
-    distance
+    let mut key = Key::new();
+    key.push(rule as u32);
+    if matches!(definition.pattern.root, Pat::Output { .. }) {
+        key.push(usize::from(class) as u32);
+    }
+    key.extend(found.nodes.iter().map(|n| n.provenance));
+    found.bindings.iter().for_each(|b| add(&mut key, b));
+    key
+}
+
+/// Classes that are searched, by the operators they have.
+struct Index {
+    /// The operators of every class.
+    ops: Vec<Ops>,
+    by_op: Vec<Vec<Id>>,
+}
+
+impl Index {
+    fn new(egraph: &EGraph, near: Option<&Near>) -> Index {
+        let mut index = Index { ops: vec![0; egraph.nodes().len()], by_op: Vec::new() };
+        let mut classes = Vec::with_capacity(egraph.number_of_classes());
+        for class in egraph.classes() {
+            index.ops[usize::from(class.id)] = class.nodes.iter().fold(0, |ops, n| ops | op_bit(n.op));
+            if near.is_none_or(|near| near.distance(class.id) != FAR) {
+                classes.push(class.id);
+            }
+        }
+        classes.sort_unstable();
+        for id in classes {
+            let mut last = None;
+            // A class's nodes are sorted by operator.
+            for node in &egraph[id].nodes {
+                if last != Some(node.op) {
+                    last = Some(node.op);
+                    if index.by_op.len() <= node.op as usize {
+                        index.by_op.resize_with(node.op as usize + 1, Vec::new);
+                    }
+                    index.by_op[node.op as usize].push(id);
+                }
+            }
+        }
+        index
+    }
+
+    fn with_op(&self, op: u32) -> &[Id] {
+        self.by_op.get(op as usize).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// How far above a changed class each class is.
+struct Near(Vec<u32>);
+
+/// Farther than any rule reaches.
+const FAR: u32 = u32::MAX;
+
+impl Near {
+    fn new(egraph: &EGraph, changed: &[Id], depth: u32) -> Near {
+        let mut near = Near(vec![FAR; egraph.nodes().len()]);
+        let mut frontier: Vec<Id> = changed.iter().map(|id| egraph.find(*id)).collect();
+        for distance in 0..=depth {
+            let mut next = Vec::new();
+            for class in frontier {
+                let d = &mut near.0[usize::from(class)];
+                if *d == FAR {
+                    *d = distance;
+                    next.extend(egraph[class].parents().map(|p| egraph.find(p)));
+                }
+            }
+            frontier = next;
+        }
+        near
+    }
+
+    fn distance(&self, class: Id) -> u32 {
+        self.0[usize::from(class)]
+    }
 }

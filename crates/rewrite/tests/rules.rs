@@ -1,21 +1,75 @@
 //! Every rule that ships keeps its promises.
 
-use quantc_pattern::{Library, RuleSet};
-use quantc_rewrite::check_examples;
+use quantc_pattern::{Library, Rule, RuleSet, Source};
+use quantc_rewrite::{check_examples, unreachable};
+
+fn library() -> &'static Library {
+    Library::builtin().unwrap_or_else(|e| panic!("{e}"))
+}
 
 #[test]
 fn every_example_holds() {
-    let rules = RuleSet::builtin().unwrap_or_else(|e| panic!("{e}"));
-    assert!(!rules.rules.is_empty());
-    let failures: Vec<String> = rules.rules.iter().flat_map(check_examples).collect();
+    let library = library();
+    let rules: Vec<&Rule> = library.rules.rules.iter().chain(library.backends.iter().flat_map(|b| &b.rules)).collect();
+    assert!(!rules.is_empty());
+    let failures: Vec<String> = rules.into_iter().flat_map(check_examples).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
+fn every_rule_can_match() {
+    let rules = &library().rules;
+    let dead: Vec<String> = rules.rules.iter().filter_map(|r| unreachable(r, rules)).collect();
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
+}
+
+fn parse(text: &str) -> RuleSet {
+    Library::parse(&[Source::new("t.qpat", text)]).unwrap_or_else(|e| panic!("{e}")).rules
+}
+
+#[test]
+fn a_rule_whose_left_side_is_rewritten_before_it_is_found() {
+    let rules = parse(
+        "(phase canonical)
+         (rule clamp-is-relu :doc \"d\" :class exact :match (clamp ?x :min 0) :replace (relu ?x)
+           :inputs (x f32[2]) :example (clamp x :min 0) => (relu x))
+         (phase lower)
+         (rule dead :doc \"d\" :class exact :match (clamp ?x :min 0) :replace (relu ?x)
+           :inputs (x f32[2]) :example (clamp x :min 0) => (relu x))
+         (rule folded :doc \"d\" :class exact :match (relu (relu 1)) :replace 1
+           :inputs (x f32[2]) :example (add x (relu (relu 1))) => (add x 1))",
+    );
+    let of = |name: &str| unreachable(rules.find(name).expect("defined"), &rules);
+    assert_eq!(of("clamp-is-relu"), None);
+    let dead = of("dead").expect("dead");
+    assert!(dead.contains("earlier phases") && dead.contains("clamp-is-relu"), "{dead}");
+    let folded = of("folded").expect("dead");
+    assert!(folded.contains("constants"), "{folded}");
+}
+
+#[test]
+fn approximate_rules_run_only_if_they_are_allowed() {
+    let mut rules = parse(
+        "(phase canonical)
+         (rule rough :doc \"d\" :class (approximate 0.2) :match (tanh ?x) :replace (clamp ?x :min -1 :max 1)
+           :inputs (x f32[9] -1 1) :example (tanh x) => (clamp x :min -1 :max 1))",
+    );
+    let graph = quantc_ir::text::parse("graph g(%x: f32[3]) {\n  %t = tanh(%x)\n  return y=%t\n}\n").expect("parses");
+    let has = |rules: &RuleSet, op: &str| {
+        let (after, _) = quantc_rewrite::canonicalize(&graph, rules).expect("rewrites");
+        after.calls().any(|id| after.node(id).is_op(op))
+    };
+    assert!(has(&rules, "tanh"));
+    rules.allow_approximate = true;
+    assert!(has(&rules, "clamp"));
+    let failures = check_examples(&rules.rules[0]);
+    assert!(failures.len() == 1 && failures[0].contains("differ by"), "tanh(1) is 0.76: {failures:?}");
+}
+
+#[test]
 fn backends_load() {
-    let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
     for name in ["x86", "qnnpack"] {
-        let backend = library.backend(name).unwrap_or_else(|e| panic!("{e}"));
+        let backend = library().backend(name).unwrap_or_else(|e| panic!("{e}"));
         assert!(backend.patterns.iter().all(|p| !p.dtype_configs.is_empty()), "{name}");
     }
 }

@@ -43,6 +43,8 @@ pub struct Executor {
     arena: AlignedBytes,
     workers: Vec<AlignedBytes>,
     values: Vec<Option<Value>>,
+    /// Whether a step shared work between threads in the last run, which the plan alone decides; true before the first.
+    shared: bool,
 }
 
 impl Executor {
@@ -51,7 +53,7 @@ impl Executor {
         let arena = AlignedBytes::zeroed(plan.memory.arena);
         let workers = vec![AlignedBytes::zeroed(plan.scratch); threads.count()];
         let values = vec![None; plan.values];
-        Executor { plan, threads, arena, workers, values }
+        Executor { plan, threads, arena, workers, values, shared: true }
     }
 
     /// The plan.
@@ -77,11 +79,13 @@ impl Executor {
         mut inspect: impl FnMut(usize, Duration) + Send,
     ) -> Result<Vec<Tensor>, RunError> {
         self.store_inputs(inputs)?;
-        let Executor { plan, threads, arena, workers, values } = self;
+        let Executor { plan, threads, arena, workers, values, shared } = self;
+        let pool = threads.0.as_ref().filter(|_| *shared);
+        *shared = false;
         let mut steps = || {
             let mut before = Instant::now();
             for (i, planned) in plan.steps.iter().enumerate() {
-                let mut cx = StepCx { arena: arena.as_mut_slice(), offsets: &plan.offsets, workers, values };
+                let mut cx = StepCx { arena: arena.as_mut_slice(), offsets: &plan.offsets, workers, shared, values };
                 planned.step.run(&mut cx)?;
                 let now = Instant::now();
                 inspect(i, now - before);
@@ -89,11 +93,14 @@ impl Executor {
             }
             Ok::<(), RunError>(())
         };
-        // Inside the pool, joining its threads costs no more than a queue operation.
-        match &threads.0 {
+        // Inside the pool, joining its threads costs no more than a queue operation; a plan of small steps stays outside.
+        let done = match pool {
             Some(pool) => pool.install(steps),
             None => steps(),
-        }?;
+        };
+        // A run that ends early says nothing about the steps it did not reach.
+        self.shared |= done.is_err();
+        done?;
         self.load_outputs()
     }
 

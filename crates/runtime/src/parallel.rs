@@ -5,7 +5,11 @@ use std::ops::Range;
 use quantc_kernels::conv::AlignedBytes;
 
 /// One scratch buffer per thread. A step running on one thread makes no call into the pool at all.
-pub struct Workers<'a>(pub(crate) &'a mut [AlignedBytes]);
+pub struct Workers<'a> {
+    pub(crate) scratch: &'a mut [AlignedBytes],
+    /// Set when work is shared between threads.
+    pub(crate) shared: &'a mut bool,
+}
 
 /// Work below this many elementary operations is not worth handing to another thread.
 const WORTH: usize = 1 << 15;
@@ -13,7 +17,7 @@ const WORTH: usize = 1 << 15;
 impl Workers<'_> {
     /// The first thread's scratch.
     pub fn scratch(&mut self) -> &mut [u8] {
-        self.0[0].as_mut_slice()
+        self.scratch[0].as_mut_slice()
     }
 
     /// Calls `f(rows, out, scratch)` for parts that cover `0..rows`; `out` starts at the first row of each part, rows being
@@ -28,8 +32,9 @@ impl Workers<'_> {
         f: impl Fn(Range<usize>, &mut [T], &mut [u8]) + Sync,
     ) {
         let worth = rows.saturating_mul(cost) / WORTH;
-        let parts = self.0.len().min(worth.max(1)).min(rows.div_ceil(granule.max(1)).max(1));
-        part(0..rows, granule.max(1), out, stride, &mut self.0[..parts], &f);
+        let parts = self.scratch.len().min(worth.max(1)).min(rows.div_ceil(granule.max(1)).max(1));
+        *self.shared |= parts > 1;
+        part(0..rows, granule.max(1), out, stride, &mut self.scratch[..parts], &f);
     }
 }
 
@@ -68,7 +73,8 @@ mod tests {
         for (threads, rows, granule) in [(1, 7, 1), (2, 7, 1), (3, 100, 8), (4, 5, 4), (2, 0, 1)] {
             let mut scratch = vec![AlignedBytes::zeroed(0); threads];
             let mut out = vec![0u32; rows * 3];
-            Workers(&mut scratch).rows(rows, granule, WORTH, &mut out, 3, |part, out, _| {
+            let mut workers = Workers { scratch: &mut scratch, shared: &mut false };
+            workers.rows(rows, granule, WORTH, &mut out, 3, |part, out, _| {
                 for (i, row) in part.enumerate() {
                     for v in &mut out[i * 3..i * 3 + 3] {
                         *v += row as u32 + 1;

@@ -1,6 +1,7 @@
 //! The compiled plan: steps in order over the buffers of one arena.
 
 use std::fmt;
+use std::ops::Range;
 
 use quantc_kernels::SLACK;
 use quantc_kernels::conv::AlignedBytes;
@@ -27,6 +28,8 @@ pub struct StepCx<'a> {
     pub(crate) arena: &'a mut [u8],
     pub(crate) offsets: &'a [usize],
     pub(crate) workers: &'a mut [AlignedBytes],
+    /// Set when work is shared between threads.
+    pub(crate) shared: &'a mut bool,
     pub(crate) values: &'a mut [Option<Value>],
 }
 
@@ -37,7 +40,7 @@ impl StepCx<'_> {
     /// If the slots overlap, which [`Plan::new`] rules out.
     pub fn split<const W: usize>(&mut self, writes: [&Slot; W]) -> (Reads<'_>, [&mut [u8]; W], Workers<'_>) {
         let (reads, outs) = split(self.arena, self.offsets, writes);
-        (reads, outs, Workers(self.workers))
+        (reads, outs, Workers { scratch: self.workers, shared: self.shared })
     }
 }
 
@@ -185,7 +188,8 @@ impl Plan {
                     .ok_or_else(|| invalid(&port.name, "its slot does not fit its type or the arena"))?;
             }
         }
-        let scratch = steps.iter().map(|s| s.step.scratch_len()).max().unwrap_or(0);
+        // A multiple of every element's size: a step may see more than it asked for, as elements of its own.
+        let scratch = steps.iter().map(|s| s.step.scratch_len()).max().unwrap_or(0).next_multiple_of(ALIGN);
         let offsets = placements.iter().map(|p| p.offset).collect();
         Ok(Plan { steps, offsets, inputs, outputs, values, scratch, memory })
     }
@@ -193,6 +197,24 @@ impl Plan {
     /// What each step runs, in execution order.
     pub fn describe(&self) -> impl Iterator<Item = &StepInfo> {
         self.steps.iter().map(|s| &s.info)
+    }
+
+    /// The bytes of the arena that a slot of this plan takes.
+    ///
+    /// # Panics
+    /// If the slot is of another plan.
+    pub fn range(&self, slot: &Slot) -> Range<usize> {
+        let start = self.offsets[slot.buffer as usize] + slot.offset;
+        start..start + slot.len
+    }
+
+    /// The memory each step uses, in execution order: how, and which bytes of the arena.
+    pub fn memory_use(&self) -> impl Iterator<Item = Vec<(Access, Range<usize>)>> {
+        self.steps.iter().map(|planned| {
+            let mut used = Vec::new();
+            planned.step.visit(&mut |access, slot| used.push((access, self.range(slot))));
+            used
+        })
     }
 
     /// The inputs, in the graph's order.
@@ -230,7 +252,7 @@ fn invalid(step: &str, message: &str) -> RunError {
 }
 
 /// The bytes of a slot in the arena; `None` if it leaves its buffer or the arena.
-fn range(slot: &Slot, placements: &[Placement], arena: usize) -> Option<std::ops::Range<usize>> {
+fn range(slot: &Slot, placements: &[Placement], arena: usize) -> Option<Range<usize>> {
     let buffer = placements.get(slot.buffer as usize)?;
     let end = slot.offset.checked_add(slot.len)?;
     let fits = end <= buffer.len && buffer.offset % ALIGN == 0 && buffer.offset + buffer.len + SLACK <= arena;
@@ -248,9 +270,8 @@ fn validate(planned: &PlannedStep, placements: &[Placement], arena: usize) -> Re
     if outside {
         return Err(fail("a slot leaves its buffer"));
     }
-    let disjoint = |a: &std::ops::Range<usize>, b: &std::ops::Range<usize>| {
-        a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start
-    };
+    let disjoint =
+        |a: &Range<usize>, b: &Range<usize>| a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start;
     for (i, write) in writes.iter().enumerate() {
         if reads.iter().any(|read| !disjoint(write, read)) {
             return Err(fail("it writes what it reads"));

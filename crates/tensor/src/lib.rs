@@ -12,6 +12,6 @@ pub mod tensor;
 
 pub use dtype::DType;
 pub use qparams::{QParams, QRange, QScheme, dynamic_qparams};
-pub use scaled::{Scale, ScaledInt, Value};
+pub use scaled::{Integers, Scale, ScaledInt, Value};
 pub use shape::{Dim, Shape, TensorType};
 pub use tensor::{Element, Tensor, TensorError};

@@ -1,7 +1,7 @@
 //! Elementary functions on f32, the same bits on every machine.
 //!
-//! Each is a fixed sequence of IEEE f32 operations (`+ - * /`, comparison, bit moves and the exact square root), with no
-//! call into a math library and nothing fused, so that the reference evaluation, the portable kernels and every SIMD
+//! Each (but for those that say otherwise: logarithm, sine, cosine, general power and what is built on them) is a fixed sequence of
+//! IEEE f32 operations (`+ - * /`, comparison, bit moves and the exact square root), with no call into a math library and nothing fused, so that the reference evaluation, the portable kernels and every SIMD
 //! tier agree bit for bit. They are branch-free, so a loop over any of them vectorises. The polynomials are our own
 //! minimax fits (iteratively reweighted least squares on Chebyshev nodes); the stated errors are over the whole range
 //! and are held by the tests. A NaN argument gives a NaN of no particular payload.
@@ -125,6 +125,80 @@ pub fn hardsigmoid_f32(x: f32) -> f32 {
 #[inline(always)]
 pub fn rsqrt_f32(x: f32) -> f32 {
     1.0 / x.sqrt()
+}
+
+/// `x`, or `slope * x` below 0.
+#[inline(always)]
+pub fn leaky_relu_f32(x: f32, slope: f32) -> f32 {
+    if x < 0.0 { slope * x } else { x }
+}
+
+/// `x`, or `alpha * (e^x - 1)` where `x` is not above 0.
+#[inline(always)]
+pub fn elu_f32(x: f32, alpha: f32) -> f32 {
+    if x > 0.0 { x } else { alpha * (exp_f32(x) - 1.0) }
+}
+
+/// `clamp(alpha * x + beta, 0, 1)`; with PyTorch's 1/6 and 0.5 its `clamp(x + 3, 0, 6) / 6`.
+#[inline(always)]
+pub fn hardsigmoid_with_f32(x: f32, (alpha, beta): (f32, f32)) -> f32 {
+    if (alpha, beta) == (1.0 / 6.0, 0.5) { hardsigmoid_f32(x) } else { clamp_f32(alpha * x + beta, 0.0, 1.0) }
+}
+
+/// -1, 0 or 1; zeros and NaN stay.
+#[inline(always)]
+pub fn sign_f32(x: f32) -> f32 {
+    if x == 0.0 || x.is_nan() { x } else { 1.0f32.copysign(x) }
+}
+
+/// The larger; NaN if either is.
+#[inline(always)]
+pub fn maximum_f32(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+/// The smaller; NaN if either is.
+#[inline(always)]
+pub fn minimum_f32(a: f32, b: f32) -> f32 {
+    if a < b || a.is_nan() { a } else { b }
+}
+
+/// Natural logarithm, computed in f64 by the platform's library and rounded once.
+pub fn log_f32(x: f32) -> f32 {
+    f64::from(x).ln() as f32
+}
+
+/// `ln(1 + e^x)`, computed in f64 by the platform's library and rounded once.
+pub fn softplus_f32(x: f32) -> f32 {
+    let x = f64::from(x);
+    (x.max(0.0) + (-x.abs()).exp().ln_1p()) as f32
+}
+
+/// `x * tanh(softplus(x))`.
+pub fn mish_f32(x: f32) -> f32 {
+    x * tanh_f32(softplus_f32(x))
+}
+
+/// Sine, computed in f64 by the platform's library and rounded once.
+pub fn sin_f32(x: f32) -> f32 {
+    f64::from(x).sin() as f32
+}
+
+/// Cosine, computed in f64 by the platform's library and rounded once.
+pub fn cos_f32(x: f32) -> f32 {
+    f64::from(x).cos() as f32
+}
+
+/// `x^e`: products for the exponents 1, 2 and 3, the square root for 0.5, else computed in f64 by the platform's library and rounded
+/// once.
+pub fn pow_f32(x: f32, e: f32) -> f32 {
+    match e {
+        1.0 => x,
+        2.0 => x * x,
+        3.0 => x * x * x,
+        0.5 => x.sqrt(),
+        _ => f64::from(x).powf(f64::from(e)) as f32,
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,18 @@ pub enum Scale {
     },
 }
 
+/// What the integers of a [`ScaledInt`] are, which decides the operators that compute with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integers {
+    /// 8-bit codes less their zero point, so at most 255 in magnitude: their products and sums are exact.
+    Codes,
+    /// The same, but their scale is only known when the graph runs: their products are real numbers at once.
+    DynamicCodes,
+    /// Results of arithmetic, which further products could overflow: only a clamp and a quantize see them, everything else sees
+    /// reals.
+    Sums,
+}
+
 /// A real tensor known exactly: `clamp(ints * scale, lo, hi)`.
 #[derive(Clone, Debug)]
 pub struct ScaledInt {
@@ -32,6 +44,8 @@ pub struct ScaledInt {
     pub scale: Scale,
     /// A pending clamp in real numbers (relu, relu6, hardtanh), infinite where there is none.
     pub clamp: (f32, f32),
+    /// What the integers are.
+    pub integers: Integers,
 }
 
 /// A value of the reference evaluation.
@@ -99,6 +113,24 @@ impl ScaledInt {
         Tensor::from_vec(shape, data).unwrap_or_else(|_| Tensor::full(shape, T::default()))
     }
 
+    /// Results of integer arithmetic.
+    pub fn sums(ints: Tensor, scale: Scale) -> ScaledInt {
+        ScaledInt { ints, scale, clamp: ScaledInt::UNCLAMPED, integers: Integers::Sums }
+    }
+
+    /// The scale of codes that have one for all and no pending clamp: what arithmetic on integers takes.
+    pub fn code_scale(&self) -> Option<f32> {
+        match self.scale {
+            Scale::PerTensor(s) if self.integers == Integers::Codes && self.clamp == ScaledInt::UNCLAMPED => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Whether the integers of both mean the same.
+    pub fn is_like(&self, other: &ScaledInt) -> bool {
+        self.scale == other.scale && self.clamp == other.clamp && self.integers == other.integers
+    }
+
     /// The f32 tensor: `clamp(f32(int) * scale, lo, hi)`.
     pub fn to_real(&self) -> Tensor {
         let (lo, hi) = self.clamp;
@@ -130,7 +162,8 @@ impl ScaledInt {
                 ints.iter().enumerate().map(|(i, &v)| v.wrapping_sub(zero_point[(i / inner) % len])).collect()
             }
         };
-        Ok(ScaledInt { ints: Tensor::from_vec(q.shape(), data)?, scale, clamp: ScaledInt::UNCLAMPED })
+        let integers = if matches!(q.dtype(), DType::U8 | DType::I8) { Integers::Codes } else { Integers::Sums };
+        Ok(ScaledInt { ints: Tensor::from_vec(q.shape(), data)?, scale, clamp: ScaledInt::UNCLAMPED, integers })
     }
 }
 
@@ -196,7 +229,7 @@ mod tests {
     fn pending_clamp_equals_clamp_before_quantizing() {
         let range = QRange { dtype: DType::U8, qmin: 0, qmax: 255 };
         let ints = Tensor::vector((-600..600).collect::<Vec<i32>>());
-        let s = ScaledInt { ints, scale: Scale::PerTensor(0.013), clamp: (0.0, 6.0) };
+        let s = ScaledInt { ints, scale: Scale::PerTensor(0.013), clamp: (0.0, 6.0), integers: Integers::Sums };
         let q = s.quantize(0.05, 7, range);
         assert_eq!(q.slice::<u8>().expect("u8").first(), Some(&7));
         assert_eq!(q.slice::<u8>().expect("u8").last(), Some(&127));

@@ -144,7 +144,8 @@ impl Parser {
         }
         self.at += 1;
         let mut outputs = Vec::new();
-        loop {
+        self.skip_comments();
+        while *self.peek() != Token::Punct('}') || !outputs.is_empty() {
             let name = self.ident()?;
             self.expect('=')?;
             outputs.push((Arc::from(name), self.operand(&mut graph)?));

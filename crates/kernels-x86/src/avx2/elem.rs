@@ -3,7 +3,10 @@
 use quantc_kernels::Kernels;
 
 use super::simd::Avx2;
-use crate::compiled::{compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
+use crate::compiled::{
+    compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool, compiled_quantize,
+    compiled_recurrent,
+};
 use crate::{bytes, transpose};
 
 struct Tier;
@@ -24,6 +27,7 @@ compiled_quantize!(
     dequantize_to_nchw = bytes::dequantize_to_nchw
 );
 compiled_pool!(Tier, "qpool.avx2", "avx2,fma");
+compiled_float_pool!(Tier, "pool.avx2", "avx2,fma");
 compiled_layout!(
     Tier,
     "layout.avx2",
@@ -32,12 +36,15 @@ compiled_layout!(
     transpose_f32 = transpose::layout_f32
 );
 compiled_float!(Tier, "float.avx2", "avx2,fma");
+compiled_recurrent!(Tier, "recurrent.avx2", "avx2,fma");
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
     kernels.elementwise = &Tier;
     kernels.quantize = &Tier;
     kernels.qpool = &Tier;
+    kernels.pool = &Tier;
     kernels.layout = &Tier;
     kernels.float = &Tier;
+    kernels.recurrent = &Tier;
 }

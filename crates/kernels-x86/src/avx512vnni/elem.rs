@@ -4,7 +4,10 @@ use quantc_kernels::Kernels;
 
 use super::lookup;
 use super::simd::Avx512;
-use crate::compiled::{compiled_elementwise, compiled_float, compiled_layout, compiled_pool, compiled_quantize};
+use crate::compiled::{
+    compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool, compiled_quantize,
+    compiled_recurrent,
+};
 use crate::{bytes, transpose};
 
 struct Tier;
@@ -25,6 +28,7 @@ compiled_quantize!(
     dequantize_to_nchw = bytes::dequantize_to_nchw
 );
 compiled_pool!(Tier, "qpool.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+compiled_float_pool!(Tier, "pool.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 compiled_layout!(
     Tier,
     "layout.avx512vnni",
@@ -33,12 +37,15 @@ compiled_layout!(
     transpose_f32 = transpose::layout_f32
 );
 compiled_float!(Tier, "float.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+compiled_recurrent!(Tier, "recurrent.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
     kernels.elementwise = &Tier;
     kernels.quantize = &Tier;
     kernels.qpool = &Tier;
+    kernels.pool = &Tier;
     kernels.layout = &Tier;
     kernels.float = &Tier;
+    kernels.recurrent = &Tier;
 }

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use quantc_kernels::{
-    AddParams, AvgPoolParams, BinaryOp, ConvGeometry, DequantizeParams, Kernels, LayerNormParams, MulParams, Operand,
-    PoolGeometry, QuantizeParams, ReduceOp, RowsMut, UnaryOp,
+    AddParams, BinaryOp, ConvGeometry, DequantizeParams, Kernels, LayerNormParams, MulParams, Operand, QuantizeParams,
+    ReduceOp, RowsMut, UnaryOp,
 };
 use quantc_tensor::{math, reduce, round};
 
@@ -29,11 +29,11 @@ pub fn f32s(random: &mut Random, len: usize, specials: bool) -> Vec<f32> {
 }
 
 /// The bits of a result; NaN has no defined payload.
-fn bits(v: f32) -> u32 {
+pub fn bits(v: f32) -> u32 {
     if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }
 }
 
-fn clamp(random: &mut Random) -> (i32, i32) {
+pub fn clamp(random: &mut Random) -> (i32, i32) {
     if random.below(2) == 0 {
         return (0, 255);
     }
@@ -122,7 +122,7 @@ prop_compose! {
     }
 }
 
-const UNARY: [UnaryOp; 16] = [
+const UNARY: [UnaryOp; 31] = [
     UnaryOp::Copy,
     UnaryOp::Neg,
     UnaryOp::Abs,
@@ -138,7 +138,22 @@ const UNARY: [UnaryOp; 16] = [
     UnaryOp::GeluTanh,
     UnaryOp::Silu,
     UnaryOp::Hardswish,
-    UnaryOp::Hardsigmoid,
+    UnaryOp::Hardsigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+    UnaryOp::Hardsigmoid { alpha: 0.2, beta: 0.4 },
+    UnaryOp::Square,
+    UnaryOp::Cube,
+    UnaryOp::Reciprocal,
+    UnaryOp::Floor,
+    UnaryOp::Ceil,
+    UnaryOp::Round,
+    UnaryOp::Sign,
+    UnaryOp::LeakyRelu { slope: 0.1 },
+    UnaryOp::Elu { alpha: 1.5 },
+    UnaryOp::Log,
+    UnaryOp::Softplus,
+    UnaryOp::Mish,
+    UnaryOp::Sin,
+    UnaryOp::Cos,
 ];
 
 fn unary(op: UnaryOp, x: f32) -> f32 {
@@ -158,16 +173,34 @@ fn unary(op: UnaryOp, x: f32) -> f32 {
         UnaryOp::GeluTanh => math::gelu_tanh_f32(x),
         UnaryOp::Silu => math::silu_f32(x),
         UnaryOp::Hardswish => math::hardswish_f32(x),
-        UnaryOp::Hardsigmoid => math::hardsigmoid_f32(x),
+        UnaryOp::Hardsigmoid { alpha, beta } => math::hardsigmoid_with_f32(x, (alpha, beta)),
+        UnaryOp::Square => x * x,
+        UnaryOp::Cube => x * x * x,
+        UnaryOp::Reciprocal => 1.0 / x,
+        UnaryOp::Floor => x.floor(),
+        UnaryOp::Ceil => x.ceil(),
+        UnaryOp::Round => x.round_ties_even(),
+        UnaryOp::Sign => math::sign_f32(x),
+        UnaryOp::LeakyRelu { slope } => math::leaky_relu_f32(x, slope),
+        UnaryOp::Elu { alpha } => math::elu_f32(x, alpha),
+        UnaryOp::Log => math::log_f32(x),
+        UnaryOp::Softplus => math::softplus_f32(x),
+        UnaryOp::Mish => math::mish_f32(x),
+        UnaryOp::Sin => math::sin_f32(x),
+        UnaryOp::Cos => math::cos_f32(x),
     }
 }
 
 type Binary = fn(f32, f32) -> f32;
-const BINARY: [(BinaryOp, Binary); 4] = [
+const BINARY: [(BinaryOp, Binary); 8] = [
     (BinaryOp::Add, |a, b| a + b),
     (BinaryOp::Sub, |a, b| a - b),
     (BinaryOp::Mul, |a, b| a * b),
     (BinaryOp::Div, |a, b| a / b),
+    (BinaryOp::Pow, math::pow_f32),
+    (BinaryOp::Maximum, math::maximum_f32),
+    (BinaryOp::Minimum, math::minimum_f32),
+    (BinaryOp::Prelu, math::leaky_relu_f32),
 ];
 
 type Reduce = fn(&[f32]) -> f32;
@@ -519,110 +552,6 @@ impl LayoutCase {
             i /= self.shape[axis];
         }
         index.iter().zip(&self.shape).fold(0, |at, (i, len)| at * len + i)
-    }
-}
-
-/// A pooling.
-#[derive(Clone, Debug)]
-pub struct PoolCase {
-    pub geometry: PoolGeometry,
-    pub rows: Range<usize>,
-    pub count_include_pad: bool,
-    pub gap: usize,
-    pub fill: Fill,
-    pub seed: u64,
-}
-
-prop_compose! {
-    pub fn pool_case()(
-        (n, h, w) in (1..3usize, 1..12usize, 1..12usize),
-        c in prop_oneof![1..20usize, 20..200usize],
-        (kernel, stride, dilation) in ([1..5usize, 1..5usize], [1..4usize, 1..4usize], [1..3usize, 1..3usize]),
-        pad in [0..4usize, 0..4usize, 0..4usize, 0..4usize],
-        ceil in any::<bool>(),
-        global in prop::bool::weighted(0.2),
-        (from, to) in any::<(u16, u16)>(),
-        count_include_pad in any::<bool>(),
-        gap in 0..3usize,
-        fill in fill(),
-        seed in any::<u64>(),
-    ) -> PoolCase {
-        let size = |size: usize, i: usize| {
-            let reach = dilation[i] * (kernel[i] - 1) + 1;
-            let span = (size + pad[i] + pad[i + 2]).checked_sub(reach);
-            span.map_or(0, |v| if ceil { v.div_ceil(stride[i]) } else { v / stride[i] } + 1)
-        };
-        let geometry = if global {
-            PoolGeometry::global(n, h * 3, w * 3, c)
-        } else {
-            PoolGeometry { n, h, w, c, oh: size(h, 0), ow: size(w, 1), kernel, stride, dilation, pad }
-        };
-        let ends = [from, to].map(|v| usize::from(v) % (geometry.rows() + 1));
-        let rows = ends[0].min(ends[1])..ends[0].max(ends[1]);
-        PoolCase { geometry, rows, count_include_pad, gap, fill, seed }
-    }
-}
-
-impl PoolCase {
-    /// Both poolings of the set, or their definitions where there is no set.
-    pub fn run(&self, kernels: Option<&Kernels>) -> Results {
-        let g = &self.geometry;
-        let random = &mut Random(self.seed);
-        let x = self.fill.u8s(random, g.x_len());
-        let scale = random.real(0.2, 3.0);
-        let multiplier: Vec<f32> = (0..=g.kernel[0] * g.kernel[1]).map(|n| scale / n as f32).collect();
-        let params = AvgPoolParams {
-            x_zero_point: random.below(256) as i32,
-            count_include_pad: self.count_include_pad,
-            multiplier: &multiplier,
-            zero_point: random.below(256) as i32,
-            clamp: clamp(random),
-        };
-        let stride = g.c + self.gap;
-        let len = (self.rows.len() * stride).saturating_sub(self.gap);
-        let (mut max, mut avg) = (vec![0xa5u8; len], vec![0xa5u8; len]);
-        match kernels {
-            Some(k) => {
-                k.qpool.max_pool(g, &x, self.rows.clone(), RowsMut::new(&mut max, stride));
-                k.qpool.avg_pool(g, &params, &x, self.rows.clone(), RowsMut::new(&mut avg, stride));
-            }
-            None => {
-                for (i, row) in self.rows.clone().enumerate() {
-                    for c in 0..g.c {
-                        let (largest, sum, counted) = self.window(&x, row, c, params.x_zero_point);
-                        max[i * stride + c] = largest;
-                        let (lo, hi) = params.clamp;
-                        avg[i * stride + c] =
-                            round::requantize(sum, multiplier[counted], params.zero_point, lo, hi) as u8;
-                    }
-                }
-            }
-        }
-        let bits = |v: Vec<u8>| v.into_iter().map(u32::from).collect();
-        vec![("max_pool".into(), bits(max)), ("avg_pool".into(), bits(avg))]
-    }
-
-    /// Largest value, sum less zero points, and the taps that count.
-    fn window(&self, x: &[u8], row: usize, c: usize, zero_point: i32) -> (u8, i32, usize) {
-        let g = &self.geometry;
-        let (image, oy, ox) = (row / (g.oh * g.ow), row / g.ow % g.oh, row % g.ow);
-        let (mut largest, mut sum, mut inside, mut padded) = (0, 0, 0, 0);
-        for ky in 0..g.kernel[0] {
-            for kx in 0..g.kernel[1] {
-                let (py, px) = (oy * g.stride[0] + ky * g.dilation[0], ox * g.stride[1] + kx * g.dilation[1]);
-                if py < g.pad[0] + g.h + g.pad[2] && px < g.pad[1] + g.w + g.pad[3] {
-                    padded += 1;
-                }
-                let (Some(iy), Some(ix)) = (py.checked_sub(g.pad[0]), px.checked_sub(g.pad[1])) else { continue };
-                if iy < g.h && ix < g.w {
-                    let q = x[((image * g.h + iy) * g.w + ix) * g.c + c];
-                    largest = largest.max(q);
-                    sum += i32::from(q) - zero_point;
-                    inside += 1;
-                }
-            }
-        }
-        (largest, sum, if self.count_include_pad { padded } else { inside })
     }
 }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use quantc_ir::ValueRef;
-use quantc_kernels::{ConvGeometry, ConvPlan, PackedWeights, QConv, is_depthwise};
+use quantc_kernels::{ConvGeometry, ConvPlan, is_depthwise};
 use quantc_ops::window::Window;
-use quantc_runtime::Slot;
 use quantc_runtime::steps::{
-    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvStep, QEpilogue, dynamic_codes_len,
+    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvStep, QEpilogue, QPart, QWeights, dynamic_codes_len,
 };
+use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
-use quantc_tensor::{DType, Tensor};
+use quantc_tensor::{DType, ScaledInt, Tensor};
 
 use crate::attrs::AttrView;
 use crate::error::NodeError;
-use crate::lowering::{Call, Lowering, Operand};
+use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
 use crate::view::{channels_last, row_major};
 
@@ -84,19 +84,41 @@ pub(crate) fn channels_last_weights<T: Copy>(weights: &[T], channels: usize, tap
     out
 }
 
+/// How an operator's weights become those of the convolution that computes it.
+pub(crate) struct Form<'a> {
+    /// A name for it, to find packed weights again.
+    pub(crate) usage: &'static str,
+    /// The weights as `[oc][kh][kw][c / groups]`.
+    pub(crate) weights: &'a dyn Fn(&[i8]) -> Vec<i8>,
+    /// How often the weight's scales are repeated over the output channels.
+    pub(crate) scales: usize,
+}
+
+/// Multiplications from which on a layer of one row is cut for several threads.
+const CUT_MACS: usize = 1 << 20;
+/// Parts of a layer that is cut, at most.
+const PARTS: usize = 8;
+/// Output channels of a part are a multiple of this.
+const PART_CHANNELS: usize = 64;
+
 /// The constant operands of an integer layer, as they are stored.
 struct Constants {
-    weights: Arc<PackedWeights>,
-    kernel: &'static dyn QConv,
+    weights: QWeights,
     weight_scale: Vec<f32>,
     bias: Option<Vec<f32>>,
 }
 
 impl Constants {
-    fn new(lw: &Lowering<'_>, call: &Call<'_>, geometry: &ConvGeometry) -> Result<Option<Constants>, NodeError> {
+    fn new(
+        lw: &Lowering<'_>,
+        call: &Call<'_>,
+        geometry: &ConvGeometry,
+        form: &Form<'_>,
+    ) -> Result<Option<Constants>, NodeError> {
         let (weight, scales) = (call.input(1)?, call.input(2)?);
         let (Some(w), Some(scales)) = (lw.constant(weight), lw.constant(scales)) else { return Ok(None) };
-        let (DType::I8, Some(weight_scale)) = (w.dtype(), weight_scales(&scales, geometry.oc)) else { return Ok(None) };
+        let scales = weight_scales(&scales, geometry.oc / form.scales.max(1)).map(|s| s.repeat(form.scales));
+        let (DType::I8, Some(weight_scale)) = (w.dtype(), scales) else { return Ok(None) };
         let bias = match call.opt(3).map(|b| lw.constant(b)) {
             None => None,
             Some(Some(bias)) => Some(bias.to_f32_vec()),
@@ -104,19 +126,29 @@ impl Constants {
         };
         let shape = geometry.weight_shape();
         let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
-        let pack = || channels_last_weights(w.slice::<i8>().unwrap_or(&[]), shape.group_c(), shape.taps());
-        let weights = match lw.param(weight) {
-            Some(param) => lw.cache.packed(param, kernel, &shape, pack),
-            None => Arc::new(kernel.pack(&shape, &pack())),
-        };
-        Ok(Some(Constants { weights, kernel, weight_scale, bias }))
+        let cut = geometry.rows() == 1 && shape.groups == 1 && shape.taps() == 1 && shape.len() >= CUT_MACS;
+        let size = if cut { shape.oc.div_ceil(PARTS).next_multiple_of(PART_CHANNELS) } else { shape.oc.max(1) };
+        let mut parts = Vec::new();
+        for first in (0..shape.oc.max(1)).step_by(size) {
+            let geometry = ConvGeometry { oc: size.min(shape.oc - first), ..*geometry };
+            let shape = geometry.weight_shape();
+            let pack = || {
+                let all = (form.weights)(w.slice::<i8>().unwrap_or(&[]));
+                all.get(first * shape.k()..).and_then(|w| w.get(..shape.len())).unwrap_or(&[]).to_vec()
+            };
+            let weights = match lw.param(weight) {
+                Some(param) => lw.cache.packed(&format!("{param} {} {first}", form.usage), kernel, &shape, pack),
+                None => Arc::new(kernel.pack(&shape, &pack())),
+            };
+            parts.push(QPart { plan: Arc::new(ConvPlan::new(geometry)?), weights });
+        }
+        Ok(Some(Constants { weights: QWeights { kernel, size, parts }, weight_scale, bias }))
     }
 }
 
 /// An integer layer whose input is quantized with known parameters.
 struct Layer {
-    weights: Arc<PackedWeights>,
-    kernel: &'static dyn QConv,
+    weights: QWeights,
     /// `s_x * s_w` of each output channel.
     scale: Vec<f32>,
     offsets: Vec<i32>,
@@ -137,33 +169,28 @@ impl Layer {
         lw: &Lowering<'_>,
         call: &Call<'_>,
         geometry: &ConvGeometry,
-        x_scale: f32,
+        form: &Form<'_>,
         x_zero_point: u8,
     ) -> Result<Option<Layer>, NodeError> {
-        let Some(Constants { weights, kernel, weight_scale, bias }) = Constants::new(lw, call, geometry)? else {
+        let x_scale = call.attrs.float("x_scale")?;
+        let Some(Constants { weights, weight_scale, bias }) = Constants::new(lw, call, geometry, form)? else {
             return Ok(None);
         };
-        let bias: Option<Vec<i32>> =
-            bias.map(|b| b.iter().zip(&weight_scale).map(|(&b, &s)| quantize_bias(b, x_scale, s)).collect());
         let mut offsets = vec![0; geometry.oc];
-        weights.offsets(bias.as_deref(), x_zero_point, &mut offsets);
+        weights.offsets(x_zero_point, &mut offsets);
+        if let Some(bias) = bias {
+            for ((offset, &bias), &scale) in offsets.iter_mut().zip(&bias).zip(&weight_scale) {
+                *offset = offset.wrapping_add(quantize_bias(bias, x_scale, scale));
+            }
+        }
         let scale = weight_scale.iter().map(|s| x_scale * s).collect();
-        Ok(Some(Layer { weights, kernel, scale, offsets }))
+        Ok(Some(Layer { weights, scale, offsets }))
     }
 
     /// The step, given what it reads and writes: the result's slot and the elements from one pixel to the next.
-    fn step(
-        self,
-        geometry: ConvGeometry,
-        epilogue: QEpilogue,
-        x: Operand,
-        x_zero_point: u8,
-        (out, out_stride): (Slot, usize),
-    ) -> Result<QConvStep, NodeError> {
-        let plan = Arc::new(ConvPlan::new(geometry)?);
-        let offsets = Arc::from(self.offsets);
-        let (kernel, weights) = (self.kernel, self.weights);
-        Ok(QConvStep { kernel, plan, weights, offsets, x: x.source, x_zero_point, epilogue, out, out_stride })
+    fn step(self, epilogue: QEpilogue, x: Source, x_zero_point: u8, (out, out_stride): (Slot, usize)) -> QConvStep {
+        let Layer { weights, offsets, .. } = self;
+        QConvStep { weights, offsets: Arc::from(offsets), x, x_zero_point, epilogue, out, out_stride }
     }
 }
 
@@ -176,7 +203,12 @@ fn epilogue(
 ) -> Result<Option<QEpilogue>, NodeError> {
     let real = activation(&call.attrs)?;
     if call.attrs.dtype("dtype")? == DType::F32 {
-        let dequantize = QEpilogue::Dequantize { scale: Arc::from(&layer.scale[..]), clamp: real };
+        // Sums that are kept are scaled and clamped where they are used.
+        let dequantize = if lw.keeps(call.out()) {
+            QEpilogue::Dequantize { scale: Arc::from(vec![1.0; layer.scale.len()]), clamp: ScaledInt::UNCLAMPED }
+        } else {
+            QEpilogue::Dequantize { scale: Arc::from(&layer.scale[..]), clamp: real }
+        };
         return Ok(residual.is_none().then_some(dequantize));
     }
     let Some(out) = Quantized::of(&call.attrs, real)? else { return Ok(None) };
@@ -204,7 +236,7 @@ fn epilogue(
 }
 
 /// The input's zero point if the input can be stored as u8.
-fn input_zero_point(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<u8>, NodeError> {
+pub(crate) fn input_zero_point(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<u8>, NodeError> {
     let dtype = lw.dtype(call.input(0)?);
     if !is_code(dtype) {
         return Ok(None);
@@ -212,23 +244,39 @@ fn input_zero_point(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<u8>, No
     Ok(stored_zero_point(&call.attrs, "x_zero_point", dtype)?.and_then(|z| u8::try_from(z).ok()))
 }
 
+/// Adds the step of a convolution of channels-last images that computes the call. `x` makes the input of that convolution, of
+/// which the zero point is given.
+pub(crate) fn push_conv(
+    lw: &mut Lowering<'_>,
+    call: &Call<'_>,
+    geometry: &ConvGeometry,
+    form: &Form<'_>,
+    x_zero_point: u8,
+    x: impl FnOnce(&mut Lowering<'_>) -> Result<Source, NodeError>,
+) -> Result<bool, NodeError> {
+    let Some(layer) = Layer::new(lw, call, geometry, form, x_zero_point)? else { return Ok(false) };
+    let order = channels_last(lw.shape(call.out()).len());
+    let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
+    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
+    let x = x(lw)?;
+    let out = lw.destination(call.out());
+    lw.push_in(call, &order, layer.step(epilogue, x, x_zero_point, out));
+    Ok(true)
+}
+
 /// `quantized.conv1d`, `quantized.conv2d`.
 pub(crate) fn quantized_conv(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let (x, w) = (call.input(0)?, call.input(1)?);
     let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
     let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(w))? else { return Ok(false) };
-    let Some(layer) = Layer::new(lw, call, &geometry, call.attrs.float("x_scale")?, x_zero_point)? else {
-        return Ok(false);
-    };
-    let order = channels_last(lw.shape(x).len());
-    let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
-    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
-    let x = lw.channels_last(x)?;
-    let out = lw.destination(call.out());
-    let step = layer.step(geometry, epilogue, x, x_zero_point, out)?;
-    lw.push_in(call, &order, step);
-    Ok(true)
+    let shape = geometry.weight_shape();
+    let weights = |w: &[i8]| channels_last_weights(w, shape.group_c(), shape.taps());
+    let form = Form { usage: "conv", weights: &weights, scales: 1 };
+    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| Ok(lw.channels_last(x)?.source))
 }
+
+/// The weights of a linear layer: as they are.
+const LINEAR: Form<'static> = Form { usage: "linear", weights: &|w| w.to_vec(), scales: 1 };
 
 /// `quantized.linear`.
 pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
@@ -242,16 +290,13 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     }
     let rows = shape[..shape.len() - 1].iter().product();
     let geometry = ConvGeometry::linear(rows, depth, oc);
-    let Some(layer) = Layer::new(lw, call, &geometry, call.attrs.float("x_scale")?, x_zero_point)? else {
-        return Ok(false);
-    };
+    let Some(layer) = Layer::new(lw, call, &geometry, &LINEAR, x_zero_point)? else { return Ok(false) };
     let order = row_major(shape.len());
     let residual = call.opt(4).map(|r| (r, &order[..], oc));
     let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
-    let x = lw.row_major(x)?;
+    let x = lw.row_major(x)?.source;
     let out = (lw.define(call.out(), order.clone()).slot(), oc);
-    let step = layer.step(geometry, epilogue, x, x_zero_point, out)?;
-    lw.push_in(call, &order, step);
+    lw.push_in(call, &order, layer.step(epilogue, x, x_zero_point, out));
     Ok(true)
 }
 
@@ -266,7 +311,7 @@ pub(crate) fn linear_dynamic(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<b
     }
     let len: usize = shape.iter().product();
     let geometry = ConvGeometry::linear(len.checked_div(depth).unwrap_or(0), depth, oc);
-    let Some(constants) = Constants::new(lw, call, &geometry)? else { return Ok(false) };
+    let Some(constants) = Constants::new(lw, call, &geometry, &LINEAR)? else { return Ok(false) };
     let reduce_range = call.attrs.bool("reduce_range")?;
     let order = row_major(shape.len());
     let (x, params) = match lw.dynamic.get(&(value, reduce_range)) {
@@ -288,8 +333,6 @@ pub(crate) fn linear_dynamic(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<b
         }
     };
     let step = DynamicLinearStep {
-        kernel: constants.kernel,
-        plan: Arc::new(ConvPlan::new(geometry)?),
         weights: constants.weights,
         weight_scale: Arc::from(constants.weight_scale),
         bias: constants.bias.map(Arc::from),

@@ -4,14 +4,14 @@ use quantc_ir::ValueRef;
 use quantc_ops::float::conv::{Channels, pack_weights_nhwc};
 use quantc_ops::window::{Window, spatial};
 use quantc_runtime::steps::{
-    FloatConvStep, GatherStep, MatrixOperand, Pattern, RowOp, RowOperand, RowsStep, SgemmStep,
+    CastStep, FloatConvStep, GatherStep, MatrixOperand, Pattern, RowOp, RowOperand, RowsStep, SgemmStep,
 };
 use quantc_runtime::{Constant, Source};
 use quantc_tensor::DType;
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::view::{channels_last, row_major};
+use crate::view::{View, channels_last, row_major};
 
 fn all_f32(lw: &Lowering<'_>, call: &Call<'_>) -> bool {
     call.inputs().all(|v| lw.dtype(v) == DType::F32)
@@ -59,8 +59,12 @@ pub(crate) fn linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
     }
     let (shape, w) = (lw.shape(x), lw.shape(weight));
     let (n, k) = (w[0], w[1]);
-    let m = shape[..shape.len() - 1].iter().product();
-    let b = lw.row_major(weight)?.source;
+    let m: usize = shape[..shape.len() - 1].iter().product();
+    // The weights of one row are read once: column by column they lie in the order of the sums.
+    let by_column = m == 1 && lw.constant(weight).is_some();
+    let weight_order: &[usize] = if by_column { &[1, 0] } else { &[0, 1] };
+    let b = lw.operand(weight, Some(weight_order))?.source;
+    let (row_stride, col_stride) = if by_column { (n, 1) } else { (1, k) };
     let bias = bias(lw, call)?;
     let a = lw.row_major(x)?.source;
     let order = row_major(shape.len());
@@ -70,7 +74,7 @@ pub(crate) fn linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
         n,
         k,
         a: MatrixOperand { source: a, row_stride: k, col_stride: 1 },
-        b: MatrixOperand { source: b, row_stride: 1, col_stride: k },
+        b: MatrixOperand { source: b, row_stride, col_stride },
         batches: vec![[0; 3]],
         bias,
         out,
@@ -145,14 +149,19 @@ pub(crate) fn gather(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
     Ok(true)
 }
 
-/// `to` between types that are the same.
+/// `to`: the same memory if the type is the same.
 pub(crate) fn cast(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let x: ValueRef = call.input(0)?;
-    match lw.view(x).cloned() {
-        Some(view) if lw.dtype(x) == lw.dtype(call.out()) => {
-            lw.alias(call.out(), view);
-            Ok(true)
-        }
-        _ => Ok(false),
+    let (from, to) = (lw.dtype(x), lw.dtype(call.out()));
+    let Some(view) = lw.view(x).cloned() else { return Ok(false) };
+    if from == to {
+        lw.alias(call.out(), view);
+        return Ok(true);
     }
+    let bytes = lw.shape(call.out()).iter().product::<usize>() * to.size();
+    let out = View { buffer: lw.buffer(bytes), offset: 0, dtype: to, ..view.clone() };
+    let Some(step) = CastStep::new(from, to, Source::Arena(view.slot()), out.slot()) else { return Ok(false) };
+    lw.alias(call.out(), out);
+    lw.push_in(call, &view.order, step);
+    Ok(true)
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use quantc_ir::ValueRef;
+use quantc_kernels::conv::AlignedBytes;
 use quantc_kernels::{MatmulShape, RightLayout, ZeroPoints};
-use quantc_runtime::Source;
-use quantc_runtime::steps::{MatrixOperand, QEpilogue, QMatmulStep, SgemmStep};
-use quantc_tensor::DType;
+use quantc_runtime::steps::{MatrixOperand, PackedRight, QEpilogue, QMatmulStep, SgemmStep};
+use quantc_runtime::{Constant, Source};
 use quantc_tensor::scaled::requantize_multiplier;
+use quantc_tensor::{DType, ScaledInt};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering, Operand};
@@ -169,7 +170,9 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let real = activation(&call.attrs)?;
     let n = lw.shape(call.out()).last().copied().unwrap_or(1);
     let epilogue = if call.attrs.dtype("dtype")? == DType::F32 {
-        QEpilogue::Dequantize { scale: Arc::from(vec![scale; n]), clamp: real }
+        // Sums that are kept are scaled and clamped where they are used.
+        let (scale, clamp) = if lw.keeps(call.out()) { (1.0, ScaledInt::UNCLAMPED) } else { (scale, real) };
+        QEpilogue::Dequantize { scale: Arc::from(vec![scale; n]), clamp }
     } else {
         let Some(out) = Quantized::of(&call.attrs, real)? else { return Ok(false) };
         let multiplier = Arc::from(vec![requantize_multiplier(scale, out.scale); n]);
@@ -184,7 +187,24 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     };
     let shape = MatmulShape { m: p.m, k: p.k, n: p.n, a_stride: p.a.row.max(p.k), b };
     let kernel = lw.kernels.qmatmul;
-    let packed = lw.temporary(kernel.packed_len(p.k, p.n));
+    // A constant right matrix that serves all products is packed once.
+    let packed = match (&p.b.source, p.batches.first()) {
+        (Source::Const(b), Some(&[_, at, _])) if p.batches.iter().all(|batch| batch[1] == at) => {
+            let make = || -> Result<Constant, NodeError> {
+                let mut packed = AlignedBytes::zeroed(kernel.packed_len(p.k, p.n));
+                kernel.pack(&shape, &b.as_slice()[at..], zero_points, packed.as_mut_slice());
+                Ok(Constant::new(packed.as_slice()))
+            };
+            PackedRight::Constant(match lw.param(call.input(1)?) {
+                Some(param) => {
+                    let usage = format!("{} {at} {:?} {zero_points:?}", kernel.name(), shape.b);
+                    lw.cache.constant(param, &usage, make)?
+                }
+                None => make()?,
+            })
+        }
+        _ => PackedRight::Memory(lw.temporary(kernel.packed_len(p.k, p.n))),
+    };
     let step = QMatmulStep {
         kernel,
         shape,

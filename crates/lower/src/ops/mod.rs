@@ -2,9 +2,14 @@
 
 pub(crate) mod cat;
 pub(crate) mod conv;
+pub(crate) mod conv_transpose;
 pub(crate) mod float;
 pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod pool;
+pub(crate) mod qconv_forms;
 pub(crate) mod quantized;
+pub(crate) mod recurrent;
+pub(crate) mod reduce;
 pub(crate) mod rows;
+pub(crate) mod sums;

@@ -185,13 +185,16 @@ pub(crate) fn expand(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, Nod
     Ok(true)
 }
 
-/// `pad` with a constant.
+/// `pad`.
 pub(crate) fn pad(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let Some(view) = input_view(lw, call)? else { return Ok(false) };
     let Some(pads) = ints_or_input(lw, call, "pads", 1)? else { return Ok(false) };
     let rank = view.shape.len();
-    if call.attrs.str("mode")? != "constant" || pads.len() != 2 * rank || pads.iter().any(|&p| p < 0) {
+    if pads.len() != 2 * rank || pads.iter().any(|&p| p < 0) || view.numel() == 0 {
         return Ok(false);
+    }
+    if call.attrs.str("mode")? != "constant" {
+        return pad_from_itself(lw, call, &view, &pads);
     }
     let value = match call.opt(2) {
         Some(value) => match lw.constant(value) {
@@ -222,12 +225,43 @@ pub(crate) fn pad(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeEr
         written *= to_sizes[i];
     }
     loops.reverse();
-    if view.numel() == 0 {
-        return Ok(false);
-    }
     let x = quantc_runtime::Source::Arena(view.slot());
     let out: Slot = to.slot();
     let order = to.order.clone();
     lw.push_in(call, &order, CopyStep { x, start: 0, loops, block, out, out_start: start, fill: Some(fill) });
+    Ok(true)
+}
+
+/// `pad` of one axis by its own elements: mirrored (`reflect`), or the outermost again and again (`edge`).
+fn pad_from_itself(lw: &mut Lowering<'_>, call: &Call<'_>, view: &View, pads: &[i64]) -> Result<bool, NodeError> {
+    let rank = view.shape.len();
+    let mut axes = (0..rank).filter(|&axis| pads[axis] != 0 || pads[rank + axis] != 0);
+    let (Some(axis), None) = (axes.next(), axes.next()) else { return Ok(false) };
+    let (begin, end, size) = (pads[axis] as usize, pads[rank + axis] as usize, view.shape[axis]);
+    let mirrored = match call.attrs.str("mode")?.as_str() {
+        "reflect" if begin < size && end < size => true,
+        "edge" => false,
+        _ => return Ok(false),
+    };
+    let to = lw.define(call.out(), view.order.clone());
+    let at = view.order.iter().position(|&a| a == axis).unwrap_or_default();
+    let physical = view.physical();
+    let row = physical[at + 1..].iter().product::<usize>() * view.dtype.size();
+    let (outer, total) = (physical[..at].iter().product(), begin + size + end);
+    let step = if mirrored { -(row as isize) } else { 0 };
+    // First element read, elements, bytes from one to the next, first element written.
+    let parts = [
+        (if mirrored { begin } else { 0 }, begin, step, 0),
+        (0, size, row as isize, begin),
+        (if mirrored { size.saturating_sub(2) } else { size - 1 }, end, step, begin + size),
+    ];
+    let order = to.order.clone();
+    for (first, count, from, start) in parts.into_iter().filter(|part| part.1 > 0) {
+        let each = Loop { count: outer, from: (size * row) as isize, to: total * row };
+        let loops = vec![each, Loop { count, from, to: row }];
+        let x = quantc_runtime::Source::Arena(view.slot());
+        let (start, out_start) = (first * row, start * row);
+        lw.push_in(call, &order, CopyStep { x, start, loops, block: row, out: to.slot(), out_start, fill: None });
+    }
     Ok(true)
 }

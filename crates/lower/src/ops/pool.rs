@@ -1,58 +1,95 @@
-//! Pooling of codes.
+//! Pooling of codes and of f32.
 
 use std::sync::Arc;
 
-use quantc_kernels::PoolGeometry;
-use quantc_ops::window::Window;
-use quantc_runtime::steps::{PoolOp, QPoolStep};
+use quantc_kernels::{PoolGeometry, PoolWindow};
+use quantc_ops::window::{Window, spatial};
+use quantc_runtime::steps::{PoolOp, PoolStep};
 use quantc_tensor::DType;
 use quantc_tensor::scaled::requantize_multiplier;
 
-use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::ops::conv::{Window2, image};
 use crate::ops::quantized::{Quantized, is_code, stored_zero_point};
 use crate::view::{channels_last, row_major};
 
-/// The geometry of a pooling call from its input's and result's sizes; `None` beyond two spatial dimensions.
-pub(crate) fn geometry(
-    attrs: &AttrView<'_>,
-    x: &[usize],
-    out: &[usize],
-    dilated: bool,
-) -> Result<Option<PoolGeometry>, NodeError> {
-    let (Some([n, c, h, w]), Some([_, _, oh, ow])) = (image(x), image(out)) else { return Ok(None) };
-    let spatial = x.len() - 2;
+/// The input's and the result's spatial sizes of a pooling call; `None` if one has no pixels.
+fn sizes(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<[[usize; 3]; 2]>, NodeError> {
+    let (x, out) = (lw.shape(call.input(0)?), lw.shape(call.out()));
+    let rank = x.len().saturating_sub(2);
+    if !(1..=3).contains(&rank) || x.contains(&0) || out.contains(&0) {
+        return Ok(None);
+    }
+    Ok(Some([spatial(&x, rank), spatial(&out, rank)]))
+}
+
+/// The geometry of a pooling call of regular windows.
+fn windows(lw: &Lowering<'_>, call: &Call<'_>, dilated: bool) -> Result<Option<PoolGeometry>, NodeError> {
+    let (x, attrs) = (lw.shape(call.input(0)?), &call.attrs);
+    let Some([input, output]) = sizes(lw, call)? else { return Ok(None) };
     let kernel: Vec<usize> =
         attrs.ints("kernel_size")?.iter().map(|&k| usize::try_from(k).unwrap_or_default()).collect();
-    let kernel = if kernel.len() == 1 { vec![kernel[0]; spatial] } else { kernel };
+    let kernel = if kernel.len() == 1 { vec![kernel[0]; x.len() - 2] } else { kernel };
     let dilation = if dilated { attrs.ints("dilation")? } else { Vec::new() };
-    let window = Window::new(&kernel, &attrs.ints("stride")?, &kernel, &attrs.ints("padding")?, &dilation)?;
-    let Window2 { kernel, stride, dilation, pad } = Window2::from(&window);
-    Ok(Some(PoolGeometry { n, h, w, c, oh, ow, kernel, stride, dilation, pad }))
+    let Window { kernel, stride, dilation, pad_begin, pad_end } =
+        Window::new(&kernel, &attrs.ints("stride")?, &kernel, &attrs.ints("padding")?, &dilation)?;
+    let window = PoolWindow { kernel, stride, dilation, pad_begin, pad_end };
+    Ok(Some(PoolGeometry::new(x[0], x[1], input, output, &window)))
+}
+
+/// The geometry of an adaptive pooling call.
+fn adaptive(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<PoolGeometry>, NodeError> {
+    let x = lw.shape(call.input(0)?);
+    Ok(sizes(lw, call)?.map(|[input, output]| PoolGeometry::adaptive(x[0], x[1], input, output)))
 }
 
 fn push(lw: &mut Lowering<'_>, call: &Call<'_>, geometry: PoolGeometry, op: PoolOp) -> Result<bool, NodeError> {
     let x = lw.channels_last(call.input(0)?)?.source;
     let order = channels_last(lw.shape(call.out()).len());
     let (out, out_stride) = lw.destination(call.out());
-    lw.push_in(call, &order, QPoolStep { kernel: lw.kernels.qpool, geometry, op, x, out, out_stride });
+    lw.push_in(call, &order, PoolStep { geometry, op, x, out, out_stride });
     Ok(true)
 }
 
-/// `max_pool1d`, `max_pool2d` of codes or f32.
+/// `max_pool1d`, `max_pool2d`, `max_pool3d` of codes or f32.
 pub(crate) fn max_pool(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let x = call.input(0)?;
-    let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(call.out()), true)? else { return Ok(false) };
-    if is_code(lw.dtype(x)) {
-        return push(lw, call, geometry, PoolOp::Max);
-    }
-    Ok(false)
+    let dtype = lw.dtype(call.input(0)?);
+    let op = if is_code(dtype) {
+        PoolOp::Max { kernel: lw.kernels.qpool }
+    } else if dtype == DType::F32 {
+        PoolOp::FloatMax { kernel: lw.kernels.pool }
+    } else {
+        return Ok(false);
+    };
+    let Some(geometry) = windows(lw, call, true)? else { return Ok(false) };
+    push(lw, call, geometry, op)
 }
 
-/// The parameters of an average over windows that all count the same number of elements.
-fn average(lw: &Lowering<'_>, call: &Call<'_>, count: usize, area: usize) -> Result<Option<PoolOp>, NodeError> {
+/// `avg_pool1d`, `avg_pool2d`, `avg_pool3d`.
+pub(crate) fn avg_pool(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let Some(geometry) = windows(lw, call, false)? else { return Ok(false) };
+    let count_include_pad = call.attrs.bool("count_include_pad")?;
+    let op = PoolOp::FloatAverage { kernel: lw.kernels.pool, count_include_pad };
+    push(lw, call, geometry, op)
+}
+
+/// `adaptive_avg_pool1d`, `adaptive_avg_pool2d`, `adaptive_avg_pool3d`.
+pub(crate) fn adaptive_avg_pool(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let Some(geometry) = adaptive(lw, call)? else { return Ok(false) };
+    let op = PoolOp::FloatAverage { kernel: lw.kernels.pool, count_include_pad: true };
+    push(lw, call, geometry, op)
+}
+
+/// The average that a quantized call asks for; `None` if no kernel has it.
+///
+/// Where every window counts the same number of elements the sums stay integers and are requantized in one step; else each
+/// average is a real number, which is quantized (docs/numerics.md).
+fn average(
+    lw: &Lowering<'_>,
+    call: &Call<'_>,
+    geometry: &PoolGeometry,
+    count_include_pad: bool,
+) -> Result<Option<PoolOp>, NodeError> {
     let dtype = lw.dtype(call.input(0)?);
     let Some(x_zero_point) = stored_zero_point(&call.attrs, "x_zero_point", dtype)?.filter(|_| is_code(dtype)) else {
         return Ok(None);
@@ -61,65 +98,68 @@ fn average(lw: &Lowering<'_>, call: &Call<'_>, count: usize, area: usize) -> Res
         return Ok(None);
     }
     let Some(out) = Quantized::of(&call.attrs, (f32::NEG_INFINITY, f32::INFINITY))? else { return Ok(None) };
-    let multiplier = requantize_multiplier(call.attrs.float("x_scale")? / count as f32, out.scale);
+    let scale = call.attrs.float("x_scale")?;
+    let even = (0..3).all(|axis| {
+        let mut counts = geometry.along(axis).iter().map(|t| if count_include_pad { t.padded } else { t.count });
+        let first = counts.next();
+        counts.all(|n| Some(n) == first)
+    });
+    let multiplier = |n: usize| {
+        let scale = scale / n as f32;
+        if even { requantize_multiplier(scale, out.scale) } else { scale }
+    };
     Ok(Some(PoolOp::Average {
+        kernel: lw.kernels.qpool,
         x_zero_point,
-        count_include_pad: true,
-        multiplier: Arc::from(vec![multiplier; area + 1]),
+        count_include_pad,
+        multiplier: (0..=geometry.most_taps()).map(multiplier).collect::<Arc<[f32]>>(),
+        rescale: if even { 1.0 } else { 1.0 / out.scale },
         zero_point: out.stored_zero_point,
         clamp: out.clamp,
     }))
 }
 
-/// `quantized.avg_pool1d`, `quantized.avg_pool2d` where every window counts the same number of elements.
+/// `quantized.avg_pool1d`, `quantized.avg_pool2d`.
 pub(crate) fn quantized_avg_pool(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let x = call.input(0)?;
-    let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(call.out()), false)? else { return Ok(false) };
+    let Some(geometry) = windows(lw, call, false)? else { return Ok(false) };
     let include_pad = call.attrs.bool("count_include_pad")?;
-    let counted = |axis: usize, out: usize| {
-        let taps = (0..out).map(|o| if axis == 0 { geometry.vertical(o) } else { geometry.horizontal(o) });
-        let mut counts = taps.map(|t| if include_pad { t.padded } else { t.count });
-        let first = counts.next().unwrap_or(0);
-        counts.all(|n| n == first).then_some(first)
-    };
-    let (Some(vertical), Some(horizontal)) = (counted(0, geometry.oh), counted(1, geometry.ow)) else {
-        return Ok(false);
-    };
-    let area = geometry.kernel[0] * geometry.kernel[1];
-    let Some(op) = average(lw, call, vertical * horizontal, area)? else { return Ok(false) };
+    let Some(op) = average(lw, call, &geometry, include_pad)? else { return Ok(false) };
     push(lw, call, geometry, op)
 }
 
-/// `quantized.adaptive_avg_pool1d`, `quantized.adaptive_avg_pool2d` to one pixel, or to windows that divide the input evenly.
+/// `quantized.adaptive_avg_pool1d`, `quantized.adaptive_avg_pool2d`.
 pub(crate) fn quantized_adaptive(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let (x, out) = (lw.shape(call.input(0)?), lw.shape(call.out()));
-    let (Some([n, c, h, w]), Some([_, _, oh, ow])) = (image(&x), image(&out)) else { return Ok(false) };
-    if oh == 0 || ow == 0 || h % oh != 0 || w % ow != 0 || h == 0 || w == 0 {
-        return Ok(false);
-    }
-    let kernel = [h / oh, w / ow];
-    let geometry = PoolGeometry { n, h, w, c, oh, ow, kernel, stride: kernel, dilation: [1, 1], pad: [0; 4] };
-    let area = kernel[0] * kernel[1];
-    let Some(op) = average(lw, call, area, area)? else { return Ok(false) };
+    let Some(geometry) = adaptive(lw, call)? else { return Ok(false) };
+    let Some(op) = average(lw, call, &geometry, true)? else { return Ok(false) };
     push(lw, call, geometry, op)
 }
 
-/// `quantized.mean` over all pixels of images.
+/// `quantized.mean` over neighbouring axes: one window over them for each index of the axes before, the axes after as channels.
 pub(crate) fn quantized_mean(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let x = lw.shape(call.input(0)?);
-    let rank = x.len() as i64;
-    let mut dims: Vec<i64> = call.attrs.ints("dims")?.iter().map(|&d| if d < 0 { d + rank } else { d }).collect();
+    let value = call.input(0)?;
+    let x = lw.shape(value);
+    let rank = x.len();
+    let dims = call.attrs.ints("dims")?;
+    let mut dims: Vec<usize> = dims.iter().map(|&d| (if d < 0 { d + rank as i64 } else { d }) as usize).collect();
     dims.sort_unstable();
-    let Some([n, c, h, w]) = image(&x) else { return Ok(false) };
-    if !dims.iter().copied().eq(2..rank) || h * w == 0 {
+    if dims.is_empty() {
+        dims = (0..rank).collect();
+    }
+    // The pixels of images lie together with their channels last.
+    let order = if rank >= 3 && dims.iter().copied().eq(2..rank) { channels_last(rank) } else { row_major(rank) };
+    let Some(first) = order.iter().position(|axis| dims.contains(axis)) else { return Ok(false) };
+    let end = first + dims.len();
+    let size = |axes: &[usize]| axes.iter().map(|&a| x[a]).product::<usize>();
+    if x.contains(&0) || !order.get(first..end).is_some_and(|axes| axes.iter().all(|a| dims.contains(a))) {
         return Ok(false);
     }
-    let geometry = PoolGeometry::global(n, h, w, c);
-    let Some(op) = average(lw, call, h * w, h * w)? else { return Ok(false) };
-    let x = lw.channels_last(call.input(0)?)?.source;
-    // One pixel for each image: its channels are contiguous, with or without the axes of size 1.
+    let (outer, window, inner) = (size(&order[..first]), size(&order[first..end]), size(&order[end..]));
+    let geometry = PoolGeometry::global(outer, inner, [1, 1, window]);
+    let Some(op) = average(lw, call, &geometry, true)? else { return Ok(false) };
+    let x = lw.operand(value, Some(&order))?.source;
+    // One pixel for each window: its channels are contiguous, with or without the axes of size 1.
     let order = row_major(lw.shape(call.out()).len());
     let out = lw.define(call.out(), order.clone()).slot();
-    lw.push_in(call, &order, QPoolStep { kernel: lw.kernels.qpool, geometry, op, x, out, out_stride: c });
+    lw.push_in(call, &order, PoolStep { geometry, op, x, out, out_stride: inner });
     Ok(true)
 }

@@ -12,7 +12,7 @@ use crate::conv::infer_bias;
 use crate::linear::{infer_linear, infer_matmul, linear, matmul};
 use crate::quantize::dynamic_quantize;
 use crate::spec::{attr, optional, required};
-use crate::{AttrDefault, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// `quantized.linear`.
 pub struct QLinear;
@@ -94,6 +94,11 @@ impl Operator for QLinearDynamic {
         let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
         Ok(vec![TensorType { dtype: DType::F32, shape }])
+    }
+
+    fn integer_use(&self) -> IntegerUse {
+        // Its scale is only known when the graph runs: the result is real.
+        IntegerUse::Unseen
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {

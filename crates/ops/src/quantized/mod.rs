@@ -72,13 +72,13 @@ impl Output {
         Ok(Output::Quantized { scale: check_scale(cx.float("scale")?)?, zero_point, range })
     }
 
-    /// Quantizes a value, or leaves it real.
+    /// Quantizes a value, or leaves it as it is.
     ///
     /// # Errors
     /// If a dense value is not f32.
     pub fn store(self, v: &Value) -> Result<Value, OpError> {
         Ok(match (self, v) {
-            (Output::Float, v) => v.to_tensor(),
+            (Output::Float, v) => return Ok(v.clone()),
             (Output::Quantized { scale, zero_point, range }, Value::Scaled(s)) => s.quantize(scale, zero_point, range),
             (Output::Quantized { scale, zero_point, range }, Value::Dense(t)) => {
                 quantize_dense(t, scale, zero_point, range)?

@@ -1,19 +1,18 @@
 //! Backends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use quantc_tensor::DType;
 
-use crate::ast::VarKind;
-use crate::backend::{
-    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
-};
-use crate::parse::expr::expr;
-use crate::parse::form::{Form, rows};
+use crate::ast::{Phase, Rule, VarId, VarKind, family};
+use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, ObservationType, Role};
+use crate::parse::dtypes::{dtype_config, fixed_qparams};
+use crate::parse::expr::condition;
+use crate::parse::form::{DOC_HINT, Form, Kernels, for_each_row, keep, keep_all};
 use crate::parse::pattern::{Style, pattern};
 use crate::parse::scope::{Scope, operator};
+use crate::parse::{phase, rule};
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
@@ -38,255 +37,313 @@ pub(super) fn raw<'a>(at: &'a Sexp, args: &'a [Sexp]) -> Result<RawBackend<'a>, 
     Ok(RawBackend { name: Arc::from(name), at, extends: form.one("extends")?, doc: form.doc()?, body: &rest[body..] })
 }
 
-/// Checks a backend, starting from the one it extends.
-pub(super) fn backend(raw: &RawBackend<'_>, base: Option<&BackendConfig>) -> Result<BackendConfig, Vec<QpatError>> {
-    let mut out = BackendConfig {
-        name: raw.name.clone(),
-        doc: raw.doc.clone(),
-        dtype_configs: base.map(|b| b.dtype_configs.clone()).unwrap_or_default(),
-        patterns: base.map(|b| b.patterns.clone()).unwrap_or_default(),
-        unsupported: base.map(|b| b.unsupported.clone()).unwrap_or_default(),
-    };
+/// Checks a backend: `chain` holds what it extends, the furthest first, and itself last. Patterns and rules taken over are
+/// read again, over this backend's kernels and types. `rules` are those outside any backend.
+pub(super) fn backend(chain: &[&RawBackend<'_>], rules: &[Rule]) -> Result<BackendConfig, Vec<QpatError>> {
+    let Some(own) = chain.last() else { return Err(Vec::new()) };
     let mut errors = Vec::new();
-    let mut own = Own::default();
-    for item in raw.body {
-        if let Err(e) = entry(item, &mut out, &mut own) {
-            errors.push(e);
-        }
-    }
-    // Patterns taken over from the base use this backend's types of the same name.
-    for pattern in &mut out.patterns {
-        if !own.patterns.contains_key(&pattern.name) {
-            let names: Vec<Arc<str>> = pattern.dtype_configs.iter().map(|c| c.name.clone()).collect();
-            pattern.dtype_configs = out.dtype_configs.iter().filter(|c| names.contains(&c.name)).cloned().collect();
+    let kernels = kernels(chain, &mut errors);
+    let mut out = BackendConfig {
+        name: own.name.clone(),
+        doc: own.doc.clone(),
+        dtype_configs: dtype_configs(chain, &mut errors),
+        patterns: Vec::new(),
+        unsupported: IndexMap::new(),
+        rules: Vec::new(),
+        without_rules: Vec::new(),
+        span: own.at.span.clone(),
+    };
+    for raw in chain {
+        let mut level = Level { out: &mut out, kernels: &kernels, global: rules, phase: None, seen: HashSet::new() };
+        for item in raw.body {
+            keep_all(level.entry(item), &mut errors);
         }
     }
     if errors.is_empty() { Ok(out) } else { Err(errors) }
 }
 
-/// What the backend itself defines, as opposed to what it takes over.
-#[derive(Default)]
-struct Own {
-    dtypes: Vec<Arc<str>>,
-    patterns: HashMap<Arc<str>, ()>,
-}
-
-fn entry(item: &Sexp, out: &mut BackendConfig, own: &mut Own) -> Result<(), QpatError> {
-    let hint = "(dtype-config ..), (pattern ..), (unsupported ..) or (remove ..)";
-    let Some((head, args)) = item.list().and_then(|l| l.split_first()) else {
-        return Err(item.expected("a form of a backend").hint(hint));
-    };
-    match head.symbol() {
-        Some("dtype-config") => {
-            let config = dtype_config(item, args)?;
-            if !own.dtypes.contains(&config.name) {
-                out.dtype_configs.retain(|c| c.name != config.name);
-                own.dtypes.push(config.name.clone());
+/// The lists of operators along the chain; a later backend's replaces one of the same name.
+fn kernels<'a>(chain: &[&RawBackend<'a>], errors: &mut Vec<QpatError>) -> Kernels<'a> {
+    let hint = "(kernels conv conv1d conv2d)";
+    let mut all = Kernels::new();
+    for raw in chain {
+        let mut own = HashSet::new();
+        for (item, args) in forms(raw.body, "kernels") {
+            let Some((name, ops)) = args.split_first().and_then(|(n, ops)| Some((n.symbol()?, ops))) else {
+                errors.push(item.error("kernels have a name").hint(hint));
+                continue;
+            };
+            if ops.is_empty() {
+                errors.push(item.error(format!("kernels `{name}` without operators")).hint(hint));
             }
-            out.dtype_configs.push(config);
-            Ok(())
-        }
-        Some("pattern") => {
-            for pattern in patterns(item, args, &out.dtype_configs)? {
-                if own.patterns.insert(pattern.name.clone(), ()).is_some() {
-                    return Err(item.error(format!("there are two patterns `{}`", pattern.name)));
-                }
-                match out.patterns.iter_mut().find(|p| p.name == pattern.name) {
-                    Some(old) => *old = pattern,
-                    None => out.patterns.push(pattern),
-                }
+            errors.extend(ops.iter().filter_map(|op| operator(op).err()));
+            if !own.insert(name) {
+                errors.push(item.error(format!("there are two lists of kernels `{name}`")));
             }
-            Ok(())
+            all.insert(name, ops);
         }
-        Some("unsupported") => {
-            let form = Form::new(&item.span, args);
-            form.check_keywords(&["reason"], &[])?;
-            let reason = form.required("reason", ":reason \"there is no int8 kernel\"")?;
-            let Kind::Str(reason) = &reason.kind else { return Err(reason.expected("a string")) };
-            for op in form.positional {
-                out.unsupported.insert(operator(op)?.name(), reason.clone());
-            }
-            Ok(())
-        }
-        Some("remove") => {
-            for name in args {
-                let text = name.symbol().unwrap_or_default();
-                let before = out.patterns.len();
-                out.patterns.retain(|p| &*p.name != text && p.name.split('/').next() != Some(text));
-                if out.patterns.len() == before {
-                    let error = name.error(format!("there is no pattern {} to remove", name.describe()));
-                    return Err(match suggest(text, out.patterns.iter().map(|p| &*p.name)) {
-                        Some(hint) => error.hint(hint),
-                        None => error,
-                    });
-                }
-            }
-            Ok(())
-        }
-        _ => Err(head.error(format!("{} is no form of a backend", head.describe())).hint(hint)),
     }
+    all
 }
 
-fn dtype_config(at: &Sexp, args: &[Sexp]) -> Result<DTypeConfig, QpatError> {
-    let form = Form::new(&at.span, args);
-    form.check_keywords(&["input", "output", "weight", "bias", "dynamic"], &[])?;
-    let [name] = form.positional else {
-        return Err(at.error("a dtype-config has a name").hint("(dtype-config static :input u8 :output u8)"));
-    };
-    let name = name.symbol().ok_or_else(|| name.expected("a name"))?;
-    let constraint = |key: &str| form.one(key)?.map(dtype_with_constraints).transpose();
-    let bias = match form.one("bias")? {
-        Some(b) => Some(b.symbol().and_then(|s| s.parse().ok()).ok_or_else(|| b.expected("a dtype"))?),
-        None => None,
-    };
-    let dynamic = match form.one("dynamic")? {
-        None => false,
-        Some(d) => match d.symbol() {
-            Some("true") => true,
-            Some("false") => false,
-            _ => return Err(d.expected("true or false")),
-        },
-    };
-    Ok(DTypeConfig {
-        name: Arc::from(name),
-        input: constraint("input")?,
-        output: constraint("output")?,
-        weight: constraint("weight")?,
-        bias,
-        dynamic,
+/// The dtype configurations along the chain; a later backend's replace those of the same name.
+fn dtype_configs(chain: &[&RawBackend<'_>], errors: &mut Vec<QpatError>) -> Vec<DTypeConfig> {
+    let mut all: Vec<DTypeConfig> = Vec::new();
+    for raw in chain {
+        let mut own = Vec::new();
+        for (item, args) in forms(raw.body, "dtype-config") {
+            let read = keep(dtype_config(item, args), errors);
+            // The name of one that is wrong is known all the same: patterns that have it are not wrong too.
+            let named = || args.first().and_then(Sexp::symbol).map(|name| DTypeConfig::new(Arc::from(name)));
+            own.extend(read.or_else(named));
+        }
+        all.retain(|c| own.iter().all(|o| o.name != c.name));
+        all.extend(own);
+    }
+    all
+}
+
+/// The forms of a body with that head.
+fn forms<'a>(body: &'a [Sexp], head: &'a str) -> impl Iterator<Item = (&'a Sexp, &'a [Sexp])> {
+    body.iter().filter_map(move |item| match item.list()?.split_first()? {
+        (h, args) if h.symbol() == Some(head) => Some((item, args)),
+        _ => None,
     })
 }
 
-/// `u8` or `(i8 :qmin -127 :qmax 127 :scale-min 2^-12 :scale-max 1)`.
-fn dtype_with_constraints(at: &Sexp) -> Result<DTypeWithConstraints, QpatError> {
-    let hint = "u8, or (i8 :qmin -127 :qmax 127 :scale-min 2^-12)";
-    let dtype = |s: &Sexp| -> Result<DType, QpatError> {
-        s.symbol().and_then(|s| s.parse().ok()).ok_or_else(|| s.expected("a dtype").hint(hint))
-    };
-    let Some((head, args)) = at.list().and_then(|l| l.split_first()) else {
-        return Ok(DTypeWithConstraints::new(dtype(at)?));
-    };
-    let form = Form::new(&at.span, args);
-    form.check_keywords(&["qmin", "qmax", "scale-min", "scale-max"], &[])?;
-    let mut out = DTypeWithConstraints::new(dtype(head)?);
-    let int = |key: &str| match form.one(key)? {
-        None => Ok(None),
-        Some(Sexp { kind: Kind::Int(v), .. }) if i32::try_from(*v).is_ok() => Ok(Some(*v as i32)),
-        Some(other) => Err(other.expected("an integer")),
-    };
-    let real = |key: &str| match form.one(key)? {
-        None => Ok(None),
-        Some(v) => Ok(Some(v.number().ok_or_else(|| v.expected("a number"))? as f32)),
-    };
-    out.quant_min = int("qmin")?;
-    out.quant_max = int("qmax")?;
-    out.scale_min = real("scale-min")?;
-    out.scale_max = real("scale-max")?;
-    Ok(out)
+/// One backend of a chain while its forms are read.
+struct Level<'a, 'k> {
+    out: &'a mut BackendConfig,
+    kernels: &'a Kernels<'k>,
+    /// Rules outside any backend.
+    global: &'a [Rule],
+    /// Of the rules that follow.
+    phase: Option<Phase>,
+    /// The names this level defines, as opposed to what it takes over.
+    seen: HashSet<String>,
 }
 
-const KEYWORDS: &[&str] =
+impl Level<'_, '_> {
+    fn entry(&mut self, item: &Sexp) -> Result<(), Vec<QpatError>> {
+        let hint =
+            "(dtype-config ..), (kernels ..), (pattern ..), (unsupported ..), (phase ..), (rule ..) or (remove ..)";
+        let Some((head, args)) = item.list().and_then(|l| l.split_first()) else {
+            return Err(vec![item.expected("a form of a backend").hint(hint)]);
+        };
+        match head.symbol() {
+            // Read before everything else.
+            Some("dtype-config" | "kernels") => Ok(()),
+            Some("pattern") => {
+                let new = patterns(item, args, &self.out.dtype_configs, self.kernels)?;
+                self.define(item, "pattern", family(&new[0].name))?;
+                replace(&mut self.out.patterns, new, |p| &p.name);
+                Ok(())
+            }
+            Some("phase") => {
+                self.phase = Some(phase(item, args).map_err(|e| vec![e])?);
+                Ok(())
+            }
+            Some("rule") => {
+                let phase = self.phase.ok_or_else(|| {
+                    let error = item.error("which phase does this rule belong to?");
+                    vec![error.hint("put (phase lower) before it")]
+                })?;
+                let new = rule::rules(item, args, phase, self.kernels)?;
+                self.define(item, "rule", family(&new[0].name))?;
+                replace(&mut self.out.rules, new, |r| &r.name);
+                Ok(())
+            }
+            Some("unsupported") => self.unsupported(item, args),
+            Some("remove") => {
+                let errors: Vec<QpatError> = args.iter().filter_map(|name| self.remove(name).err()).collect();
+                if errors.is_empty() { Ok(()) } else { Err(errors) }
+            }
+            _ => Err(vec![head.error(format!("{} is no form of a backend", head.describe())).hint(hint)]),
+        }
+    }
+
+    /// Fails if this level already defines it.
+    fn define(&mut self, item: &Sexp, what: &str, name: &str) -> Result<(), Vec<QpatError>> {
+        if self.seen.insert(format!("{what} {name}")) {
+            return Ok(());
+        }
+        Err(vec![item.error(format!("there are two {what}s `{name}`"))])
+    }
+
+    fn unsupported(&mut self, item: &Sexp, args: &[Sexp]) -> Result<(), Vec<QpatError>> {
+        let form = Form::new(&item.span, args);
+        let mut errors = form.keyword_errors(&["reason"], &[]);
+        let reason = keep(form.required("reason", ":reason \"there is no int8 kernel\""), &mut errors);
+        let text = reason.and_then(|r| match &r.kind {
+            Kind::Str(text) => Some(text.clone()),
+            _ => {
+                errors.push(r.expected("a string"));
+                None
+            }
+        });
+        for op in form.positional {
+            if let (Some(op), Some(text)) = (keep(operator(op), &mut errors), &text) {
+                self.out.unsupported.insert(op.name(), text.clone());
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Removes a pattern or a rule, with every row of it if the name is that of the whole definition.
+    fn remove(&mut self, name: &Sexp) -> Result<(), QpatError> {
+        let text = name.symbol().ok_or_else(|| name.expected("the name of a pattern or rule"))?;
+        let named = |candidate: &str| candidate == text || family(candidate) == text;
+        let (patterns, rules) = (self.out.patterns.len(), self.out.rules.len());
+        self.out.patterns.retain(|p| !named(&p.name));
+        self.out.rules.retain(|r| !named(&r.name));
+        let global: Vec<Arc<str>> = self.global.iter().filter(|r| named(&r.name)).map(|r| r.name.clone()).collect();
+        if self.out.patterns.len() < patterns || self.out.rules.len() < rules || !global.is_empty() {
+            self.out.without_rules.extend(global);
+            return Ok(());
+        }
+        let error = name.error(format!("there is no pattern or rule `{text}` to remove"));
+        let (patterns, own) = (self.out.patterns.iter().map(|p| &*p.name), self.out.rules.iter().map(|r| &*r.name));
+        let known = patterns.chain(own).chain(self.global.iter().map(|r| &*r.name));
+        Err(match suggest(text, known) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })
+    }
+}
+
+/// Puts new rows in the place of those of the same definition, or at the end.
+fn replace<T>(all: &mut Vec<T>, new: Vec<T>, name: impl Fn(&T) -> &Arc<str>) {
+    let same = |t: &T| new.first().is_some_and(|n| family(name(n)) == family(name(t)));
+    let at = all.iter().position(same).unwrap_or(all.len());
+    all.retain(|t| !same(t));
+    all.splice(at..at, new);
+}
+
+pub(super) const KEYWORDS: &[&str] =
     &["for", "doc", "match", "when", "observation", "dtypes", "weight", "bias", "root", "fixed-qparams"];
 
-fn patterns(at: &Sexp, args: &[Sexp], dtypes: &[DTypeConfig]) -> Result<Vec<BackendPatternConfig>, QpatError> {
+const REQUIRED: &[(&str, &str)] = &[
+    ("doc", DOC_HINT),
+    ("match", "the float operators: :match (relu (conv2d ?x ?w _))"),
+    ("observation", "one of different, share-with-input, not-observed"),
+    ("dtypes", ":dtypes (static dynamic), names of dtype-configs"),
+];
+
+fn patterns(
+    at: &Sexp,
+    args: &[Sexp],
+    dtypes: &[DTypeConfig],
+    kernels: &Kernels<'_>,
+) -> Result<Vec<BackendPatternConfig>, Vec<QpatError>> {
     let form = Form::new(&at.span, args);
-    form.check_keywords(KEYWORDS, &[])?;
     let name = match form.positional {
-        [name] => name.symbol().ok_or_else(|| name.expected("the pattern's name"))?,
-        _ => return Err(at.error("a pattern starts with its name").hint("(pattern conv2d-relu :match ..)")),
+        [name] => name.symbol().ok_or_else(|| vec![name.expected("the pattern's name")])?,
+        _ => return Err(vec![at.error("a pattern starts with its name").hint("(pattern conv2d-relu :match ..)")]),
     };
-    rows(&form)?
-        .iter()
-        .map(|row| {
-            let suffix = row.first().map(|(_, v)| format!("/{}", v.symbol().unwrap_or("row"))).unwrap_or_default();
-            let args = args.iter().map(|a| a.substitute(row)).collect::<Result<Vec<_>, _>>()?;
-            one_pattern(at, &format!("{name}{suffix}"), &args, dtypes)
-        })
-        .collect()
+    let mut errors = form.keyword_errors(KEYWORDS, &[]);
+    if errors.is_empty() {
+        errors.extend(form.missing(REQUIRED));
+    }
+    let found = for_each_row(&form, name, args, kernels, |name, args| one_pattern(at, name, args, dtypes));
+    match keep_all(found, &mut errors) {
+        Some(patterns) if errors.is_empty() => Ok(patterns),
+        _ => Err(errors),
+    }
 }
 
+/// One pattern. Keywords that are missing were reported already: here they only end the check.
 fn one_pattern(
     at: &Sexp,
     name: &str,
     args: &[Sexp],
     dtypes: &[DTypeConfig],
-) -> Result<BackendPatternConfig, QpatError> {
+) -> Result<BackendPatternConfig, Vec<QpatError>> {
     let form = Form::new(&at.span, args);
-    let doc = form.doc()?;
+    let mut errors = Vec::new();
+    let doc = form.get("doc").and_then(|_| keep(form.doc(), &mut errors));
+    let observation = keep(form.one("observation"), &mut errors).flatten();
+    let observation_type = observation.and_then(|o| keep(observation_of(o), &mut errors));
+    let dtype_configs = keep(form.one("dtypes"), &mut errors).flatten().map(|d| dtype_names(d, dtypes, &mut errors));
+    let fixed_qparams = keep(fixed_qparams(&form), &mut errors);
     let mut scope = Scope::default();
-    let lhs = form.required("match", "the float operators: :match (relu (conv2d ?x ?w _))")?;
-    let pattern = pattern(lhs, Style::Backend, &mut scope)?;
-    let conditions = match form.get("when") {
-        Some((_, items)) => items.iter().map(|c| expr(c, false, &mut scope)).collect::<Result<Vec<_>, _>>()?,
-        None => Vec::new(),
-    };
-    let choices: IndexMap<&str, ObservationType> = ObservationType::ALL.iter().copied().collect();
-    let observation = form.required("observation", "one of different, share-with-input, not-observed")?;
-    let observation_type = *observation
-        .symbol()
-        .and_then(|s| choices.get(s))
-        .ok_or_else(|| observation.expected("different, share-with-input or not-observed"))?;
-    let mut special = HashMap::new();
-    for (key, role) in [("weight", Role::Weight), ("bias", Role::Bias)] {
-        if let Some(value) = form.one(key)? {
-            let kinds = [VarKind::Value, VarKind::Optional];
-            special.insert(scope.lookup_kind(value, &kinds, "a variable bound to a value")?, role);
+    let lhs = keep(form.one("match"), &mut errors).flatten();
+    let pattern = lhs.and_then(|m| keep(pattern(m, Style::Backend, &mut scope), &mut errors));
+    let body = pattern.map(|pattern| {
+        let conditions = form.get("when").map(|w| w.1).unwrap_or_default();
+        let conditions = conditions.iter().filter_map(|c| keep(condition(c, &mut scope), &mut errors)).collect();
+        let roles = roles(&form, &mut scope, &mut errors);
+        let root = keep(form.one("root"), &mut errors).flatten();
+        let root =
+            root.and_then(|r| keep(scope.lookup_kind(r, &[VarKind::Node], "a variable bound by `:as`"), &mut errors));
+        // Every value is used: it is an input, weight or bias. What binds something else must be used by name.
+        for (id, var) in scope.vars.iter().enumerate() {
+            if errors.is_empty() && !scope.used[id] && !matches!(var.kind, VarKind::Value | VarKind::Optional) {
+                errors.push(QpatError::new(&scope.spans[id], format!("`?{}` is never used", var.name)));
+            }
         }
+        (pattern, conditions, roles, root)
+    });
+    match (doc, observation_type, dtype_configs, fixed_qparams, body) {
+        (Some(doc), Some(observation_type), Some(dtype_configs), Some(fixed_qparams), Some(body))
+            if errors.is_empty() =>
+        {
+            let (pattern, conditions, roles, root) = body;
+            Ok(BackendPatternConfig {
+                name: Arc::from(name),
+                doc,
+                pattern,
+                conditions,
+                observation_type,
+                dtype_configs,
+                roles,
+                root,
+                fixed_qparams,
+                span: at.span.clone(),
+            })
+        }
+        _ => Err(errors),
     }
-    let root = form.one("root")?.map(|r| scope.lookup_kind(r, &[VarKind::Node], "a variable bound by `:as`"));
-    let root = root.transpose()?;
-    let roles = scope
-        .vars
-        .iter()
-        .enumerate()
-        .filter(|(_, v)| matches!(v.kind, VarKind::Value | VarKind::Optional))
-        .map(|(id, _)| (id, special.get(&id).copied().unwrap_or(Role::Input)))
-        .collect();
-    Ok(BackendPatternConfig {
-        name: Arc::from(name),
-        doc,
-        pattern,
-        conditions,
-        observation_type,
-        dtype_configs: dtype_names(&form, dtypes)?,
-        roles,
-        root,
-        fixed_qparams: fixed_qparams(&form)?,
-        span: at.span.clone(),
-    })
 }
 
-fn dtype_names(form: &Form<'_>, dtypes: &[DTypeConfig]) -> Result<Vec<DTypeConfig>, QpatError> {
-    let listed = form.required("dtypes", ":dtypes (static dynamic), names of dtype-configs")?;
-    let names = listed.list().ok_or_else(|| listed.expected("a list of names of dtype-configs"))?;
-    let mut out = Vec::new();
+fn observation_of(at: &Sexp) -> Result<ObservationType, QpatError> {
+    let found = ObservationType::ALL.iter().find(|(name, _)| Some(*name) == at.symbol());
+    found.map(|f| f.1).ok_or_else(|| at.expected("different, share-with-input or not-observed"))
+}
+
+/// What each value variable is: `:weight ?w`, `:bias ?b`, an input otherwise.
+fn roles(form: &Form<'_>, scope: &mut Scope, errors: &mut Vec<QpatError>) -> Vec<(VarId, Role)> {
+    let mut special = HashMap::new();
+    for (key, role) in [("weight", Role::Weight), ("bias", Role::Bias)] {
+        let Some(value) = keep(form.one(key), errors).flatten() else { continue };
+        let kinds = [VarKind::Value, VarKind::Optional];
+        if let Some(id) = keep(scope.lookup_kind(value, &kinds, "a variable bound to a value"), errors) {
+            special.insert(id, role);
+        }
+    }
+    let values = scope.vars.iter().enumerate().filter(|(_, v)| matches!(v.kind, VarKind::Value | VarKind::Optional));
+    values.map(|(id, _)| (id, special.get(&id).copied().unwrap_or(Role::Input))).collect()
+}
+
+fn dtype_names(listed: &Sexp, dtypes: &[DTypeConfig], errors: &mut Vec<QpatError>) -> Vec<DTypeConfig> {
+    let mut out: Vec<DTypeConfig> = Vec::new();
+    let Some(names) = listed.list().filter(|n| !n.is_empty()) else {
+        errors.push(listed.expected("a list of names of dtype-configs"));
+        return out;
+    };
     for name in names {
-        let text = name.symbol().ok_or_else(|| name.expected("the name of a dtype-config"))?;
+        let Some(text) = name.symbol() else {
+            errors.push(name.expected("the name of a dtype-config"));
+            continue;
+        };
         let before = out.len();
         out.extend(dtypes.iter().filter(|c| &*c.name == text).cloned());
         if out.len() == before {
-            let error = name.error(format!("there is no dtype-config `{text}` above"));
-            return Err(match suggest(text, dtypes.iter().map(|c| &*c.name)) {
+            let error = name.error(format!("there is no dtype-config `{text}`"));
+            errors.push(match suggest(text, dtypes.iter().map(|c| &*c.name)) {
                 Some(hint) => error.hint(hint),
                 None => error,
             });
         }
     }
-    Ok(out)
-}
-
-/// `(u8 1/256 0) (i8 1/256 -128)`.
-fn fixed_qparams(form: &Form<'_>) -> Result<Vec<FixedQParams>, QpatError> {
-    let Some((_, items)) = form.get("fixed-qparams") else { return Ok(Vec::new()) };
-    items
-        .iter()
-        .map(|item| {
-            let bad = || item.expected("(DTYPE SCALE ZERO-POINT)").hint("(u8 1/256 0)");
-            let [dtype, scale, zero_point] = item.list().ok_or_else(bad)? else { return Err(bad()) };
-            let dtype = dtype.symbol().and_then(|s| s.parse::<DType>().ok()).ok_or_else(bad)?;
-            let scale = scale.number().filter(|s| *s > 0.0).ok_or_else(bad)? as f32;
-            let Kind::Int(zero_point) = zero_point.kind else { return Err(bad()) };
-            Ok(FixedQParams { dtype, scale, zero_point: zero_point as i32 })
-        })
-        .collect()
+    out
 }

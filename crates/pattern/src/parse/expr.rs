@@ -1,19 +1,20 @@
-//! Expressions of conditions and templates.
+//! Expressions of conditions and templates, with their types.
 
 use std::sync::Arc;
 
 use crate::ast::VarKind;
-use crate::expr::{Arg, Expr, FUNCTIONS, find_function};
+use crate::expr::{Arg, Expr, FUNCTIONS, Function, Type, find_function};
 use crate::parse::scope::{Scope, attribute, describe, literal};
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
 const VALUES: &[VarKind] = &[VarKind::Value, VarKind::Optional];
 
-/// Parses an expression; `repeated` is true where repeated variables may stand for one repetition.
-pub(super) fn expr(at: &Sexp, repeated: bool, scope: &mut Scope) -> Result<Expr, QpatError> {
+/// Parses an expression and gives its type; `repeated` is true where repeated variables may stand for one repetition.
+pub(super) fn expr(at: &Sexp, repeated: bool, scope: &mut Scope) -> Result<(Expr, Type), QpatError> {
     if let Some(value) = literal(at) {
-        return Ok(Expr::Literal(value));
+        let ty = Type::of(&value);
+        return Ok((Expr::Literal(value), ty));
     }
     match &at.kind {
         Kind::Var(name) => {
@@ -24,10 +25,20 @@ pub(super) fn expr(at: &Sexp, repeated: bool, scope: &mut Scope) -> Result<Expr,
                 return Err(error.hint("(scalar ?x), (dtype ?x), (attr ?a name), ... give facts about it"));
             }
             check_repeated(at, id, repeated, scope)?;
-            Ok(Expr::Field(id))
+            Ok((Expr::Field(id), scope.fields.get(&id).copied().unwrap_or(Type::Number)))
         }
         Kind::List(items) => call(at, items, repeated, scope),
         _ => Err(at.expected("an expression")),
+    }
+}
+
+/// Parses a condition: an expression that is true or false.
+pub(super) fn condition(at: &Sexp, scope: &mut Scope) -> Result<Expr, QpatError> {
+    match expr(at, false, scope)? {
+        (expr, Type::Bool) => Ok(expr),
+        (_, ty) => Err(at
+            .error(format!("a condition is true or false, this is {}", ty.name()))
+            .hint("compare it: (= (rank ?x) 4), (> (dim ?x 0) 1), (given (ints ?x))")),
     }
 }
 
@@ -40,20 +51,11 @@ fn check_repeated(at: &Sexp, id: usize, repeated: bool, scope: &Scope) -> Result
     Ok(())
 }
 
-fn call(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<Expr, QpatError> {
+fn call(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<(Expr, Type), QpatError> {
     let Some((head, args)) = items.split_first() else { return Err(at.error("empty expression")) };
     let Some(name) = head.symbol() else { return Err(head.expected("a function")) };
     if name == "attr" {
-        let [record, field] = args else {
-            return Err(at.error("`attr` takes a record and a name").hint("(attr ?a groups)"));
-        };
-        let id = scope.lookup_kind(record, &[VarKind::Record], "a variable bound by `:attrs`")?;
-        check_repeated(record, id, repeated, scope)?;
-        let Some(field_name) = field.symbol() else { return Err(field.expected("the name of an attribute")) };
-        for op in &scope.vars[id].ops {
-            attribute(op.signature(), field_name, field)?;
-        }
-        return Ok(Expr::Attr(id, Arc::from(field_name)));
+        return attr(at, args, repeated, scope);
     }
     let Some(function) = find_function(name) else {
         let error = head.error(format!("there is no function `{name}`"));
@@ -69,29 +71,84 @@ fn call(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<
             .error(format!("`{name}` takes {some}{least} arguments, {} are given", args.len()))
             .hint(format!("{name}: {}", function.doc)));
     }
-    let parsed = args
-        .iter()
-        .enumerate()
-        .map(|(i, arg)| match function.args[i.min(least - 1)] {
+    // What `Same` stands for in this call: the type of the first argument that has it.
+    let mut same = None;
+    let mut parsed = Vec::new();
+    for (i, arg) in args.iter().enumerate() {
+        let (declared, (expr, ty)) = match function.args[i.min(least - 1)] {
             Arg::Value => {
                 let id = scope.lookup_kind(arg, VALUES, "a variable bound to a value")?;
                 check_repeated(arg, id, repeated, scope)?;
-                Ok(Expr::Value(id))
+                parsed.push(Expr::Value(id));
+                continue;
             }
-            Arg::Expr => expr(arg, repeated, scope),
-            Arg::Each => each(arg, scope),
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Expr::Call(function, parsed))
+            Arg::Expr(declared) => (declared, expr(arg, repeated, scope)?),
+            Arg::Each(declared) => match each(arg, scope)? {
+                (expr, Some(ty)) => (declared, (expr, ty)),
+                // A repeated value has no type of its own: it can only be counted.
+                (expr, None) if function.name == "count" => {
+                    parsed.push(expr);
+                    continue;
+                }
+                (_, None) => {
+                    let error = arg.error(format!("{} is a value, `{name}` takes an expression", arg.describe()));
+                    return Err(error.hint(format!("({name} (dtype {}))", arg.describe().trim_matches('`'))));
+                }
+            },
+        };
+        check_type(arg, function, declared, ty, &mut same)?;
+        parsed.push(expr);
+    }
+    let result = if function.result == Type::Same { same.unwrap_or(Type::Number) } else { function.result };
+    Ok((Expr::Call(function, parsed), result))
 }
 
-/// An argument of `list`, `all`, `count` or `first`, which also may be a repeated value itself.
-fn each(at: &Sexp, scope: &mut Scope) -> Result<Expr, QpatError> {
-    match &at.kind {
-        Kind::Var(name) => {
-            let id = scope.lookup(at, name)?;
-            Ok(if VALUES.contains(&scope.vars[id].kind) { Expr::Value(id) } else { Expr::Field(id) })
-        }
-        _ => expr(at, true, scope),
+/// `(attr ?record name)`.
+fn attr(at: &Sexp, args: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<(Expr, Type), QpatError> {
+    let [record, field] = args else {
+        return Err(at.error("`attr` takes a record and a name").hint("(attr ?a groups)"));
+    };
+    let id = scope.lookup_kind(record, &[VarKind::Record], "a variable bound by `:attrs`")?;
+    check_repeated(record, id, repeated, scope)?;
+    let Some(name) = field.symbol() else { return Err(field.expected("the name of an attribute")) };
+    let mut ty = Type::Number;
+    for op in &scope.vars[id].ops {
+        ty = Type::of_attribute(attribute(op.signature(), name, field)?);
     }
+    Ok((Expr::Attr(id, Arc::from(name)), ty))
+}
+
+fn check_type(
+    at: &Sexp,
+    function: &Function,
+    declared: Type,
+    given: Type,
+    same: &mut Option<Type>,
+) -> Result<(), QpatError> {
+    let name = function.name;
+    if !declared.accepts(given) {
+        return Err(at
+            .error(format!("`{name}` takes {} here, this is {}", declared.name(), given.name()))
+            .hint(format!("{name}: {}", function.doc)));
+    }
+    if declared == Type::Same {
+        let first = *same.get_or_insert(given);
+        if first != given {
+            return Err(at
+                .error(format!("`{name}` of {} and {}", first.name(), given.name()))
+                .hint(format!("{name}: {}", function.doc)));
+        }
+    }
+    Ok(())
+}
+
+/// An argument of `list`, `all`, `count` or `first`, which also may be a repeated value itself: that has no type.
+fn each(at: &Sexp, scope: &mut Scope) -> Result<(Expr, Option<Type>), QpatError> {
+    if let Kind::Var(name) = &at.kind {
+        let id = scope.lookup(at, name)?;
+        if VALUES.contains(&scope.vars[id].kind) {
+            return Ok((Expr::Value(id), None));
+        }
+    }
+    expr(at, true, scope).map(|(expr, ty)| (expr, Some(ty)))
 }

@@ -1,5 +1,7 @@
 //! Forms with keyword arguments.
 
+use std::collections::HashMap;
+
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, Span, suggest};
 
@@ -34,19 +36,39 @@ impl<'a> Form<'a> {
 
     /// Fails on a keyword that is not known, or given twice without being in `repeatable`.
     pub(super) fn check_keywords(&self, known: &[&str], repeatable: &[&str]) -> Result<(), QpatError> {
+        self.keyword_errors(known, repeatable).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every keyword that is not known, or given twice without being in `repeatable`.
+    pub(super) fn keyword_errors(&self, known: &[&str], repeatable: &[&str]) -> Vec<QpatError> {
+        let mut errors = Vec::new();
         for (i, (name, key, _)) in self.keywords.iter().enumerate() {
             if !known.contains(name) {
                 let error = key.error(format!("there is no keyword `:{name}` here"));
-                return Err(match suggest(name, known.iter().copied()) {
+                errors.push(match suggest(name, known.iter().copied()) {
                     Some(hint) => error.hint(hint),
                     None => error,
                 });
-            }
-            if !repeatable.contains(name) && self.keywords[..i].iter().any(|k| k.0 == *name) {
-                return Err(key.error(format!("`:{name}` is given twice")));
+            } else if !repeatable.contains(name) && self.keywords[..i].iter().any(|k| k.0 == *name) {
+                errors.push(key.error(format!("`:{name}` is given twice")));
             }
         }
-        Ok(())
+        errors
+    }
+
+    /// One error for all the keywords that must be given and are not. A misspelt one was reported already.
+    pub(super) fn missing(&self, required: &[(&str, &str)]) -> Option<QpatError> {
+        let known: Vec<_> = required.iter().filter(|(name, _)| self.get(name).is_none()).collect();
+        let (name, hint) = *known.first()?;
+        let text = match &known[..] {
+            [_] => format!("`:{name}` is missing"),
+            many => {
+                let names: Vec<String> = many.iter().map(|(name, _)| format!("`:{name}`")).collect();
+                format!("{} are missing", names.join(", "))
+            }
+        };
+        let hint = if known.len() == 1 { (*hint).to_owned() } else { format!("first `:{name}`: {hint}") };
+        Some(QpatError::new(&self.span, text).hint(hint))
     }
 
     /// The values of a keyword.
@@ -70,7 +92,7 @@ impl<'a> Form<'a> {
 
     /// The text of `:doc`, which every definition must have.
     pub(super) fn doc(&self) -> Result<String, QpatError> {
-        let value = self.required("doc", "say in one sentence what it does and why it holds: :doc \"...\"")?;
+        let value = self.required("doc", DOC_HINT)?;
         match &value.kind {
             Kind::Str(s) if !s.trim().is_empty() => Ok(s.clone()),
             _ => Err(value.expected("a string that says something")),
@@ -78,12 +100,28 @@ impl<'a> Form<'a> {
     }
 }
 
+/// What `:doc` is for.
+pub(super) const DOC_HINT: &str = "say in one sentence what it does and why it holds: :doc \"...\"";
+
+/// The value, or the error collected.
+pub(super) fn keep<T>(result: Result<T, QpatError>, errors: &mut Vec<QpatError>) -> Option<T> {
+    result.map_err(|e| errors.push(e)).ok()
+}
+
+/// The value, or the errors collected.
+pub(super) fn keep_all<T>(result: Result<T, Vec<QpatError>>, errors: &mut Vec<QpatError>) -> Option<T> {
+    result.map_err(|e| errors.extend(e)).ok()
+}
+
 fn is_keyword(s: &Sexp) -> bool {
     matches!(s.kind, Kind::Keyword(_))
 }
 
+/// Lists of operators that a backend declares, by name: what `:for` may name in place of a table.
+pub(super) type Kernels<'a> = HashMap<&'a str, &'a [Sexp]>;
+
 /// The rows of `:for`: each a table of `$parameter -> value`; one empty row without it.
-pub(super) fn rows(form: &Form<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatError> {
+pub(super) fn rows(form: &Form<'_>, kernels: &Kernels<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatError> {
     let Some((key, values)) = form.get("for") else { return Ok(vec![Vec::new()]) };
     let hint = ":for $conv [conv1d conv2d], or :for ($conv $rank) [(conv1d 1) (conv2d 2)]";
     let [params, table] = values else {
@@ -98,7 +136,19 @@ pub(super) fn rows(form: &Form<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatErro
             return Err(name.expected("a parameter such as `$op`").hint(hint));
         }
     }
-    let rows = table.vector().ok_or_else(|| table.expected("a `[...]` table").hint(hint))?;
+    let rows = match table.symbol() {
+        Some(name) => *kernels.get(name).ok_or_else(|| {
+            let error = table.error(format!("there are no kernels `{name}`"));
+            match suggest(name, kernels.keys().copied()) {
+                Some(hint) => error.hint(hint),
+                None => error.hint("a backend declares them: (kernels NAME op ..)"),
+            }
+        })?,
+        None => table.vector().ok_or_else(|| table.expected("a `[...]` table or the name of kernels").hint(hint))?,
+    };
+    if rows.is_empty() {
+        return Err(table.error("`:for` over nothing defines nothing").hint(hint));
+    }
     rows.iter()
         .map(|row| {
             let values: Vec<&Sexp> = match (&row.kind, names.len()) {
@@ -110,4 +160,28 @@ pub(super) fn rows(form: &Form<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatErro
             Ok(names.iter().zip(values).map(|(n, v)| (name(n), v.clone())).collect())
         })
         .collect()
+}
+
+/// One definition for each row of `:for`, named `name/first-parameter`. What is wrong in several rows is said once.
+pub(super) fn for_each_row<T>(
+    form: &Form<'_>,
+    name: &str,
+    args: &[Sexp],
+    kernels: &Kernels<'_>,
+    mut define: impl FnMut(&str, &[Sexp]) -> Result<T, Vec<QpatError>>,
+) -> Result<Vec<T>, Vec<QpatError>> {
+    let mut errors: Vec<QpatError> = Vec::new();
+    let mut out: Vec<T> = Vec::new();
+    for row in rows(form, kernels).map_err(|e| vec![e])? {
+        let suffix = row.first().map(|(_, v)| format!("/{}", v.symbol().unwrap_or("row"))).unwrap_or_default();
+        let substituted = args.iter().map(|a| a.substitute(&row)).collect::<Result<Vec<_>, _>>();
+        match substituted.map_err(|e| vec![e]).and_then(|args| define(&format!("{name}{suffix}"), &args)) {
+            Ok(new) => out.push(new),
+            Err(mut found) => {
+                found.retain(|e| !errors.iter().any(|earlier| earlier.span == e.span));
+                errors.extend(found);
+            }
+        }
+    }
+    if errors.is_empty() { Ok(out) } else { Err(errors) }
 }

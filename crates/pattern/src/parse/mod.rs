@@ -1,6 +1,7 @@
 //! From S-expressions to checked definitions.
 
 mod backend;
+mod dtypes;
 mod expr;
 mod form;
 mod pattern;
@@ -12,115 +13,147 @@ use std::sync::Arc;
 
 use crate::ast::{Phase, Rule};
 use crate::backend::BackendConfig;
+use crate::parse::form::Kernels;
 use crate::reader::{Sexp, read};
 use crate::source::{QpatError, Source, suggest};
 
 /// Checks the forms of several files together: a backend may extend one of another file.
 pub(crate) fn check(sources: &[Arc<Source>]) -> (Vec<Rule>, Vec<BackendConfig>, Vec<QpatError>) {
     let mut errors = Vec::new();
-    let mut files: Vec<Vec<Sexp>> = Vec::new();
-    for source in sources {
-        match read(source) {
-            Ok(forms) => files.push(forms),
-            Err(e) => errors.push(e),
-        }
-    }
+    let files: Vec<Vec<Sexp>> = sources.iter().map(|source| read(source, &mut errors)).collect();
     let mut rules: Vec<Rule> = Vec::new();
     let mut raw = Vec::new();
     for forms in &files {
         let mut phase = None;
         for form in forms {
-            if let Err(e) = top_level(form, &mut phase, &mut rules, &mut raw) {
-                errors.push(e);
+            if let Err(found) = top_level(form, &mut phase, &mut rules, &mut raw) {
+                errors.extend(found);
             }
         }
     }
-    let backends = backends(&raw, &mut errors);
+    let backends = backends(&raw, &rules, &mut errors);
+    // In the order of the files and of their lines, not of the checks.
+    let file = |e: &QpatError| sources.iter().position(|s| *s == e.span.source);
+    errors.sort_by_key(|e| (file(e), e.span.start));
     (rules, backends, errors)
+}
+
+/// `(phase NAME)`.
+fn phase(form: &Sexp, args: &[Sexp]) -> Result<Phase, QpatError> {
+    let found = match args {
+        [name] => Phase::ALL.iter().find(|(n, _)| Some(*n) == name.symbol()),
+        _ => None,
+    };
+    let names: Vec<_> = Phase::ALL.iter().map(|p| p.0).collect();
+    found.map(|f| f.1).ok_or_else(|| form.error("no such phase").hint(format!("one of {}", names.join(", "))))
 }
 
 fn top_level<'a>(
     form: &'a Sexp,
-    phase: &mut Option<Phase>,
+    at: &mut Option<Phase>,
     rules: &mut Vec<Rule>,
     raw: &mut Vec<backend::RawBackend<'a>>,
-) -> Result<(), QpatError> {
+) -> Result<(), Vec<QpatError>> {
     let hint = "a file holds (phase ..), (rule ..) and (backend ..) forms";
     let Some((head, args)) = form.list().and_then(|l| l.split_first()) else {
-        return Err(form.expected("a form").hint(hint));
+        return Err(vec![form.expected("a form").hint(hint)]);
     };
     match head.symbol() {
         Some("phase") => {
-            let found = match args {
-                [name] => Phase::ALL.iter().find(|(n, _)| Some(*n) == name.symbol()),
-                _ => None,
-            };
-            let names: Vec<_> = Phase::ALL.iter().map(|p| p.0).collect();
-            *phase =
-                Some(found.ok_or_else(|| form.error("no such phase").hint(format!("one of {}", names.join(", "))))?.1);
+            *at = Some(phase(form, args).map_err(|e| vec![e])?);
             Ok(())
         }
         Some("rule") => {
-            let phase = phase.ok_or_else(|| {
-                form.error("which phase does this rule belong to?").hint("start the file with (phase canonical)")
+            let phase = at.ok_or_else(|| {
+                let error = form.error("which phase does this rule belong to?");
+                vec![error.hint("start the file with (phase canonical)")]
             })?;
-            for new in rule::rules(form, args, phase)? {
+            for new in rule::rules(form, args, phase, &Kernels::new())? {
                 if let Some(old) = rules.iter().find(|r| r.name == new.name) {
                     let error = form.error(format!("there is already a rule `{}`", new.name));
-                    return Err(error.hint(format!("the other one is at {}", old.span)));
+                    return Err(vec![error.hint(format!("the other one is at {}", old.span))]);
                 }
                 rules.push(new);
             }
             Ok(())
         }
         Some("backend") => {
-            let new = backend::raw(form, args)?;
+            let new = backend::raw(form, args).map_err(|e| vec![e])?;
             if let Some(old) = raw.iter().find(|b| b.name == new.name) {
                 let error = form.error(format!("there is already a backend `{}`", new.name));
-                return Err(error.hint(format!("the other one is at {}", old.at.span)));
+                return Err(vec![error.hint(format!("the other one is at {}", old.at.span))]);
             }
             raw.push(new);
             Ok(())
         }
-        _ => Err(head.error(format!("{} is no form", head.describe())).hint(hint)),
+        _ => Err(vec![head.error(format!("{} is no form", head.describe())).hint(hint)]),
     }
 }
 
-/// Checks backends, bases first.
-fn backends(raw: &[backend::RawBackend<'_>], errors: &mut Vec<QpatError>) -> Vec<BackendConfig> {
-    let mut done: Vec<Option<BackendConfig>> = raw.iter().map(|_| None).collect();
-    let mut left: Vec<usize> = (0..raw.len()).collect();
-    loop {
-        let before = left.len();
-        left.retain(|&i| {
-            let base = raw[i].extends.and_then(Sexp::symbol).map(|name| raw.iter().position(|b| &*b.name == name));
-            let base = match base {
-                None => None,
-                Some(Some(b)) if done[b].is_some() => done[b].as_ref(),
-                _ => return true,
-            };
-            match backend::backend(&raw[i], base) {
-                Ok(config) => done[i] = Some(config),
-                Err(found) => errors.extend(found),
+/// Checks backends, each with what it extends. What is wrong with a base is said once, there.
+fn backends(raw: &[backend::RawBackend<'_>], rules: &[Rule], errors: &mut Vec<QpatError>) -> Vec<BackendConfig> {
+    let mut out = Vec::new();
+    for own in raw {
+        let chain = match chain(own, raw) {
+            Ok(chain) => chain,
+            Err(error) => {
+                if !errors.contains(&error) {
+                    errors.push(error);
+                }
+                continue;
             }
-            false
-        });
-        if left.len() == before {
-            break;
+        };
+        match backend::backend(&chain, rules) {
+            Ok(config) => out.push(config),
+            Err(mut found) => {
+                found.retain(|e| !errors.contains(e));
+                errors.extend(found);
+            }
         }
     }
-    for i in left {
-        let Some(base) = raw[i].extends else { continue };
+    out
+}
+
+/// The backends that one extends, the furthest first, and itself last.
+fn chain<'r, 'a>(
+    own: &'r backend::RawBackend<'a>,
+    raw: &'r [backend::RawBackend<'a>],
+) -> Result<Vec<&'r backend::RawBackend<'a>>, QpatError> {
+    let mut chain = vec![own];
+    let mut at = own;
+    while let Some(base) = at.extends {
         let name = base.symbol().unwrap_or_default();
-        // A base that has errors of its own is reported there.
-        if raw.iter().any(|b| &*b.name == name) && !errors.is_empty() {
-            continue;
+        let Some(next) = raw.iter().find(|b| &*b.name == name) else {
+            let error = base.error(format!("there is no backend {} to extend", base.describe()));
+            return Err(match suggest(name, raw.iter().map(|b| &*b.name)) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
+        };
+        if chain.iter().any(|b| b.name == next.name) {
+            return Err(base.error(format!("`{}` extends itself through `{name}`", next.name)));
         }
-        let error = base.error(format!("there is no backend {} to extend, or they extend each other", base.describe()));
-        errors.push(match suggest(name, raw.iter().map(|b| &*b.name)) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        });
+        chain.push(next);
+        at = next;
     }
-    done.into_iter().flatten().collect()
+    chain.reverse();
+    Ok(chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ObservationType;
+
+    /// The grammar page has every keyword, phase and choice that the parser knows.
+    #[test]
+    fn the_grammar_page_is_complete() {
+        let page = include_str!("../../../../docs/qpat-grammar.md");
+        let keywords = [rule::KEYWORDS, backend::KEYWORDS, dtypes::CONFIG, dtypes::CONSTRAINTS].concat();
+        let mut wanted: Vec<String> = keywords.into_iter().map(|k| format!("\":{k}\"")).collect();
+        wanted.extend(Phase::ALL.iter().map(|p| format!("\"{}\"", p.0)));
+        wanted.extend(ObservationType::ALL.iter().map(|o| format!("\"{}\"", o.0)));
+        let missing: Vec<_> = wanted.iter().filter(|w| !page.contains(*w)).collect();
+        assert!(missing.is_empty(), "docs/qpat-grammar.md lacks {missing:?}");
+    }
 }

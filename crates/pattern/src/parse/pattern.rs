@@ -3,6 +3,7 @@
 use quantc_ops::{InputKind, OpRef};
 
 use crate::ast::{CallPat, FieldPat, IndexPat, Pat, Pattern, VarId, VarKind};
+use crate::expr::Type;
 use crate::parse::form::Form;
 use crate::parse::scope::{Scope, attr_literal, attribute, literal, operator};
 use crate::reader::{Kind, Sexp};
@@ -59,7 +60,7 @@ fn list(at: &Sexp, items: &[Sexp], style: Style, repeated: bool, scope: &mut Sco
             [index, of] => {
                 let index = match &index.kind {
                     Kind::Int(i) if *i >= 0 => IndexPat::Exactly(*i as u32),
-                    Kind::Var(name) => IndexPat::Bind(scope.bind(index, name, VarKind::Field, repeated)?),
+                    Kind::Var(name) => IndexPat::Bind(scope.bind_field(index, name, Type::Number, repeated)?),
                     _ => return Err(index.expected("the number of an output or a variable")),
                 };
                 Ok(Pat::Output { index, of: Box::new(pat(of, style, repeated, scope)?) })
@@ -223,7 +224,7 @@ fn field(
         spec = attribute(op.signature(), name, key)?;
     }
     if let Kind::Var(var) = &value.kind {
-        return Ok((spec.name, FieldPat::Bind(scope.bind(value, var, VarKind::Field, repeated)?)));
+        return Ok((spec.name, FieldPat::Bind(scope.bind_field(value, var, Type::of_attribute(spec), repeated)?)));
     }
     let attr = literal(value).ok_or_else(|| value.expected("a literal or a variable"))?;
     Ok((spec.name, FieldPat::Equals(attr_literal(ops[0].signature(), spec, value, attr)?)))

@@ -7,70 +7,99 @@ use quantc_ops::{Attr, Attrs, InputKind};
 use quantc_tensor::{DType, Dim, Shape, TensorType};
 
 use crate::ast::{Example, ExampleInput, Pattern, Phase, Rule, RuleClass, Template, Term};
-use crate::parse::expr::expr;
-use crate::parse::form::{Form, rows};
+use crate::parse::expr::condition;
+use crate::parse::form::{DOC_HINT, Form, Kernels, for_each_row, keep, keep_all};
 use crate::parse::pattern::{Style, check_arity, occurrences, pattern};
 use crate::parse::scope::{Scope, attr_literal, attribute, literal, operator};
 use crate::parse::template::template;
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
-const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
+pub(super) const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
+
+const REQUIRED: &[(&str, &str)] = &[
+    ("doc", DOC_HINT),
+    ("class", CLASSES),
+    ("match", "the pattern: :match (relu (conv2d ?x ?w ?b :attrs ?a))"),
+    ("replace", "the template: :replace (linear ?x ?w ?b)"),
+    ("example", ":inputs (x f32[2,3]) :example (relu (relu x)) => (relu x)"),
+];
+
+const CLASSES: &str = "one of exact, int-exact, (real TOLERANCE), (approximate TOLERANCE)";
 
 /// The rules of one `(rule ...)` form: one per row of `:for`.
-pub(super) fn rules(at: &Sexp, args: &[Sexp], phase: Phase) -> Result<Vec<Rule>, QpatError> {
+pub(super) fn rules(
+    at: &Sexp,
+    args: &[Sexp],
+    phase: Phase,
+    kernels: &Kernels<'_>,
+) -> Result<Vec<Rule>, Vec<QpatError>> {
     let form = Form::new(&at.span, args);
-    form.check_keywords(KEYWORDS, &["example"])?;
     let name = match form.positional {
-        [name] => name.symbol().ok_or_else(|| name.expected("the rule's name"))?,
-        _ => return Err(at.error("a rule starts with its name").hint("(rule fuse-conv-relu :doc ..)")),
+        [name] => name.symbol().ok_or_else(|| vec![name.expected("the rule's name")])?,
+        _ => return Err(vec![at.error("a rule starts with its name").hint("(rule fuse-conv-relu :doc ..)")]),
     };
-    rows(&form)?
-        .iter()
-        .map(|row| {
-            let suffix = row.first().map(|(_, v)| format!("/{}", v.symbol().unwrap_or("row"))).unwrap_or_default();
-            let args = args.iter().map(|a| a.substitute(row)).collect::<Result<Vec<_>, _>>()?;
-            rule(at, &format!("{name}{suffix}"), &args, phase)
-        })
-        .collect()
+    let mut errors = form.keyword_errors(KEYWORDS, &["example"]);
+    if errors.is_empty() {
+        errors.extend(form.missing(REQUIRED));
+    }
+    let found = for_each_row(&form, name, args, kernels, |name, args| rule(at, name, args, phase));
+    match keep_all(found, &mut errors) {
+        Some(rules) if errors.is_empty() => Ok(rules),
+        _ => Err(errors),
+    }
 }
 
-fn rule(at: &Sexp, name: &str, args: &[Sexp], phase: Phase) -> Result<Rule, QpatError> {
+/// One rule. Keywords that are missing were reported already: here they only end the check.
+fn rule(at: &Sexp, name: &str, args: &[Sexp], phase: Phase) -> Result<Rule, Vec<QpatError>> {
     let form = Form::new(&at.span, args);
-    let doc = form.doc()?;
-    let class = class(form.required("class", "one of exact, int-exact, (real TOLERANCE), approximate")?, phase)?;
+    let mut errors = Vec::new();
+    let value = |key: &str, errors: &mut Vec<QpatError>| keep(form.one(key), errors).flatten();
+    let doc = form.get("doc").and_then(|_| keep(form.doc(), &mut errors));
+    let class = value("class", &mut errors).and_then(|c| keep(class(c, phase), &mut errors));
     let mut scope = Scope::default();
-    let lhs = form.required("match", "the pattern: :match (relu (conv2d ?x ?w ?b :attrs ?a))")?;
-    let pattern = pattern(lhs, Style::Rule, &mut scope)?;
-    let conditions = match form.get("when") {
-        Some((_, conditions)) => {
-            conditions.iter().map(|c| expr(c, false, &mut scope)).collect::<Result<Vec<_>, _>>()?
+    let lhs = value("match", &mut errors).and_then(|m| keep(pattern(m, Style::Rule, &mut scope), &mut errors));
+    // Without variables, conditions and template would only give errors that follow from the first.
+    let body = lhs.and_then(|lhs| {
+        let before = errors.len();
+        let conditions = form.get("when").map(|w| w.1).unwrap_or_default();
+        let conditions = conditions.iter().filter_map(|c| keep(condition(c, &mut scope), &mut errors)).collect();
+        let rhs = value("replace", &mut errors)?;
+        let template = keep(template(rhs, false, false, &mut scope), &mut errors)?;
+        if matches!(template, Template::None) {
+            errors.push(rhs.error("a rule can't replace a value by nothing"));
         }
-        None => Vec::new(),
-    };
-    let rhs = form.required("replace", "the template: :replace (linear ?x ?w ?b)")?;
-    let template = template(rhs, false, false, &mut scope)?;
-    check_used(&scope, &pattern)?;
-    if matches!(template, Template::None) {
-        return Err(rhs.error("a rule can't replace a value by nothing"));
+        if errors.len() == before {
+            keep(check_used(&scope, &lhs), &mut errors);
+        }
+        Some((lhs, conditions, template))
+    });
+    let examples = examples(&form, &mut errors);
+    match (doc, class, body) {
+        (Some(doc), Some(class), Some((pattern, conditions, template))) if errors.is_empty() => {
+            let span = at.span.clone();
+            Ok(Rule { name: Arc::from(name), doc, class, phase, pattern, conditions, template, examples, span })
+        }
+        _ => Err(errors),
     }
-    let examples = examples(at, &form)?;
-    let span = at.span.clone();
-    Ok(Rule { name: Arc::from(name), doc, class, phase, pattern, conditions, template, examples, span })
 }
 
 fn class(at: &Sexp, phase: Phase) -> Result<RuleClass, QpatError> {
-    let hint = "one of exact, int-exact, (real TOLERANCE), approximate";
+    let tolerance = |at: &Sexp| {
+        let value = at.number().filter(|t| *t > 0.0 && *t < 1.0);
+        value.map(|t| t as f32).ok_or_else(|| at.expected("a tolerance between 0 and 1 such as 1e-5"))
+    };
     let class = match (at.symbol(), at.list()) {
         (Some("exact"), _) => RuleClass::Exact,
         (Some("int-exact"), _) => RuleClass::IntExact,
-        (Some("approximate"), _) => RuleClass::Approximate,
-        (_, Some([head, tolerance])) if head.symbol() == Some("real") => {
-            let value = tolerance.number().filter(|t| *t > 0.0 && *t < 1.0);
-            let tolerance = value.ok_or_else(|| tolerance.expected("a tolerance such as 1e-5"))?;
-            RuleClass::Real { tolerance: tolerance as f32 }
+        (Some(word @ ("real" | "approximate")), _) => {
+            return Err(at.error(format!("class `{word}` states its tolerance")).hint(format!("({word} 1e-3)")));
         }
-        _ => return Err(at.expected("a class").hint(hint)),
+        (_, Some([head, t])) if head.symbol() == Some("real") => RuleClass::Real { tolerance: tolerance(t)? },
+        (_, Some([head, t])) if head.symbol() == Some("approximate") => {
+            RuleClass::Approximate { tolerance: tolerance(t)? }
+        }
+        _ => return Err(at.expected("a class").hint(CLASSES)),
     };
     if matches!(class, RuleClass::Real { .. }) && phase != Phase::Canonical {
         return Err(at
@@ -92,29 +121,44 @@ fn check_used(scope: &Scope, pattern: &Pattern) -> Result<(), QpatError> {
     Ok(())
 }
 
-fn examples(at: &Sexp, form: &Form<'_>) -> Result<Vec<Example>, QpatError> {
-    let inputs: Vec<ExampleInput> = match form.get("inputs") {
-        Some((_, items)) => items.iter().map(input).collect::<Result<_, _>>()?,
-        None => Vec::new(),
-    };
+fn examples(form: &Form<'_>, errors: &mut Vec<QpatError>) -> Vec<Example> {
+    let before = errors.len();
+    let mut inputs: Vec<ExampleInput> = Vec::new();
+    for item in form.get("inputs").map(|i| i.1).unwrap_or_default() {
+        let Some(new) = keep(input(item), errors) else { continue };
+        if inputs.iter().any(|i| i.name == new.name) {
+            errors.push(item.error(format!("there are two inputs `{}`", new.name)));
+        }
+        inputs.push(new);
+    }
+    // A wrong input would make every use of it wrong too.
+    if errors.len() > before {
+        return Vec::new();
+    }
     let known: HashMap<&str, &ExampleInput> = inputs.iter().map(|i| (&*i.name, i)).collect();
     let mut out = Vec::new();
     for (_, key, values) in form.keywords().iter().filter(|k| k.0 == "example") {
         let [before, arrow, after] = values else {
-            return Err(key.error("an example is LHS => RHS").hint(":example (relu (relu x)) => (relu x)"));
+            errors.push(key.error("an example is LHS => RHS").hint(":example (relu (relu x)) => (relu x)"));
+            continue;
         };
         if arrow.symbol() != Some("=>") {
-            return Err(arrow.expected("`=>`"));
+            errors.push(arrow.expected("`=>`"));
+            continue;
         }
-        let (before, after) = (term(before, &known)?, term(after, &known)?);
-        out.push(Example { before, after, inputs: inputs.clone(), span: key.span.clone() });
+        if let (Some(before), Some(after)) = (keep(term(before, &known), errors), keep(term(after, &known), errors)) {
+            out.push(Example { before, after, inputs: inputs.clone(), span: key.span.clone() });
+        }
     }
-    if out.is_empty() {
-        return Err(at
-            .error("`:example` is missing")
-            .hint(":inputs (x f32[2,3]) :example (relu (relu x)) => (relu x)"));
+    if out.len() == form.keywords().iter().filter(|k| k.0 == "example").count() {
+        let used = |name: &str| out.iter().any(|e| e.before.uses(name) || e.after.uses(name));
+        for (input, item) in inputs.iter().zip(form.get("inputs").map(|i| i.1).unwrap_or_default()) {
+            if !out.is_empty() && !used(&input.name) {
+                errors.push(item.error(format!("no example uses the input `{}`", input.name)));
+            }
+        }
     }
-    Ok(out)
+    out
 }
 
 /// `(name [const] dtype [dims] [lo hi])`.

@@ -1,11 +1,13 @@
 //! Variables while a rule or backend pattern is checked, and what patterns, templates and expressions share.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use quantc_ops::{Attr, AttrSpec, Float, OpRef, Signature};
 use quantc_tensor::DType;
 
 use crate::ast::{Var, VarId, VarKind};
+use crate::expr::Type;
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, Span, suggest};
 
@@ -17,6 +19,8 @@ pub(super) struct Scope {
     pub(super) spans: Vec<Span>,
     /// Whether each is used outside the pattern.
     pub(super) used: Vec<bool>,
+    /// For a variable bound to an attribute, what the attribute is.
+    pub(super) fields: HashMap<VarId, Type>,
 }
 
 impl Scope {
@@ -44,6 +48,18 @@ impl Scope {
             var.kind = VarKind::Value;
         }
         Ok(id)
+    }
+
+    /// A variable bound to an attribute of that type.
+    pub(super) fn bind_field(&mut self, at: &Sexp, name: &str, ty: Type, repeated: bool) -> Result<VarId, QpatError> {
+        let id = self.bind(at, name, VarKind::Field, repeated)?;
+        match self.fields.insert(id, ty) {
+            Some(before) if before != ty => {
+                let (was, is, there) = (before.name(), ty.name(), &self.spans[id]);
+                Err(at.error(format!("`?{name}` is {was} at {there} and {is} here")))
+            }
+            _ => Ok(id),
+        }
     }
 
     /// A variable used in a condition or template.

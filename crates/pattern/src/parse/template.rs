@@ -3,11 +3,11 @@
 use quantc_ops::{AttrSpec, InputKind, OpRef};
 
 use crate::ast::{CallTemplate, RecordTemplate, Template, VarKind};
-use crate::expr::Expr;
+use crate::expr::{Expr, Type};
 use crate::parse::expr::expr;
 use crate::parse::form::Form;
 use crate::parse::pattern::check_arity;
-use crate::parse::scope::{Scope, attr_literal, attribute, describe, operator};
+use crate::parse::scope::{Scope, attr_literal, attribute, describe, literal, operator};
 use crate::reader::{Kind, Sexp};
 use crate::source::QpatError;
 
@@ -49,12 +49,12 @@ fn list(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<
     let Some((head, args)) = items.split_first() else { return Err(at.error("empty template")) };
     match head.symbol() {
         Some("const") => match args {
-            [value] => Ok(Template::Const(expr(value, repeated, scope)?)),
+            [value] => Ok(Template::Const(typed(value, Type::NumberOrList, "`const`", repeated, scope)?)),
             _ => Err(at.error("`const` takes one expression").hint("(const (attr ?a eps))")),
         },
         Some("output") => match args {
             [index, of] => Ok(Template::Output {
-                index: expr(index, repeated, scope)?,
+                index: typed(index, Type::Number, "`output`", repeated, scope)?,
                 of: Box::new(template(of, false, repeated, scope)?),
             }),
             _ => Err(at.error("`output` takes a number and a call")),
@@ -88,14 +88,26 @@ fn call(at: &Sexp, head: &Sexp, args: &[Sexp], repeated: bool, scope: &mut Scope
             continue;
         }
         let spec = attribute(op.signature(), name, key)?;
-        let value = match expr(value, repeated, scope)? {
-            Expr::Literal(attr) => Expr::Literal(attr_literal(op.signature(), spec, value, attr)?),
-            other => other,
+        let expr = match literal(value) {
+            Some(attr) => Expr::Literal(attr_literal(op.signature(), spec, value, attr)?),
+            None => {
+                let what = format!("attribute `{}` of `{op}`", spec.name);
+                typed(value, Type::of_attribute(spec), &what, repeated, scope)?
+            }
         };
-        out.fields.push((spec.name, value));
+        out.fields.push((spec.name, expr));
     }
     check_required(at, &out, scope)?;
     Ok(Template::Call(Box::new(out)))
+}
+
+/// An expression of the type that `what` takes.
+fn typed(at: &Sexp, wanted: Type, what: &str, repeated: bool, scope: &mut Scope) -> Result<Expr, QpatError> {
+    let (expr, given) = expr(at, repeated, scope)?;
+    if wanted.accepts(given) {
+        return Ok(expr);
+    }
+    Err(at.error(format!("{what} takes {}, this is {}", wanted.name(), given.name())))
 }
 
 /// `?a`, `(only ?a f ..)`, `(without ?a f ..)`, `(merge R ..)`.

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use quantc::Error;
+use quantc::{Compiled, Error, InputShapes};
+use quantc_runtime::StepInfo;
 use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
 use super::inputs::{ShapeOption, bind_shapes, load_compiled};
-use super::ui;
+use super::{memory, ui};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,9 @@ pub struct Args {
     /// The shape of an input with other open dimensions
     #[arg(long, value_name = "NAME=D,D,...")]
     shape: Vec<ShapeOption>,
+    /// Show the time of each kernel call, too
+    #[arg(long)]
+    steps: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -41,13 +45,55 @@ pub struct Report {
     isa: String,
     threads: usize,
     peak_rss_mb: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepTime>,
+}
+
+/// The time of one kernel call.
+#[derive(Clone, Debug, Serialize)]
+struct StepTime {
+    node: String,
+    op: String,
+    kernel: String,
+    output: String,
+    median_us: f64,
+}
+
+impl StepTime {
+    /// Medians over some runs.
+    fn measure(
+        compiled: &mut Compiled,
+        inputs: &[(String, Tensor)],
+        shapes: &InputShapes,
+        runs: usize,
+    ) -> Result<Vec<StepTime>, Error> {
+        let plan = compiled.plan(shapes)?;
+        let infos: Vec<_> = plan.describe().collect();
+        let mut times = vec![Vec::with_capacity(runs); infos.len()];
+        for _ in 0..runs {
+            compiled.run_inspected(inputs, |step, time| times[step].push(time.as_secs_f64() * 1e6))?;
+        }
+        let step = |(info, times): (&StepInfo, Vec<f64>)| StepTime {
+            node: info.node.clone(),
+            op: info.op.clone(),
+            kernel: info.kernel.clone(),
+            output: info.output.clone(),
+            median_us: (quantile(times, 0.5) * 1e2).round() / 1e2,
+        };
+        Ok(infos.into_iter().zip(times).map(step).collect())
+    }
+}
+
+/// The value that this share of the values lies below.
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len().saturating_sub(1) as f64 * share).round() as usize).copied().unwrap_or(0.0)
 }
 
 impl Report {
     /// Statistics over run times in milliseconds.
-    pub fn new(mut times: Vec<f64>, isa: &str, threads: usize) -> Report {
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times.get(((times.len() - 1) as f64 * share).round() as usize).copied().unwrap_or(0.0);
+    pub fn new(times: Vec<f64>, isa: &str, threads: usize) -> Report {
+        let at = |share: f64| quantile(times.clone(), share);
         let ms = |v: f64| (v * 1e4).round() / 1e4;
         Report {
             median_ms: ms(at(0.5)),
@@ -55,7 +101,8 @@ impl Report {
             p90_ms: ms(at(0.9)),
             isa: isa.to_owned(),
             threads,
-            peak_rss_mb: peak_rss_mb(),
+            peak_rss_mb: memory::peak().map(|bytes| (bytes as f64 / 1048576.0 * 10.0).round() / 10.0),
+            steps: Vec::new(),
         }
     }
 
@@ -63,14 +110,6 @@ impl Report {
     pub fn median_ms(&self) -> f64 {
         self.median_ms
     }
-}
-
-/// Peak resident memory of this process, where the system tells (Linux).
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some((kb / 1024.0 * 10.0).round() / 10.0)
 }
 
 /// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.
@@ -91,10 +130,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Data("--runs, --batch and --threads must be at least 1".to_owned()));
     }
     let (_, mut compiled) = load_compiled(&args.model, args.threads)?;
-    let inputs = bind_shapes(compiled.graph(), &args.shape, args.batch)?
-        .into_iter()
-        .map(|(name, ty)| Ok((name, sample(&ty)?)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;
+    let inputs = shapes.iter().map(|(name, ty)| Ok((name.clone(), sample(ty)?))).collect::<Result<Vec<_>, Error>>()?;
     for _ in 0..args.runs.div_ceil(10).max(2) {
         compiled.run(&inputs)?;
     }
@@ -104,7 +141,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         compiled.run(&inputs)?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let report = Report::new(times, compiled.isa().name(), args.threads);
+    let mut report = Report::new(times, compiled.isa().name(), args.threads);
+    if args.steps {
+        report.steps = StepTime::measure(&mut compiled, &inputs, &shapes, args.runs)?;
+    }
     if args.json {
         return ui::print_json(&report);
     }
@@ -116,5 +156,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
         report.threads,
         report.isa,
         report.peak_rss_mb.map_or(String::new(), |mb| format!(", peak memory {mb} MB")),
-    ))
+    ))?;
+    if report.steps.is_empty() {
+        return Ok(());
+    }
+    let total: f64 = report.steps.iter().map(|s| s.median_us).sum();
+    let mut rows = vec![["node", "operator", "kernel", "output", "us", "share"].map(str::to_owned).to_vec()];
+    for s in &report.steps {
+        let (us, share) = (format!("{:.2}", s.median_us), format!("{:.1}%", s.median_us / total.max(1e-9) * 100.0));
+        rows.push([&s.node, &s.op, &s.kernel, &s.output, &us, &share].map(String::clone).to_vec());
+    }
+    ui::print(&ui::table(&rows))
 }

@@ -94,6 +94,9 @@ fn describe(report: &QuantReport, node: &NodeReport) -> String {
                 Some(id) => text.push_str(&format!("  output: {}\n", observer(*id))),
                 None => text.push_str("  output: f32, no quantized operator takes it\n"),
             }
+            if report.bias_corrected.contains(&node.name) {
+                text.push_str("  bias: corrected for what rounding the weight does to the mean of the output\n");
+            }
         }
     }
     text

@@ -1,10 +1,12 @@
 //! Options that several commands share.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use quantc::data::{Batches, bind_inputs, read_arrays};
 use quantc::{Compiled, Error, Model, Preprocess};
 use quantc_ir::Graph;
+use quantc_pattern::Library;
 use quantc_tensor::{Dim, Tensor, TensorType};
 
 /// Samples run at once where the model takes any number.
@@ -54,6 +56,32 @@ pub fn load_batches(
         }
     }
     Batches::new(graph, bind_inputs(graph, arrays)?, preprocess.as_ref(), BATCH, limit)
+}
+
+/// `--patterns DIR`: rules and backends besides those that are embedded.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PatternsOption {
+    /// A folder of .qpat files: rules and backends besides those that are embedded, or in their place if a file has the same name
+    #[arg(long, value_name = "DIR")]
+    patterns: Option<PathBuf>,
+}
+
+impl PatternsOption {
+    /// The embedded library, extended by the folder.
+    ///
+    /// # Errors
+    /// Everything wrong with the files.
+    pub fn library(&self) -> Result<Cow<'static, Library>, Error> {
+        Ok(match &self.patterns {
+            Some(dir) => Cow::Owned(Library::with_dir(dir)?),
+            None => Cow::Borrowed(Library::builtin()?),
+        })
+    }
+
+    /// The folder, if one is given.
+    pub fn dir(&self) -> Option<&Path> {
+        self.patterns.as_deref()
+    }
 }
 
 /// `NAME=1,48`: the shape of an input.

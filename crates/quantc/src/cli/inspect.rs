@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::{Compiled, Error, Model, ModelKind};
-use quantc_runtime::MemoryReport;
 use serde_json::json;
 
 use super::inputs::{ShapeOption, bind_shapes};
-use super::ui;
+use super::{plan, ui};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -50,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // Open dimensions may be unknown here: then there is no plan to show, and the text says how to get one.
     let plan = bind_shapes(graph, &args.shape, args.batch).and_then(|shapes| compiled.plan(&shapes));
     if args.json {
-        let steps = plan.as_ref().map(|p| json!(p.describe().collect::<Vec<_>>())).unwrap_or_default();
+        let steps = plan.as_ref().map(|p| plan::steps_json(p)).unwrap_or_default();
         let memory = plan.as_ref().map(|p| json!(p.memory())).unwrap_or_default();
         return ui::print_json(&json!({
             "producer": producer,
@@ -79,23 +78,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     match plan {
         Err(e) => text.push_str(&format!("  no plan: {e}\n")),
         Ok(plan) => {
-            let mut rows = vec![["node", "operator", "kernel", "tier", "layout", "output"].map(str::to_owned).to_vec()];
-            for s in plan.describe() {
-                rows.push(vec![
-                    s.node.clone(),
-                    s.op.clone(),
-                    s.kernel.clone(),
-                    s.tier.clone(),
-                    s.layout.clone(),
-                    s.output.clone(),
-                ]);
-            }
-            text.push_str(&format!("\nplan on {}: {}\n{}", compiled.isa(), memory(&plan.memory()), ui::table(&rows)));
+            text.push_str(&format!("\n{}", plan::text(&plan, compiled.isa())));
         }
     }
     ui::print(&text)
-}
-
-fn memory(m: &MemoryReport) -> String {
-    format!("arena {}, at least {} are live at once", ui::size(m.arena as u64), ui::size(m.lower_bound as u64))
 }

@@ -1,13 +1,18 @@
 //! The command line: one file per command.
 
 mod bench;
+mod bench_rewrite;
 mod compare;
 mod demo;
 mod eval;
 mod explain;
 mod inputs;
 mod inspect;
+mod memory;
+mod patterns;
+mod plan;
 mod quantize;
+mod rewrite;
 mod run;
 mod trace;
 mod ui;
@@ -43,6 +48,13 @@ enum Command {
     Inspect(inspect::Args),
     /// Say for each node why it is quantized or stays float
     Explain(explain::Args),
+    /// Run one phase of rewrite rules on a graph and explain what they did
+    Rewrite(rewrite::Args),
+    /// Measure the speed of rewriting on graphs of any size
+    BenchRewrite(bench_rewrite::Args),
+    /// Check, list, document and test rewrite rules and backends
+    #[command(subcommand)]
+    Patterns(patterns::Command),
 }
 
 /// Runs one command.
@@ -60,5 +72,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Trace(args) => trace::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Rewrite(args) => rewrite::run(&args),
+        Command::BenchRewrite(args) => bench_rewrite::run(&args),
+        Command::Patterns(command) => patterns::run(&command),
     }
 }

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use quantc::{Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize};
+use quantc::data::Batches;
+use quantc::{Compiled, Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize};
+use quantc_ir::Graph;
 use quantc_quant::QConfigMapping;
 use quantc_quant::report::Decision;
 use serde_json::json;
 
-use super::inputs::{NamedFile, load_batches};
-use super::ui;
+use super::inputs::{NamedFile, PatternsOption, bind_shapes, load_batches};
+use super::{plan, ui};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum ModeArg {
@@ -26,6 +28,7 @@ enum Stage {
     Prepared,
     Converted,
     Quantized,
+    Plan,
 }
 
 const STAGES: &[(&str, Stage)] = &[
@@ -34,6 +37,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("prepared", Stage::Prepared),
     ("converted", Stage::Converted),
     ("quantized", Stage::Quantized),
+    ("plan", Stage::Plan),
 ];
 
 #[derive(Clone, Debug)]
@@ -83,7 +87,16 @@ pub struct Args {
     /// A JSON file: which QConfig each module or operator gets
     #[arg(long, value_name = "FILE.json", conflicts_with = "qconfig")]
     qconfig_mapping: Option<PathBuf>,
-    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form
+    /// Keep the biases as they are, instead of correcting them for what rounding the weights does to each channel's mean
+    #[arg(long)]
+    no_bias_correction: bool,
+    #[command(flatten)]
+    patterns: PatternsOption,
+    /// Apply rules that change values too, each within the tolerance it states
+    #[arg(long)]
+    allow_approximate: bool,
+    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, or the kernel calls it
+    /// is compiled to (plan), for one sample
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
     /// Print the result as JSON
@@ -108,7 +121,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ModeArg::Static => Mode::Static,
         ModeArg::Dynamic => Mode::Dynamic,
     };
-    let mut options = QuantizeOptions::new(mode, &args.backend, args.qconfig.as_deref())?;
+    let library = args.patterns.library()?;
+    let mut options = QuantizeOptions::with_library(&library, mode, &args.backend, args.qconfig.as_deref())?;
+    options.bias_correction = !args.no_bias_correction;
+    options.rules.allow_approximate = args.allow_approximate;
     if let Some(path) = &args.qconfig_mapping {
         options.mapping =
             QConfigMapping::from_json(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;
@@ -124,6 +140,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let quantized = result?;
     for emit in &args.emit {
         let graph = match emit.stage {
+            Stage::Plan => {
+                let text = plan_text(&quantized.stages.quantized, batches.as_ref())?;
+                files::write(&emit.path, |sink| sink.write_all(text.as_bytes()))?;
+                continue;
+            }
             Stage::Imported => &model.graph,
             Stage::Canonical => &quantized.stages.canonical,
             Stage::Prepared => &quantized.stages.prepared,
@@ -134,6 +155,17 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
     report(args, &model, &quantized, batches.map_or(0, |b| b.samples()), size as u64)
+}
+
+/// The plan of the quantized graph for one sample, which says how large open dimensions are.
+fn plan_text(graph: &Graph, samples: Option<&Batches>) -> Result<String, Error> {
+    let shapes = match samples {
+        Some(batches) => batches.get(0, 1)?.iter().map(|(name, tensor)| (name.clone(), tensor.ty())).collect(),
+        None => bind_shapes(graph, &[], 1)?,
+    };
+    let mut compiled = Compiled::from_graph(graph.clone(), 1)?;
+    let made = compiled.plan(&shapes)?;
+    Ok(format!("{}{}", plan::ports(&made), plan::text(&made, compiled.isa())))
 }
 
 fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, size: u64) -> Result<(), Error> {

@@ -1,4 +1,6 @@
 //! Running the `quantc` command in tests.
+// Every file of tests is a crate of its own, and needs some of these only.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

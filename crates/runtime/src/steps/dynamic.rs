@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::{
-    ConvArgs, ConvPlan, Epilogue, Operand, Output, PackedWeights, QConv, Quantize, QuantizeParams, RowsMut, SLACK,
-};
+use quantc_kernels::{Epilogue, Operand, Quantize, QuantizeParams, RowsMut, SLACK};
 use quantc_tensor::scaled::quantize_bias;
 use quantc_tensor::{DType, QRange, dynamic_qparams};
 
-use super::qconv::GRANULE;
+use super::qparts::{QInput, QWeights};
 use crate::{Access, RunError, Slot, Source, Step, StepCx};
 
 /// Bytes of the parameters that [`DynamicQuantizeStep`] leaves: the scale as f32, the zero point as i32.
@@ -68,12 +66,8 @@ impl Step for DynamicQuantizeStep {
 
 /// A linear layer over the codes of a [`DynamicQuantizeStep`], f32 out.
 pub struct DynamicLinearStep {
-    /// The kernel that packed the weights.
-    pub kernel: &'static dyn QConv,
-    /// Tables of the shape.
-    pub plan: Arc<ConvPlan>,
     /// Weights.
-    pub weights: Arc<PackedWeights>,
+    pub weights: QWeights,
     /// For each output.
     pub weight_scale: Arc<[f32]>,
     /// For each output.
@@ -94,7 +88,7 @@ pub struct DynamicLinearStep {
 
 impl Step for DynamicLinearStep {
     fn kernel(&self) -> &'static str {
-        self.kernel.name()
+        self.weights.kernel.name()
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
@@ -106,7 +100,7 @@ impl Step for DynamicLinearStep {
     }
 
     fn scratch_len(&self) -> usize {
-        self.kernel.scratch_len(&self.plan)
+        self.weights.scratch_len()
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
@@ -121,20 +115,16 @@ impl Step for DynamicLinearStep {
         for (scale, weight) in scale.iter_mut().zip(&*self.weight_scale) {
             *scale = x_scale * weight;
         }
-        self.weights.offsets(None, x_zero_point, offsets);
+        self.weights.offsets(x_zero_point, offsets);
         if let Some(bias) = &self.bias {
             for ((offset, &bias), &weight) in offsets.iter_mut().zip(&**bias).zip(&*self.weight_scale) {
                 *offset = offset.wrapping_add(quantize_bias(bias, x_scale, weight));
             }
         }
-        let epilogue = Epilogue::Dequantize { scale, clamp: self.clamp };
-        let (plan, weights, x) = (&*self.plan, &*self.weights, reads.slot(&self.x));
-        let args = ConvArgs { plan, weights, x, x_zero_point, offsets, epilogue: &epilogue };
-        let geometry = plan.geometry();
+        let epilogue = |_| Epilogue::Dequantize { scale, clamp: self.clamp };
         let out: &mut [f32] = bytemuck::cast_slice_mut(out);
-        workers.rows(geometry.rows(), GRANULE, weights.shape().len() / 16, out, geometry.oc, |rows, out, scratch| {
-            self.kernel.run(&args, rows, Output::f32(out, geometry.oc), scratch);
-        });
+        let (input, oc) = (QInput { x: reads.slot(&self.x), x_zero_point, offsets }, self.weight_scale.len());
+        self.weights.run(&mut workers, input, epilogue, out, oc);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! Float convolution, linear layers and matrix products: the functions that the reference evaluation calls, or ones that sum in
 //! the same order.
 
+use quantc_ops::float::Mat;
 use quantc_ops::float::conv::{Channels, conv_nhwc_rows, conv_nhwc_scratch};
-use quantc_ops::float::linear::add_bias;
-use quantc_ops::float::{Mat, sgemm};
 use quantc_ops::window::Grid;
 
+use super::product::{ProductShape, product};
 use crate::{Access, RunError, Slot, Source, Step, StepCx};
 
 /// The name of the float products' kernel: the `gemm` crate chooses the instructions itself.
@@ -125,13 +125,8 @@ impl Step for SgemmStep {
         for &[a_at, b_at, out_at] in &self.batches {
             let left = Mat { data: &a[a_at..], row_stride: self.a.row_stride, col_stride: self.a.col_stride };
             let right = Mat { data: &b[b_at..], row_stride: self.b.row_stride, col_stride: self.b.col_stride };
-            workers.rows(self.m, 16, n * k / 8, &mut out[out_at..], stride, |rows, out, _| {
-                let left = Mat { data: left.data.get(rows.start * left.row_stride..).unwrap_or(&[]), ..left };
-                sgemm(rows.len(), n, k, left, right, out, stride);
-                if let Some(bias) = bias {
-                    out.chunks_mut(stride).take(rows.len()).for_each(|row| add_bias(&mut row[..n], bias));
-                }
-            });
+            let shape = ProductShape { m: self.m, n, k, out_stride: stride };
+            product(&mut workers, shape, left, right, bias, &mut out[out_at..]);
         }
         Ok(())
     }

@@ -194,15 +194,24 @@ impl Step for CopyStep {
 fn nest(x: &[u8], from: isize, out: &mut [u8], to: usize, loops: &[Loop], block: usize) {
     match loops {
         [] => out[to..to + block].copy_from_slice(&x[from as usize..from as usize + block]),
-        [last] if block == 1 => {
-            for i in 0..last.count {
-                out[to + i * last.to] = x[(from + i as isize * last.from) as usize];
-            }
-        }
+        // Single elements: a copy of a size known here is one move.
+        [last] if block == 1 => elements::<1>(x, from, out, to, last),
+        [last] if block == 4 => elements::<4>(x, from, out, to, last),
+        [last] if block == 8 => elements::<8>(x, from, out, to, last),
         [first, rest @ ..] => {
             for i in 0..first.count {
                 nest(x, from + i as isize * first.from, out, to + i * first.to, rest, block);
             }
+        }
+    }
+}
+
+/// The innermost loop, of blocks of `N` bytes.
+fn elements<const N: usize>(x: &[u8], from: isize, out: &mut [u8], to: usize, l: &Loop) {
+    for i in 0..l.count {
+        let at = (from + i as isize * l.from) as usize;
+        if let (Some(x), Some(out)) = (x[at..].first_chunk::<N>(), out[to + i * l.to..].first_chunk_mut::<N>()) {
+            *out = *x;
         }
     }
 }

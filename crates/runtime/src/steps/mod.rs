@@ -1,21 +1,30 @@
 //! The steps: one kernel call each, with its operands' places.
 
+mod cast;
+mod conv_transpose;
 mod dynamic;
 mod float;
 mod gather;
 mod layout;
 mod pool;
+mod product;
 mod qconv;
 mod qmatmul;
+mod qparts;
+mod recurrent;
 mod reference;
 mod rows;
 
+pub use cast::CastStep;
+pub use conv_transpose::ConvTransposeStep;
 pub use dynamic::{DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, dynamic_codes_len};
 pub use float::{FloatConvStep, MatrixOperand, SgemmStep};
 pub use gather::GatherStep;
 pub use layout::{CopyStep, DequantizeToNchwStep, Loop, PermuteStep, QuantizeToNhwcStep};
-pub use pool::{PoolOp, QPoolStep};
+pub use pool::{PoolOp, PoolStep};
 pub use qconv::{QConvStep, QEpilogue};
-pub use qmatmul::QMatmulStep;
+pub use qmatmul::{PackedRight, QMatmulStep};
+pub use qparts::{QPart, QWeights};
+pub use recurrent::{Cell, RecurrentStep, recurrent_work_len};
 pub use reference::{Argument, Produced, RealizeStep, ReferenceStep};
 pub use rows::{Pattern, RowOp, RowOperand, RowsStep};

@@ -1,35 +1,54 @@
-//! Pooling of quantized images.
+//! Pooling of images, channels last.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use quantc_kernels::{AvgPoolParams, PoolGeometry, QPool, RowsMut};
+use bytemuck::Pod;
+use quantc_kernels::{AvgPoolParams, FloatPool, PoolGeometry, QPool, RowsMut};
 
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Workers};
 
 /// What a pooling step computes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum PoolOp {
-    /// The largest element of each window.
-    Max,
-    /// The average of each window, requantized (see [`AvgPoolParams`]).
+    /// The largest code of each window.
+    Max {
+        /// Kernel.
+        kernel: &'static dyn QPool,
+    },
+    /// The average of the codes of each window, requantized (see [`AvgPoolParams`]).
     Average {
+        /// Kernel.
+        kernel: &'static dyn QPool,
         /// Zero point of the input.
         x_zero_point: i32,
         /// Whether padding counts.
         count_include_pad: bool,
         /// For each number of elements counted.
         multiplier: Arc<[f32]>,
+        /// Applied after it.
+        rescale: f32,
         /// Zero point of the result.
         zero_point: i32,
         /// Inclusive bounds.
         clamp: (i32, i32),
     },
+    /// The largest f32 of each window.
+    FloatMax {
+        /// Kernel.
+        kernel: &'static dyn FloatPool,
+    },
+    /// The mean of the f32 of each window.
+    FloatAverage {
+        /// Kernel.
+        kernel: &'static dyn FloatPool,
+        /// Whether padding counts.
+        count_include_pad: bool,
+    },
 }
 
-/// Pooling of u8 images, channels last.
-pub struct QPoolStep {
-    /// Kernel.
-    pub kernel: &'static dyn QPool,
+/// Pooling of images of u8 or f32, channels last.
+pub struct PoolStep {
     /// Shape.
     pub geometry: PoolGeometry,
     /// What to compute.
@@ -42,9 +61,26 @@ pub struct QPoolStep {
     pub out_stride: usize,
 }
 
-impl Step for QPoolStep {
+impl PoolStep {
+    fn each<T: Pod + Send>(
+        &self,
+        workers: &mut Workers<'_>,
+        out: &mut [u8],
+        f: impl Fn(Range<usize>, RowsMut<'_, T>) + Sync,
+    ) {
+        let (g, stride) = (&self.geometry, self.out_stride);
+        let cost = g.c * g.most_taps() * size_of::<T>() / 4;
+        let out: &mut [T] = bytemuck::cast_slice_mut(out);
+        workers.rows(g.rows(), 1, cost, out, stride, |rows, out, _| f(rows, RowsMut::new(out, stride)));
+    }
+}
+
+impl Step for PoolStep {
     fn kernel(&self) -> &'static str {
-        self.kernel.name()
+        match &self.op {
+            PoolOp::Max { kernel } | PoolOp::Average { kernel, .. } => kernel.name(),
+            PoolOp::FloatMax { kernel } | PoolOp::FloatAverage { kernel, .. } => kernel.name(),
+        }
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
@@ -56,24 +92,33 @@ impl Step for QPoolStep {
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
         let (reads, [out], mut workers) = cx.split([&self.out]);
-        let (x, g, stride): (&[u8], _, _) = (reads.elements(&self.x), &self.geometry, self.out_stride);
-        let cost = g.c * g.kernel[0] * g.kernel[1] / 4;
-        workers.rows(g.rows(), 1, cost, out, stride, |rows, out, _| {
-            let out = RowsMut::new(out, stride);
-            match &self.op {
-                PoolOp::Max => self.kernel.max_pool(g, x, rows, out),
-                PoolOp::Average { x_zero_point, count_include_pad, multiplier, zero_point, clamp } => {
-                    let params = AvgPoolParams {
-                        x_zero_point: *x_zero_point,
-                        count_include_pad: *count_include_pad,
-                        multiplier,
-                        zero_point: *zero_point,
-                        clamp: *clamp,
-                    };
-                    self.kernel.avg_pool(g, &params, x, rows, out);
-                }
+        let (g, workers) = (&self.geometry, &mut workers);
+        match &self.op {
+            PoolOp::Max { kernel } => {
+                let x = reads.elements(&self.x);
+                self.each(workers, out, |rows, out| kernel.max_pool(g, x, rows, out));
             }
-        });
+            PoolOp::Average { kernel, x_zero_point, count_include_pad, multiplier, rescale, zero_point, clamp } => {
+                let params = AvgPoolParams {
+                    x_zero_point: *x_zero_point,
+                    count_include_pad: *count_include_pad,
+                    multiplier,
+                    rescale: *rescale,
+                    zero_point: *zero_point,
+                    clamp: *clamp,
+                };
+                let x = reads.elements(&self.x);
+                self.each(workers, out, |rows, out| kernel.avg_pool(g, &params, x, rows, out));
+            }
+            PoolOp::FloatMax { kernel } => {
+                let x = reads.elements(&self.x);
+                self.each(workers, out, |rows, out| kernel.max_pool_f32(g, x, rows, out));
+            }
+            PoolOp::FloatAverage { kernel, count_include_pad } => {
+                let x = reads.elements(&self.x);
+                self.each(workers, out, |rows, out| kernel.avg_pool_f32(g, *count_include_pad, x, rows, out));
+            }
+        }
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::{ConvArgs, ConvPlan, Epilogue, Output, PackedWeights, QConv};
+use quantc_kernels::Epilogue;
 
+use super::qparts::{QInput, QWeights};
 use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx};
 
 /// An [`Epilogue`] whose operands have places.
@@ -92,12 +93,8 @@ impl QEpilogue {
 
 /// A convolution (dense, grouped or depthwise) or linear layer: u8 activations, channels last.
 pub struct QConvStep {
-    /// The kernel that packed the weights.
-    pub kernel: &'static dyn QConv,
-    /// Tables of the shape.
-    pub plan: Arc<ConvPlan>,
     /// Weights.
-    pub weights: Arc<PackedWeights>,
+    pub weights: QWeights,
     /// What the accumulators start from.
     pub offsets: Arc<[i32]>,
     /// Activations.
@@ -117,7 +114,7 @@ pub(crate) const GRANULE: usize = 16;
 
 impl Step for QConvStep {
     fn kernel(&self) -> &'static str {
-        self.kernel.name()
+        self.weights.kernel.name()
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
@@ -131,33 +128,18 @@ impl Step for QConvStep {
     }
 
     fn scratch_len(&self) -> usize {
-        self.kernel.scratch_len(&self.plan)
+        self.weights.scratch_len()
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
-        let geometry = self.plan.geometry();
         let (reads, [out], mut workers) = cx.split([&self.out]);
-        let x = reads.bytes(&self.x);
-        let rows = geometry.rows();
-        let cost = geometry.weight_shape().len() / 16 + geometry.oc;
-        let run = |rows: std::ops::Range<usize>, out: Output<'_>, scratch: &mut [u8]| {
-            let epilogue = self.epilogue.at(&reads, rows.start);
-            let args = ConvArgs {
-                plan: &self.plan,
-                weights: &self.weights,
-                x,
-                x_zero_point: self.x_zero_point,
-                offsets: &self.offsets,
-                epilogue: &epilogue,
-            };
-            self.kernel.run(&args, rows, out, scratch);
-        };
-        let stride = self.out_stride;
+        let input = QInput { x: reads.bytes(&self.x), x_zero_point: self.x_zero_point, offsets: &self.offsets };
+        let (workers, stride, epilogue) = (&mut workers, self.out_stride, |row| self.epilogue.at(&reads, row));
         if self.epilogue.is_float() {
             let out: &mut [f32] = bytemuck::cast_slice_mut(out);
-            workers.rows(rows, GRANULE, cost, out, stride, |r, out, s| run(r, Output::f32(out, stride), s));
+            self.weights.run(workers, input, epilogue, out, stride);
         } else {
-            workers.rows(rows, GRANULE, cost, out, stride, |r, out, s| run(r, Output::u8(out, stride), s));
+            self.weights.run(workers, input, epilogue, out, stride);
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ impl Step for ReferenceStep {
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
+        // The evaluation uses the pool that it runs in.
+        *cx.shared = true;
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
             inputs.push(match input {

@@ -1,0 +1,33 @@
+//! `quantc patterns`: one file per subcommand.
+
+mod check;
+mod docs;
+mod list;
+mod test;
+
+use quantc::Error;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Check pattern files: everything wrong with them, their examples, and what can never have an effect
+    Check(check::Args),
+    /// List rules and backends
+    List(list::Args),
+    /// Write a page for each phase and backend, with every rule's example before and after
+    Docs(docs::Args),
+    /// Run the file tests of a folder: graphs, commands and what they must give
+    Test(test::Args),
+}
+
+/// Runs one subcommand.
+///
+/// # Errors
+/// The one message that the user sees.
+pub fn run(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Check(args) => check::run(args),
+        Command::List(args) => list::run(args),
+        Command::Docs(args) => docs::run(args),
+        Command::Test(args) => test::run(args),
+    }
+}

@@ -1,0 +1,86 @@
+//! A cheap test that a match needs to pass: whether the operators of the pattern are there at all. It only looks at operators, so
+//! it allocates nothing, and it turns away nearly everything that does not match.
+
+use egg::Id;
+use quantc_pattern::ast::Pat;
+use smallvec::SmallVec;
+
+use crate::lang::{EGraph, Facts, OUTPUT, UNKNOWN};
+
+/// Which operators a class has, as a set of residues: a class without an operator may have its residue.
+pub(crate) type Ops = u128;
+
+/// The residue of an operator.
+pub(crate) fn op_bit(op: u32) -> Ops {
+    1 << (op % Ops::BITS)
+}
+
+/// What a value must be for a pattern to match.
+pub(crate) enum Filter {
+    Anything,
+    /// A parameter or constant.
+    Leaf,
+    /// An output of a call.
+    Output(Box<Filter>),
+    Call {
+        ops: SmallVec<[u32; 2]>,
+        bits: Ops,
+        /// Of the first inputs; those after the last that must be something are left out.
+        inputs: Vec<Filter>,
+    },
+    Either(Vec<Filter>),
+}
+
+impl Filter {
+    /// The filter of a pattern.
+    pub(crate) fn new(pat: &Pat, facts: &Facts) -> Filter {
+        match pat {
+            Pat::Any | Pat::Var(_) | Pat::Optional(_) | Pat::None => Filter::Anything,
+            Pat::Scalar(_) | Pat::Near(_) => Filter::Leaf,
+            Pat::Either(pats) => {
+                let all: Vec<Filter> = pats.iter().map(|p| Filter::new(p, facts)).collect();
+                if all.iter().any(|f| matches!(f, Filter::Anything)) { Filter::Anything } else { Filter::Either(all) }
+            }
+            Pat::Output { of, .. } => Filter::Output(Box::new(Filter::new(of, facts))),
+            Pat::Call(call) => {
+                let ops: SmallVec<[u32; 2]> = call.ops.iter().filter_map(|op| facts.code_of(*op)).collect();
+                let mut inputs: Vec<Filter> = call.inputs.iter().map(|p| Filter::new(p, facts)).collect();
+                while inputs.last().is_some_and(|f| matches!(f, Filter::Anything)) {
+                    inputs.pop();
+                }
+                Filter::Call { bits: ops.iter().fold(0, |bits, op| bits | op_bit(*op)), ops, inputs }
+            }
+        }
+    }
+
+    /// The operators a match can have at its root.
+    pub(crate) fn roots(&self, out: &mut Vec<u32>) {
+        match self {
+            Filter::Anything | Filter::Leaf => {}
+            Filter::Output(_) => out.push(OUTPUT),
+            Filter::Call { ops, .. } => out.extend(ops),
+            Filter::Either(all) => all.iter().for_each(|f| f.roots(out)),
+        }
+    }
+
+    /// Whether a class may match. `ops` has the operators of each class.
+    pub(crate) fn passes(&self, egraph: &EGraph, ops: &[Ops], class: Id) -> bool {
+        match self {
+            Filter::Anything => true,
+            Filter::Leaf => egraph[class].data.leaf != UNKNOWN,
+            Filter::Either(all) => all.iter().any(|f| f.passes(egraph, ops, class)),
+            Filter::Output(of) => {
+                let mut nodes = egraph[class].nodes.iter().filter(|n| n.op == OUTPUT);
+                nodes.any(|n| of.passes(egraph, ops, n.children[0]))
+            }
+            Filter::Call { ops: wanted, bits, inputs } => {
+                ops[usize::from(class)] & bits != 0
+                    && egraph[class].nodes.iter().any(|n| {
+                        wanted.contains(&n.op)
+                            && inputs.len() <= n.children.len()
+                            && inputs.iter().zip(&n.children).all(|(f, c)| f.passes(egraph, ops, *c))
+                    })
+            }
+        }
+    }
+}

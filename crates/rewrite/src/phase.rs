@@ -1,0 +1,186 @@
+//! One phase on one graph: region by region, then where the regions meet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quantc_ir::{Graph, NodeId};
+use quantc_pattern::{Phase, Rule, RuleSet};
+
+use crate::cost::proper;
+use crate::encode::{Encoded, encode};
+use crate::extract::Extraction;
+use crate::rebuild::{Builder, chain};
+use crate::regions::{Region, seams, split};
+use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
+use crate::saturate::{Saturation, Scope, saturate};
+use crate::{RewriteError, lang};
+
+/// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are applied
+/// only if the rule set allows them.
+///
+/// # Errors
+/// If a rule is unsound.
+pub fn run_phase(
+    graph: &Graph,
+    rules: &RuleSet,
+    phase: Phase,
+    budget: &Budget,
+    report: &mut RewriteReport,
+) -> Result<Graph, RewriteError> {
+    let rules = active(rules, phase);
+    let mut run = Run::new(&rules, phase.name(), budget, report);
+    let regions = split(graph, budget.region);
+    let (mut out, mut traces, mut merged, cuts) = run.pass(graph, &regions)?;
+    if !cuts.is_empty() {
+        let (sewn, later, more, _) = run.pass(&out, &seams(&out, &cuts))?;
+        traces = chain(traces, later, &sewn);
+        merged.extend(more);
+        out = sewn;
+    }
+    let start = Instant::now();
+    out.verify()?;
+    run.stats.time.rebuild += start.elapsed();
+    let stats = run.stats;
+    for trace in &traces {
+        let rules: BTreeSet<&Arc<str>> = trace.steps.iter().map(|s| &s.rule).collect();
+        for rule in rules {
+            report.rules.entry(rule.clone()).or_default().used += 1;
+        }
+    }
+    report.rules.sort_unstable_keys();
+    report.nodes.extend(traces);
+    report.merged.extend(merged);
+    report.phases.push(stats);
+    tracing::debug!(phase = phase.name(), "{report}");
+    Ok(out)
+}
+
+/// The rules of a phase that may run, in the order they run in.
+pub(crate) fn active(rules: &RuleSet, phase: Phase) -> Vec<&Rule> {
+    let mut active: Vec<&Rule> = rules.phase(phase).collect();
+    active.sort_by(|a, b| a.name.cmp(&b.name));
+    active
+}
+
+type Pass = (Graph, Vec<crate::NodeTrace>, Vec<(Arc<str>, Arc<str>)>, Vec<NodeId>);
+
+struct Run<'a> {
+    rules: &'a [&'a Rule],
+    names: Vec<Arc<str>>,
+    budget: &'a Budget,
+    report: &'a mut RewriteReport,
+    stats: PhaseStats,
+}
+
+impl<'a> Run<'a> {
+    fn new(rules: &'a [&'a Rule], phase: &'static str, budget: &'a Budget, report: &'a mut RewriteReport) -> Run<'a> {
+        let names = rules.iter().map(|r| r.name.clone()).collect();
+        let stats = PhaseStats {
+            phase,
+            regions: 0,
+            iterations: 0,
+            e_nodes: 0,
+            stop: Stop::Saturated,
+            cost_before: 0,
+            cost: 0,
+            time: PhaseTime::default(),
+        };
+        Run { rules, names, budget, report, stats }
+    }
+
+    /// Rewrites or copies each region of a graph: the new graph, its traces, what was merged, and the last call of each region but
+    /// the last.
+    fn pass(&mut self, graph: &Graph, regions: &[Region]) -> Result<Pass, RewriteError> {
+        let mut builder = Builder::new(graph);
+        let mut cuts = Vec::new();
+        // Costs of a later pass replace those of the same calls in an earlier one.
+        let (cost_before, cost) = (self.stats.cost_before, self.stats.cost);
+        for region in regions {
+            if region.rewrite {
+                self.region(graph, region, &mut builder)?;
+            } else {
+                builder.copy(region)?;
+            }
+            cuts.extend(builder.last());
+        }
+        cuts.pop();
+        if cost_before > 0 {
+            let saved = (self.stats.cost_before - cost_before) - (self.stats.cost - cost);
+            (self.stats.cost_before, self.stats.cost) = (cost_before, cost - saved);
+        }
+        let start = Instant::now();
+        let (out, traces, merged) = builder.finish()?;
+        self.stats.time.rebuild += start.elapsed();
+        Ok((out, traces, merged, cuts))
+    }
+
+    fn region(&mut self, graph: &Graph, region: &Region, builder: &mut Builder<'_>) -> Result<(), RewriteError> {
+        let mut clock = Instant::now();
+        let mut lap = |slot: &mut Duration| {
+            let now = Instant::now();
+            *slot += now - clock;
+            clock = now;
+        };
+        let mut encoded = encode(graph, region);
+        lap(&mut self.stats.time.encode);
+        let left = self.budget.applications.saturating_sub(self.report.applications);
+        let budget = Budget { applications: left, ..*self.budget };
+        let saturation = saturate(&mut encoded.egraph, self.rules, &budget, Scope::Changed);
+        lap(&mut self.stats.time.saturate);
+        check_sound(&encoded.egraph, self.rules, &saturation, self.stats.phase)?;
+        let extraction =
+            Extraction::new(&encoded.egraph, encoded.root, &builder.position).ok_or(RewriteError::NoTerm)?;
+        let extracted = extraction.result();
+        lap(&mut self.stats.time.extract);
+        builder.rewrite(region, &encoded, &extracted, &self.names)?;
+        lap(&mut self.stats.time.rebuild);
+        self.stats.regions += 1;
+        self.stats.cost_before += proper(extracted.cost_before);
+        self.stats.cost += proper(extracted.cost);
+        self.count(graph, &encoded, saturation);
+        Ok(())
+    }
+
+    fn count(&mut self, graph: &Graph, encoded: &Encoded, saturation: Saturation) {
+        let stats = &mut self.stats;
+        stats.iterations = stats.iterations.max(saturation.iterations);
+        stats.stop = stats.stop.max(saturation.stop);
+        stats.e_nodes += encoded.egraph.total_number_of_nodes();
+        for (rule, counts) in self.rules.iter().zip(saturation.counts).filter(|(_, c)| c.searched > 0) {
+            let stats = self.report.rules.entry(rule.name.clone()).or_default();
+            stats.searched += counts.searched;
+            stats.matched += counts.matched;
+            stats.applied += counts.applied;
+            stats.time += counts.time;
+            for (reason, count) in counts.rejected {
+                *stats.rejected.entry(reason).or_default() += count;
+            }
+        }
+        let facts = &encoded.egraph.analysis;
+        let name = |p: &u32| Arc::from(facts.log.name(*p, graph, facts));
+        self.report.applications += saturation.applied;
+        if let Some((rule, from)) = saturation.last {
+            let step = Step { rule: self.names[rule].clone(), from: from.iter().map(name).collect() };
+            self.report.last_application = Some(step);
+        }
+    }
+}
+
+/// Fails if values of contradicting types were made equal.
+fn check_sound(
+    egraph: &lang::EGraph,
+    rules: &[&Rule],
+    saturation: &Saturation,
+    phase: &'static str,
+) -> Result<(), RewriteError> {
+    let facts = &egraph.analysis;
+    let Some((a, b)) = facts.conflicts.first() else { return Ok(()) };
+    let show = |t: &u32| facts.types[*t as usize].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let applied = rules.iter().zip(&saturation.counts).filter(|(_, c)| c.applied > 0);
+    Err(RewriteError::Unsound {
+        types: format!("{} and {}", show(a), show(b)),
+        phase,
+        rules: applied.map(|(r, _)| r.name.to_string()).collect::<Vec<_>>().join(", "),
+    })
+}

@@ -1,0 +1,153 @@
+//! Properties of rewriting on random whole graphs.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use quantc_ir::Graph;
+use quantc_ops::OpClass;
+use quantc_pattern::{Phase, RuleClass, RuleSet};
+use quantc_rewrite::{Budget, RewriteReport, canonicalize, graph_cost, lower_quantized, run_phase};
+use quantc_tensor::Tensor;
+use support::{float_graph, heavy_calls, qdq_graph, run};
+
+fn rules() -> RuleSet {
+    RuleSet::builtin().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// What the rules that had a part in a result allow, relative to the largest value: errors of one rule grow on their way to the
+/// output by at most the gain of the layers after it, which the generator keeps small.
+fn tolerance(report: &RewriteReport, rules: &RuleSet) -> f32 {
+    const GAIN: f32 = 8.0;
+    let of = |name: &str| match rules.find(name).map(|r| r.class) {
+        Some(RuleClass::Real { tolerance }) => tolerance,
+        _ => 0.0,
+    };
+    report.nodes.iter().flat_map(|n| &n.steps).map(|s| of(&s.rule)).sum::<f32>() * GAIN
+}
+
+fn assert_close(before: &[Tensor], after: &[Tensor], tolerance: f32, context: &Graph) {
+    assert_eq!(before.len(), after.len());
+    for (a, b) in before.iter().zip(after) {
+        assert_eq!(a.ty(), b.ty());
+        let (a, b) = (a.to_f32_vec(), b.to_f32_vec());
+        let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst <= tolerance * largest, "{worst} of {largest}, allowed {tolerance}\n{context}");
+    }
+}
+
+/// Origins of calls whose work can't vanish: products, pools, reductions, normalisations.
+fn origins_of_work(graph: &Graph) -> BTreeSet<String> {
+    let works = |id: &quantc_ir::NodeId| {
+        graph.node(*id).call().is_some_and(|(op, _)| {
+            matches!(op.class(), OpClass::Heavy | OpClass::Pool | OpClass::Reduction) && op.name() != "dropout"
+        })
+    };
+    graph.calls().filter(works).flat_map(|id| graph.node(id).origins().iter().map(ToString::to_string)).collect()
+}
+
+fn all_origins(graph: &Graph) -> BTreeSet<String> {
+    graph.calls().flat_map(|id| graph.node(id).origins().iter().map(ToString::to_string)).collect()
+}
+
+/// What must hold for any rewrite, whatever it computes.
+fn check_structure(before: &Graph, after: &Graph, report: &RewriteReport) {
+    after.verify().unwrap_or_else(|e| panic!("{e}\n{after}"));
+    assert!(heavy_calls(after) <= heavy_calls(before), "{before}{after}");
+    assert!(
+        graph_cost(after) <= graph_cost(before),
+        "{} -> {}\n{before}{after}",
+        graph_cost(before),
+        graph_cost(after)
+    );
+    let phase = &report.phases[0];
+    assert!(phase.cost <= phase.cost_before, "{phase:?}");
+    let lost: Vec<_> = origins_of_work(before).difference(&all_origins(after)).cloned().collect();
+    assert!(lost.is_empty(), "lost {lost:?}\n{before}{after}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn float_graphs_keep_their_meaning(seed in any::<u64>(), size in 1usize..24) {
+        let rules = rules();
+        let before = float_graph(seed, size);
+        let (after, report) = canonicalize(&before, &rules).expect("rewrites");
+        check_structure(&before, &after, &report);
+        assert_close(&run(&before, seed), &run(&after, seed), tolerance(&report, &rules), &before);
+    }
+
+    #[test]
+    fn quantized_graphs_keep_their_bits(seed in any::<u64>(), size in 1usize..24) {
+        let before = qdq_graph(seed, size);
+        let (after, report) = lower_quantized(&before, &rules()).expect("rewrites");
+        check_structure(&before, &after, &report);
+        for (a, b) in run(&before, seed).iter().zip(&run(&after, seed)) {
+            assert!(a.bits_eq(b), "{before}{after}");
+        }
+    }
+
+    /// The cost that the search kept up to date is the cost of the graph that was built.
+    #[test]
+    fn the_reported_cost_is_that_of_the_graph(seed in any::<u64>(), size in 1usize..24) {
+        for (graph, phase) in [(float_graph(seed, size), Phase::Canonical), (qdq_graph(seed, size), Phase::Lower)] {
+            let mut report = RewriteReport::default();
+            let after = run_phase(&graph, &rules(), phase, &Budget::default(), &mut report).expect("rewrites");
+            prop_assert_eq!(report.phases[0].cost, graph_cost(&after));
+        }
+    }
+
+    #[test]
+    fn parameters_keep_name_and_value(seed in any::<u64>(), size in 1usize..24) {
+        for (before, phase) in [(float_graph(seed, size), Phase::Canonical), (qdq_graph(seed, size), Phase::Lower)] {
+            let mut report = RewriteReport::default();
+            let after = run_phase(&before, &rules(), phase, &Budget::default(), &mut report).expect("rewrites");
+            for (name, param) in after.params() {
+                match before.params().get(name) {
+                    // A constant that a rule made.
+                    None => prop_assert!(name.starts_with("const"), "{}", name),
+                    Some(old) => {
+                        let (old, new) = (old.value.as_ref().expect("filled"), param.value.as_ref().expect("kept"));
+                        prop_assert!(old.bits_eq(new), "{}", name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// In small regions the result is as good as in one piece, or a little worse; it means the same.
+    #[test]
+    fn regions_keep_the_meaning(seed in any::<u64>(), size in 8usize..40, region in 2usize..40) {
+        let rules = rules();
+        let budget = Budget { region, ..Budget::default() };
+        let before = float_graph(seed, size);
+        let mut report = RewriteReport::default();
+        let after = run_phase(&before, &rules, Phase::Canonical, &budget, &mut report).expect("rewrites");
+        check_structure(&before, &after, &report);
+        assert_close(&run(&before, seed), &run(&after, seed), tolerance(&report, &rules), &before);
+        let before = qdq_graph(seed, size);
+        let mut report = RewriteReport::default();
+        let after = run_phase(&before, &rules, Phase::Lower, &budget, &mut report).expect("rewrites");
+        check_structure(&before, &after, &report);
+        for (a, b) in run(&before, seed).iter().zip(&run(&after, seed)) {
+            prop_assert!(a.bits_eq(b), "{}{}", before, after);
+        }
+    }
+
+    /// Stopping anywhere gives a valid graph with the same meaning.
+    #[test]
+    fn every_prefix_is_valid(seed in any::<u64>(), size in 1usize..24, applications in 0usize..30) {
+        let budget = Budget { applications, ..Budget::default() };
+        let before = qdq_graph(seed, size);
+        let mut report = RewriteReport::default();
+        let after = run_phase(&before, &rules(), Phase::Lower, &budget, &mut report).expect("rewrites");
+        check_structure(&before, &after, &report);
+        prop_assert!(report.applications <= applications);
+        for (a, b) in run(&before, seed).iter().zip(&run(&after, seed)) {
+            prop_assert!(a.bits_eq(b), "{}{}", before, after);
+        }
+    }
+}

@@ -216,7 +216,8 @@ fn max_pool_of<T: Element>(
     Ok(Tensor::from_vec(shape, out)?)
 }
 
-fn max_pool(x: &Tensor, params: &PoolParams) -> Result<Tensor, OpError> {
+/// `lowest` is what a window that lies in the padding gives where the type's lowest number is not in use.
+fn max_pool(x: &Tensor, params: &PoolParams, lowest: i32) -> Result<Tensor, OpError> {
     let (grid, shape) = params.grid(x.shape())?;
     match x.dtype() {
         // NaN wins, as in PyTorch.
@@ -225,7 +226,7 @@ fn max_pool(x: &Tensor, params: &PoolParams) -> Result<Tensor, OpError> {
         }
         DType::U8 => max_pool_of(x, &grid, &shape, u8::MIN, Ord::max),
         DType::I8 => max_pool_of(x, &grid, &shape, i8::MIN, Ord::max),
-        DType::I32 => max_pool_of(x, &grid, &shape, i32::MIN, Ord::max),
+        DType::I32 => max_pool_of(x, &grid, &shape, lowest, Ord::max),
         other => Err(OpError::new(format!("max pooling of {other}"))),
     }
 }
@@ -247,7 +248,9 @@ impl Operator for MaxPool {
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let params = PoolParams::new(self.rank, |n| cx.ints(n), &cx.ints("dilation")?, cx.bool("ceil_mode")?)?;
-        Ok(vec![moved(cx.value(0)?, |x| max_pool(x, &params))?])
+        let x = cx.value(0)?;
+        let lowest = if let Value::Scaled(s) = x { s.lowest } else { i32::MIN };
+        Ok(vec![moved(x, |x| max_pool(x, &params, lowest))?])
     }
 }
 
@@ -431,5 +434,28 @@ impl Operator for AdaptiveAvgPool {
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
         let size = adaptive_size(self.rank, &cx.ints("output_size")?)?;
         Ok(vec![adaptive_avg_pool(cx.value(0)?, &size)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Attrs;
+    use crate::quantize::dequantize;
+
+    #[test]
+    fn a_window_in_the_padding_gives_the_lowest_code() {
+        // Dilation steps over the only element.
+        let attrs = Attrs::new()
+            .with("kernel_size", vec![2i64])
+            .with("padding", vec![1i64])
+            .with("stride", vec![1i64])
+            .with("dilation", vec![2i64]);
+        let pool = |x: Value| MAX_POOL1D.eval(&EvalCx::new(MAX_POOL1D.signature(), &[Some(x)], &attrs)).expect("fits");
+        let codes = Tensor::from_vec(&[1, 1, 1], vec![200u8]).expect("fits");
+        let pooled = pool(Value::Dense(codes.clone())).swap_remove(0).to_tensor();
+        let real = pool(dequantize(&codes, 0.5, 7).expect("u8")).swap_remove(0).to_tensor();
+        assert_eq!(pooled.to_f32_vec(), [0.0]);
+        assert_eq!(real.to_f32_vec(), [-3.5]);
     }
 }

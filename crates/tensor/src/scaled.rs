@@ -46,6 +46,8 @@ pub struct ScaledInt {
     pub clamp: (f32, f32),
     /// What the integers are.
     pub integers: Integers,
+    /// The smallest integer that codes can be: what the maximum of no codes is.
+    pub lowest: i32,
 }
 
 /// A value of the reference evaluation.
@@ -115,7 +117,7 @@ impl ScaledInt {
 
     /// Results of integer arithmetic.
     pub fn sums(ints: Tensor, scale: Scale) -> ScaledInt {
-        ScaledInt { ints, scale, clamp: ScaledInt::UNCLAMPED, integers: Integers::Sums }
+        ScaledInt { ints, scale, clamp: ScaledInt::UNCLAMPED, integers: Integers::Sums, lowest: i32::MIN }
     }
 
     /// The scale of codes that have one for all and no pending clamp: what arithmetic on integers takes.
@@ -128,7 +130,8 @@ impl ScaledInt {
 
     /// Whether the integers of both mean the same.
     pub fn is_like(&self, other: &ScaledInt) -> bool {
-        self.scale == other.scale && self.clamp == other.clamp && self.integers == other.integers
+        let meaning = |s: &ScaledInt| (s.clamp, s.integers, s.lowest);
+        self.scale == other.scale && meaning(self) == meaning(other)
     }
 
     /// The f32 tensor: `clamp(f32(int) * scale, lo, hi)`.
@@ -150,9 +153,10 @@ impl ScaledInt {
     /// # Errors
     /// If `q` is not i8, u8, i16 or i32.
     pub fn from_quantized(q: &Tensor, zero_point: &[i32], scale: Scale) -> Result<ScaledInt, TensorError> {
-        if q.dtype().quantized_range().is_none() {
+        let Some((lowest, _)) = q.dtype().quantized_range() else {
             return Err(TensorError::DType { expected: DType::U8, got: q.dtype() });
-        }
+        };
+        let lowest = lowest.wrapping_sub(zero_point.first().copied().unwrap_or(0));
         let wide = q.cast(DType::I32);
         let ints: &[i32] = wide.slice()?;
         let data = match &scale {
@@ -163,7 +167,7 @@ impl ScaledInt {
             }
         };
         let integers = if matches!(q.dtype(), DType::U8 | DType::I8) { Integers::Codes } else { Integers::Sums };
-        Ok(ScaledInt { ints: Tensor::from_vec(q.shape(), data)?, scale, clamp: ScaledInt::UNCLAMPED, integers })
+        Ok(ScaledInt { ints: Tensor::from_vec(q.shape(), data)?, scale, clamp: ScaledInt::UNCLAMPED, integers, lowest })
     }
 }
 
@@ -229,7 +233,7 @@ mod tests {
     fn pending_clamp_equals_clamp_before_quantizing() {
         let range = QRange { dtype: DType::U8, qmin: 0, qmax: 255 };
         let ints = Tensor::vector((-600..600).collect::<Vec<i32>>());
-        let s = ScaledInt { ints, scale: Scale::PerTensor(0.013), clamp: (0.0, 6.0), integers: Integers::Sums };
+        let s = ScaledInt { clamp: (0.0, 6.0), ..ScaledInt::sums(ints, Scale::PerTensor(0.013)) };
         let q = s.quantize(0.05, 7, range);
         assert_eq!(q.slice::<u8>().expect("u8").first(), Some(&7));
         assert_eq!(q.slice::<u8>().expect("u8").last(), Some(&127));

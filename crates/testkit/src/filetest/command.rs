@@ -24,7 +24,7 @@ pub(super) struct Command {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// The canonical phase, constants folded.
-    Canonicalize { approximate: bool },
+    Canonicalize { approximate: bool, target: Target },
     /// The lowering phases, constants folded.
     Lower(Target),
     /// One phase, perhaps with some of its rules only; constants stay.
@@ -51,7 +51,7 @@ impl Default for Target {
 }
 
 const STEPS: &[(&str, &[&str])] = &[
-    ("canonicalize", &["--allow-approximate"]),
+    ("canonicalize", &["--allow-approximate", "--backend"]),
     ("lower", &["--backend"]),
     ("rewrite", &["--phase", "--rule", "--allow-approximate", "--backend"]),
     ("prepare", &["--backend", "--qconfig", "--mapping"]),
@@ -112,7 +112,7 @@ fn parse_step(words: &[&str]) -> Result<Step, String> {
         }
     }
     Ok(match *name {
-        "canonicalize" => Step::Canonicalize { approximate },
+        "canonicalize" => Step::Canonicalize { approximate, target },
         "lower" => Step::Lower(target),
         "rewrite" => {
             let phase = phase.ok_or("`rewrite` needs `--phase`")?;
@@ -142,19 +142,18 @@ impl Step {
         folder: &Path,
     ) -> Result<Outcome, String> {
         match self {
-            Step::Canonicalize { approximate } => {
-                let rules = RuleSet { allow_approximate: *approximate, ..library.rules.clone() };
+            Step::Canonicalize { approximate, target } => {
+                let rules = target.rules(library, *approximate)?;
                 let (graph, report) = canonicalize(graph, &rules).map_err(|e| e.to_string())?;
                 Ok(rewritten(graph, &report, &rules))
             }
             Step::Lower(target) => {
-                let rules = library.rules_for(library.backend(&target.backend).map_err(|e| e.to_string())?);
+                let rules = target.rules(library, false)?;
                 let (graph, report) = lower_quantized(graph, &rules).map_err(|e| e.to_string())?;
                 Ok(rewritten(graph, &report, &rules))
             }
             Step::Rewrite { phase, rules: names, approximate, target } => {
-                let backend = library.backend(&target.backend).map_err(|e| e.to_string())?;
-                let mut rules = RuleSet { allow_approximate: *approximate, ..library.rules_for(backend) };
+                let mut rules = target.rules(library, *approximate)?;
                 let named = |rule: &str, name: &str| rule == name || family(rule) == name;
                 if let Some(unknown) = names.iter().find(|n| !rules.rules.iter().any(|r| named(&r.name, n))) {
                     return Err(format!("there is no rule `{unknown}`"));
@@ -189,6 +188,12 @@ impl Step {
 }
 
 impl Target {
+    /// The rules that run for the backend.
+    fn rules(&self, library: &Library, allow_approximate: bool) -> Result<RuleSet, String> {
+        let backend = library.backend(&self.backend).map_err(|e| e.to_string())?;
+        Ok(RuleSet { allow_approximate, ..library.rules_for(backend) })
+    }
+
     fn prepare(&self, graph: &Graph, library: &Library, folder: &Path) -> Result<PreparedModel, String> {
         let backend = library.backend(&self.backend).map_err(|e| e.to_string())?;
         let mapping = match &self.mapping {

@@ -32,10 +32,7 @@ pub use error::LowerError;
 /// If the inputs do not fit the graph, a shape depends on data, or a parameter has no value.
 pub fn lower(graph: &Graph, inputs: &[(&str, TensorType)], isa: Isa, cache: &WeightCache) -> Result<Plan, LowerError> {
     let mut graph = specialize::specialize(graph, inputs)?;
-<<<<<<< HEAD
     graph.compose()?;
-=======
     sink::sink_dequantize(&mut graph)?;
->>>>>>> main
     lowering::Lowering::new(&graph, quantc_runtime::kernels(isa), cache).run()
 }

@@ -46,6 +46,9 @@ impl Composition {
     ///
     /// # Errors
     /// Those of `calls`.
+    ///
+    /// # Panics
+    /// If the keys have fewer than 2 dimensions.
     pub fn build<C: Calls>(
         &self,
         calls: &mut C,
@@ -59,8 +62,7 @@ impl Composition {
             query = calls.call("mul", &[query, scale], Attrs::new())?;
         }
         let mut order: Vec<i64> = (0..self.key_rank as i64).collect();
-        let n = order.len();
-        order.swap(n.saturating_sub(2), n.saturating_sub(1));
+        order.swap(self.key_rank - 2, self.key_rank - 1);
         let key = calls.call("permute", &[key], Attrs::new().with("dims", order))?;
         let mut scores = calls.call("matmul", &[query, key], Attrs::new())?;
         let boolean = self.mask == Some(DType::Bool);
@@ -101,6 +103,15 @@ impl Calls for Evaluation {
     }
 }
 
+fn at_least_a_matrix(rank: usize) -> Result<(), OpError> {
+    if rank < 2 {
+        return Err(OpError::new(format!(
+            "the query, key and value of attention have 2 dimensions or more, not {rank}"
+        )));
+    }
+    Ok(())
+}
+
 fn swapped(shape: &Shape) -> Shape {
     let mut dims = shape.dims().to_vec();
     let n = dims.len();
@@ -135,9 +146,7 @@ impl Operator for Attention {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         for i in 0..3 {
             cx.expect_dtype(i, &[DType::F32])?;
-            if cx.ty(i)?.shape.rank() < 2 {
-                return Err(OpError::new(format!("attention of {}, which has fewer than 2 dimensions", cx.ty(i)?)));
-            }
+            at_least_a_matrix(cx.ty(i)?.shape.rank())?;
         }
         let mut scores = infer_matmul(&cx.ty(0)?.shape, &swapped(&cx.ty(1)?.shape))?;
         if let Some(mask) = cx.opt_ty(3) {
@@ -148,6 +157,9 @@ impl Operator for Attention {
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
+        for i in 0..3 {
+            at_least_a_matrix(cx.value(i)?.shape().len())?;
+        }
         let mask = cx.opt_value(3).cloned();
         let composition = Composition {
             scale: cx.float("scale")?,

@@ -131,13 +131,13 @@ impl Library {
         Ok(Library { rules: RuleSet { rules, allow_approximate: false }, backends })
     }
 
-    /// The rules that run for a backend: those for every backend, without what it removes, and its own.
+    /// The rules that run for a backend: those for every backend, without what it removes or would not benefit from, and its own.
     pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
         let own: Vec<&str> = backend.rules.iter().map(|r| family(&r.name)).collect();
         let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
         let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
         rules.sort_by(|a, b| a.name.cmp(&b.name));
-        RuleSet { rules, allow_approximate: self.rules.allow_approximate }
+        RuleSet { rules, allow_approximate: self.rules.allow_approximate }.restricted(backend)
     }
 
     /// The backend of that name.

@@ -2,22 +2,26 @@
 
 use quantc_ops::{OpClass, OpRef};
 
-use crate::ast::{Pat, Rule, Template};
+use crate::ast::{Pat, Phase, Rule, Template};
 use crate::backend::BackendConfig;
 use crate::library::RuleSet;
 
 impl RuleSet {
-    /// The rules without those that put a heavy operator into a graph for which the backend has no pattern: fusing attention would
-    /// hide its two products from a backend that runs each of them on integers.
-    pub fn for_backend(&self, backend: &BackendConfig) -> RuleSet {
+    /// The rules without those canonical ones that put a heavy operator into a graph for which the backend has no pattern: fusing
+    /// attention would hide its two products from a backend that runs each of them on integers.
+    pub(crate) fn restricted(mut self, backend: &BackendConfig) -> RuleSet {
         let known = backend.ops();
         let fits = |rule: &Rule| {
+            if rule.phase != Phase::Canonical {
+                return true;
+            }
             let (mut had, mut made) = (Vec::new(), Vec::new());
             matched_ops(&rule.pattern.root, &mut had);
             made_ops(&rule.template, &mut made);
             made.iter().all(|op| op.class() != OpClass::Heavy || had.contains(op) || known.contains(op))
         };
-        RuleSet { rules: self.rules.iter().filter(|r| fits(r)).cloned().collect() }
+        self.rules.retain(fits);
+        self
     }
 }
 
@@ -63,7 +67,7 @@ mod tests {
     fn what_a_backend_runs_apart_is_not_fused() {
         let library = Library::builtin().expect("sound");
         let x86 = library.backend("x86").expect("there is one");
-        let rules = library.rules.for_backend(x86);
+        let rules = library.rules_for(x86);
         let dropped: Vec<&str> =
             library.rules.rules.iter().map(|r| &*r.name).filter(|name| rules.find(name).is_none()).collect();
         assert!(dropped.contains(&"attention/plain4"), "{dropped:?}");

@@ -142,7 +142,12 @@ fn shift(float: &Tensor, quantized: &Tensor, means: &[f64]) -> Option<Vec<f64>> 
     let (float, quantized, shape) = (float.slice::<f32>().ok()?, quantized.slice::<f32>().ok()?, float.shape());
     let (&out, &channels) = (shape.first()?, shape.get(1)?);
     let window: usize = shape[2..].iter().product();
-    if out == 0 || channels == 0 || window == 0 || means.len() % channels != 0 || float.len() != quantized.len() {
+    if out == 0
+        || channels == 0
+        || window == 0
+        || !means.len().is_multiple_of(channels)
+        || float.len() != quantized.len()
+    {
         return None;
     }
     let groups = means.len() / channels;

@@ -51,8 +51,7 @@ fn check(text: &str, shape: &[usize]) {
     assert!(corrected.report.nodes.iter().any(|n| n.name == "y" && matches!(n.decision, Decision::Quantized { .. })));
     let float = means(&graph, &inputs);
     let worst = |model: &ConvertedModel| {
-        let off = means(&model.graph, &inputs).iter().zip(&float).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        off
+        means(&model.graph, &inputs).iter().zip(&float).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
     };
     let (before, after) = (worst(&plain), worst(&corrected));
     assert!(after < before / 20.0, "the means are off by {after}, without correction by {before}");

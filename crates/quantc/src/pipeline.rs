@@ -131,8 +131,8 @@ pub fn quantize(
         *slot = now - clock;
         clock = now;
     };
-    let (graph, rules) = for_backend(graph, options)?;
-    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
+    let graph = for_backend(graph, &options.backend)?;
+    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &options.rules)?;
     lap(&mut timings.canonicalize);
     let prepared = prepare_fx(&canonical, &options.mapping, &options.backend)?;
     lap(&mut timings.prepare);
@@ -162,13 +162,12 @@ pub fn quantize(
     })
 }
 
-/// The graph and the rules as far as the backend can use them: where it has no pattern for a composed operator, its parts are
-/// quantized one by one.
-fn for_backend<'g>(graph: &'g Graph, options: &QuantizeOptions) -> Result<(Cow<'g, Graph>, RuleSet), Error> {
+/// The graph as far as the backend can use it: where it has no pattern for a composed operator, its parts are quantized one by one.
+fn for_backend<'g>(graph: &'g Graph, backend: &BackendConfig) -> Result<Cow<'g, Graph>, Error> {
     let mut graph = Cow::Borrowed(graph);
-    let known = options.backend.ops();
+    let known = backend.ops();
     if !known.iter().any(|op| op.name() == COMPOSED) && graph.calls().any(|id| graph.node(id).is_op(COMPOSED)) {
         graph.to_mut().compose()?;
     }
-    Ok((graph, options.rules.for_backend(&options.backend)))
+    Ok(graph)
 }

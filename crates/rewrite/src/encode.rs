@@ -134,9 +134,7 @@ impl Encoder<'_> {
                     value: self.graph.params().get(param).and_then(|p| p.value.clone()),
                     ty: types[0].clone(),
                 };
-                let leaves = &mut self.egraph.analysis.leaves;
-                leaves.push(leaf);
-                let node = ENode::leaf(LEAF, leaves.len() as u32 - 1);
+                let node = ENode::leaf(LEAF, self.egraph.analysis.leaf(leaf));
                 self.add(node, types)
             }
             (None, None) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use egg::{Analysis, DidMerge, Id, Language};
 use indexmap::IndexSet;
 use quantc_ops::{Attr, Attrs, OpRef, operators};
-use quantc_tensor::{Tensor, TensorType};
+use quantc_tensor::{DType, Tensor, TensorType};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
@@ -203,6 +203,26 @@ impl Facts {
     /// The types a class has.
     pub(crate) fn types_of(&self, data: Data) -> Option<&Types> {
         self.types.get_index(data.ty as usize)
+    }
+
+    /// A parameter or constant. Exporters write a number out at each of its uses: equal numbers are one leaf, so that a rule that
+    /// mentions a value twice finds it.
+    pub(crate) fn leaf(&mut self, leaf: Leaf) -> u32 {
+        let number = leaf.value.as_ref().filter(|v| v.rank() == 0 && v.dtype() == DType::F32);
+        match number.and_then(Tensor::as_scalar_f32).map(Attr::from) {
+            Some(number) => {
+                let next = self.leaves.len() as u32;
+                let known = *self.constants.entry(number).or_insert(next);
+                if known == next {
+                    self.leaves.push(leaf);
+                }
+                known
+            }
+            None => {
+                self.leaves.push(leaf);
+                self.leaves.len() as u32 - 1
+            }
+        }
     }
 
     /// The leaf for a constant of a rule; equal constants are one leaf. `None` if it is no number or list.

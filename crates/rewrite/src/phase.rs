@@ -10,7 +10,7 @@ use quantc_pattern::{Phase, Rule, RuleSet};
 use crate::cost::proper;
 use crate::encode::{Encoded, encode};
 use crate::extract::Extraction;
-use crate::rebuild::{Builder, chain};
+use crate::rebuild::{Builder, Rebuilt, chain};
 use crate::regions::{Region, seams, split};
 use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
 use crate::saturate::{Saturation, Scope, saturate};
@@ -31,12 +31,12 @@ pub fn run_phase(
     let rules = active(rules, phase);
     let mut run = Run::new(&rules, phase.name(), budget, report);
     let regions = split(graph, budget.region);
-    let (mut out, mut traces, mut merged, cuts) = run.pass(graph, &regions)?;
+    let (Rebuilt { graph: mut out, mut traces, mut merged }, cuts) = run.pass(graph, &regions)?;
     if !cuts.is_empty() {
-        let (sewn, later, more, _) = run.pass(&out, &seams(&out, &cuts))?;
-        traces = chain(traces, later, &sewn);
-        merged.extend(more);
-        out = sewn;
+        let (sewn, _) = run.pass(&out, &seams(&out, &cuts))?;
+        traces = chain(traces, sewn.traces, &sewn.graph);
+        merged.extend(sewn.merged);
+        out = sewn.graph;
     }
     let start = Instant::now();
     out.verify()?;
@@ -63,8 +63,6 @@ pub(crate) fn active(rules: &RuleSet, phase: Phase) -> Vec<&Rule> {
     active
 }
 
-type Pass = (Graph, Vec<crate::NodeTrace>, Vec<(Arc<str>, Arc<str>)>, Vec<NodeId>);
-
 struct Run<'a> {
     rules: &'a [&'a Rule],
     names: Vec<Arc<str>>,
@@ -89,9 +87,8 @@ impl<'a> Run<'a> {
         Run { rules, names, budget, report, stats }
     }
 
-    /// Rewrites or copies each region of a graph: the new graph, its traces, what was merged, and the last call of each region but
-    /// the last.
-    fn pass(&mut self, graph: &Graph, regions: &[Region]) -> Result<Pass, RewriteError> {
+    /// Rewrites or copies each region of a graph: the new graph, and the last call of each region but the last.
+    fn pass(&mut self, graph: &Graph, regions: &[Region]) -> Result<(Rebuilt, Vec<NodeId>), RewriteError> {
         let mut builder = Builder::new(graph);
         let mut cuts = Vec::new();
         // Costs of a later pass replace those of the same calls in an earlier one.
@@ -110,9 +107,9 @@ impl<'a> Run<'a> {
             (self.stats.cost_before, self.stats.cost) = (cost_before, cost - saved);
         }
         let start = Instant::now();
-        let (out, traces, merged) = builder.finish()?;
+        let rebuilt = builder.finish()?;
         self.stats.time.rebuild += start.elapsed();
-        Ok((out, traces, merged, cuts))
+        Ok((rebuilt, cuts))
     }
 
     fn region(&mut self, graph: &Graph, region: &Region, builder: &mut Builder<'_>) -> Result<(), RewriteError> {

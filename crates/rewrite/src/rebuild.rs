@@ -19,6 +19,15 @@ use crate::report::NodeTrace;
 
 type Inputs = Vec<Option<ValueRef>>;
 
+/// What a pass over the regions made.
+pub(crate) struct Rebuilt {
+    pub(crate) graph: Graph,
+    /// Which rule made which node.
+    pub(crate) traces: Vec<NodeTrace>,
+    /// Equal calls that became one: (dropped, kept).
+    pub(crate) merged: Vec<(Arc<str>, Arc<str>)>,
+}
+
 /// The new graph, region by region.
 pub(crate) struct Builder<'a> {
     source: &'a Graph,
@@ -136,7 +145,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// If an output has no value: a bug of the engine.
-    pub(crate) fn finish(mut self) -> Result<(Graph, Vec<NodeTrace>, Vec<(Arc<str>, Arc<str>)>), RewriteError> {
+    pub(crate) fn finish(mut self) -> Result<Rebuilt, RewriteError> {
         if self.source.output_node().is_some() {
             let mut outputs = Vec::new();
             for (name, value) in self.source.outputs() {
@@ -147,7 +156,7 @@ impl<'a> Builder<'a> {
         // A constant may be in several regions.
         self.merged.sort_unstable();
         self.merged.dedup();
-        Ok((self.graph, self.traces, self.merged))
+        Ok(Rebuilt { graph: self.graph, traces: self.traces, merged: self.merged })
     }
 
     /// What a value of the source graph that is a parameter or comes from another region has become.

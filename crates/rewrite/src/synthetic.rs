@@ -162,7 +162,7 @@ impl Builder {
     /// relu6, or hard-swish written out.
     fn activation(&mut self, name: &str, x: ValueRef) -> Built {
         let relu6 = [("min", Attr::from(0.0f32)), ("max", Attr::from(6.0f32))];
-        if self.quantized || self.block % 2 == 0 {
+        if self.quantized || self.block.is_multiple_of(2) {
             let out = self.call(name, "clamp", &[x], &relu6)?;
             return self.requantized(out, Some(name));
         }

@@ -162,7 +162,7 @@ decompositions` imports each, checks the operators, holds the result to the impo
 files (`BLESS=1` writes it).
 
 Attention is fused only for a backend that has a pattern for `scaled_dot_product_attention`. `quantize` for another one, such as `x86`,
-leaves out the rules that would make it (`RuleSet::for_backend`), because that would hide the two products from int8; compiling a float model
+leaves out the rules that would make it (`Library::rules_for`), because that would hide the two products from int8; compiling a float model
 writes it out again (`Graph::compose`).
 ";
 

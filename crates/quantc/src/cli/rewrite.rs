@@ -1,14 +1,16 @@
 //! `quantc rewrite`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use quantc::{Error, Model, files};
 use quantc_ir::Graph;
-use quantc_pattern::{Phase, RuleSet};
-use quantc_rewrite::explain::{Extra, Fate, NotChosen, WhyNot, not_chosen, why_not};
-use quantc_rewrite::{Budget, NodeTrace, RewriteReport, Step, rewrite};
+use quantc_pattern::Phase;
+use quantc_rewrite::explain::{Extra, Fate, Matched, NearMiss, NotChosen, WhyNot, not_chosen, why_not};
+use quantc_rewrite::{Budget, NodeTrace, RewriteReport, RuleStats, Step, rewrite};
 use serde_json::{Value, json};
 
+use super::inputs::PatternsOption;
 use super::ui;
 
 /// Near misses that are printed.
@@ -30,6 +32,11 @@ pub struct Args {
     /// Which rules run
     #[arg(long, value_enum, default_value = "canonical")]
     phase: PhaseArg,
+    #[command(flatten)]
+    patterns: PatternsOption,
+    /// With the rules that run for this backend, as `quantc quantize` does [default: those for every backend]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
     /// Write the result in the text form
     #[arg(short, long, value_name = "OUT.qg")]
     output: Option<PathBuf>,
@@ -65,7 +72,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
         files::check_writable(output)?;
     }
     let model = Model::load(&args.model)?;
-    let rules = RuleSet::builtin()?;
+    let library = args.patterns.library()?;
+    let rules = match &args.backend {
+        Some(name) => library.rules_for(library.backend(name)?),
+        None => library.rules.clone(),
+    };
     let phase = match args.phase {
         PhaseArg::Canonical => Phase::Canonical,
         PhaseArg::Lower => Phase::Lower,
@@ -184,7 +195,7 @@ fn show_why_not(answer: &WhyNot) -> String {
 
 fn stats_table(report: &RewriteReport) -> Vec<Vec<String>> {
     let head = ["rule", "searched", "matched", "applied", "used", "ms"].map(str::to_owned).to_vec();
-    let row = |(name, r): (&std::sync::Arc<str>, &quantc_rewrite::RuleStats)| {
+    let row = |(name, r): (&Arc<str>, &RuleStats)| {
         let ms = format!("{:.3}", r.time.as_secs_f64() * 1e3);
         let counts = [r.searched, r.matched, r.applied, r.used].map(|n| n.to_string());
         std::iter::once(name.to_string()).chain(counts).chain([ms]).collect()
@@ -193,51 +204,55 @@ fn stats_table(report: &RewriteReport) -> Vec<Vec<String>> {
 }
 
 fn as_json(args: &Args, report: &RewriteReport, answer: Option<&WhyNot>, others: Option<&[NotChosen]>) -> Value {
-    let step = |s: &Step| json!({"rule": s.rule, "from": s.from});
     let mut out = json!({
         "phases": report.phases.iter().map(|p| json!({
             "phase": p.phase, "stop": p.stop.to_string(), "rounds": p.iterations, "e_nodes": p.e_nodes,
             "regions": p.regions, "cost_before": p.cost_before, "cost": p.cost,
         })).collect::<Vec<_>>(),
         "applications": report.applications,
-        "last_application": report.last_application.as_ref().map(step),
+        "last_application": report.last_application.as_ref().map(step_json),
     });
     if args.trace {
-        out["trace"] = report.nodes.iter().map(|t| json!({
-            "node": t.node, "rule": t.rule, "replaces": t.replaces, "steps": t.steps.iter().map(step).collect::<Vec<_>>(),
-        })).collect();
+        let trace = |t: &NodeTrace| {
+            let steps: Vec<Value> = t.steps.iter().map(step_json).collect();
+            json!({"node": &*t.node, "rule": &*t.rule, "replaces": names(&t.replaces), "steps": steps})
+        };
+        out["trace"] = report.nodes.iter().map(trace).collect();
     }
     if args.rule_stats {
-        out["rules"] = report
-            .rules
-            .iter()
-            .map(|(name, r)| {
-                json!({
-                    "rule": name, "searched": r.searched, "matched": r.matched, "applied": r.applied, "used": r.used,
-                    "ms": r.time.as_secs_f64() * 1e3, "rejected": r.rejected,
-                })
+        let rule = |(name, r): (&Arc<str>, &RuleStats)| {
+            json!({
+                "rule": &**name, "searched": r.searched, "matched": r.matched, "applied": r.applied, "used": r.used,
+                "ms": r.time.as_secs_f64() * 1e3, "rejected": r.rejected,
             })
-            .collect();
+        };
+        out["rules"] = report.rules.iter().map(rule).collect();
     }
     if let Some(others) = others {
-        out["not_chosen"] = others
-            .iter()
-            .map(|o| {
-                json!({
-                    "rule": o.rule, "node": o.node, "cost": o.extra.cost, "repeated_heavy_calls": o.extra.repeated,
-                })
+        let other = |o: &NotChosen| {
+            json!({
+                "rule": &*o.rule, "node": &*o.node, "cost": o.extra.cost, "repeated_heavy_calls": o.extra.repeated,
             })
-            .collect();
+        };
+        out["not_chosen"] = others.iter().map(other).collect();
     }
     if let Some(answer) = answer {
+        let matched = |m: &Matched| json!({"node": &*m.node, "fate": show_fate(&m.fate)});
+        let missed = |(node, m): &(Arc<str>, NearMiss)| json!({"node": &**node, "matched": m.matched, "path": m.path, "reason": m.reason});
         out["why_not"] = json!({
-            "rule": answer.rule,
+            "rule": &*answer.rule,
             "calls": answer.calls,
-            "matches": answer.matches.iter().map(|m| json!({"node": m.node, "fate": show_fate(&m.fate)})).collect::<Vec<_>>(),
-            "misses": answer.misses.iter().map(|(node, m)| json!({
-                "node": node, "matched": m.matched, "path": m.path, "reason": m.reason,
-            })).collect::<Vec<_>>(),
+            "matches": answer.matches.iter().map(matched).collect::<Vec<_>>(),
+            "misses": answer.misses.iter().map(missed).collect::<Vec<_>>(),
         });
     }
     out
+}
+
+fn step_json(step: &Step) -> Value {
+    json!({"rule": &*step.rule, "from": names(&step.from)})
+}
+
+fn names(names: &[Arc<str>]) -> Vec<&str> {
+    names.iter().map(|n| &**n).collect()
 }

@@ -156,7 +156,7 @@ impl Builder {
             }
             8 => {
                 let sigmoid = self.call("sigmoid", &[x], &[]);
-                self.commuted("mul", sigmoid, if self.params % 2 == 0 { x } else { y })
+                self.commuted("mul", sigmoid, if self.params.is_multiple_of(2) { x } else { y })
             }
             9 => {
                 let (three, six) = (self.scalar(3.0), self.scalar(6.0));

@@ -38,7 +38,8 @@ pub(super) enum Step {
 /// What is quantized for, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    backend: String,
+    /// `x86` if there is none; its rules only if there is one.
+    backend: Option<String>,
     qconfig: Option<String>,
     mapping: Option<PathBuf>,
     samples: usize,
@@ -46,7 +47,7 @@ pub(super) struct Target {
 
 impl Default for Target {
     fn default() -> Target {
-        Target { backend: "x86".to_owned(), qconfig: None, mapping: None, samples: 8 }
+        Target { backend: None, qconfig: None, mapping: None, samples: 8 }
     }
 }
 
@@ -96,7 +97,7 @@ fn parse_step(words: &[&str]) -> Result<Step, String> {
         }
         let value = *words.next().ok_or_else(|| format!("`{option}` needs a value"))?;
         match *option {
-            "--backend" => target.backend = value.to_owned(),
+            "--backend" => target.backend = Some(value.to_owned()),
             "--qconfig" => target.qconfig = Some(value.to_owned()),
             "--mapping" => target.mapping = Some(PathBuf::from(value)),
             "--rule" => rules.push(value.to_owned()),
@@ -188,14 +189,17 @@ impl Step {
 }
 
 impl Target {
-    /// The rules that run for the backend.
+    /// The rules that run for the backend, or those for every backend.
     fn rules(&self, library: &Library, allow_approximate: bool) -> Result<RuleSet, String> {
-        let backend = library.backend(&self.backend).map_err(|e| e.to_string())?;
-        Ok(RuleSet { allow_approximate, ..library.rules_for(backend) })
+        let rules = match &self.backend {
+            Some(name) => library.rules_for(library.backend(name).map_err(|e| e.to_string())?),
+            None => library.rules.clone(),
+        };
+        Ok(RuleSet { allow_approximate, ..rules })
     }
 
     fn prepare(&self, graph: &Graph, library: &Library, folder: &Path) -> Result<PreparedModel, String> {
-        let backend = library.backend(&self.backend).map_err(|e| e.to_string())?;
+        let backend = library.backend(self.backend.as_deref().unwrap_or("x86")).map_err(|e| e.to_string())?;
         let mapping = match &self.mapping {
             Some(path) => {
                 let path = folder.join(path);

@@ -231,6 +231,10 @@ fn rewritten(graph: Graph, report: &RewriteReport, rules: &RuleSet) -> Outcome {
         tolerance += rules.find(&first.rule).map_or(0.0, |r| r.class.tolerance());
         rest = after;
     }
+    // A rule that leaves nothing of its own behind, a value in place of a call, has no trace.
+    for (name, stats) in report.rules.iter().filter(|(_, stats)| stats.used == 0) {
+        tolerance += rules.find(name).map_or(0.0, |r| r.class.tolerance()) * stats.applied as f32;
+    }
     for (dropped, kept) in &report.merged {
         text.push_str(&format!("%{dropped} is the same as %{kept}\n"));
     }

@@ -6,7 +6,7 @@ use quantc_tensor::Tensor;
 
 use crate::{Graph, IrError, NodeId, Origin, ValueRef};
 
-/// The operator that [`compose`] writes out.
+/// The operator that [`Graph::compose`] writes out.
 pub const COMPOSED: &str = "scaled_dot_product_attention";
 
 impl Graph {

@@ -163,15 +163,15 @@ pub fn minimum_f32(a: f32, b: f32) -> f32 {
     if a < b || a.is_nan() { a } else { b }
 }
 
-/// Natural logarithm, computed in f64 by the platform's library and rounded once.
+/// Natural logarithm, computed in f64 (`libm`, the same on every platform) and rounded once.
 pub fn log_f32(x: f32) -> f32 {
-    f64::from(x).ln() as f32
+    libm::log(f64::from(x)) as f32
 }
 
-/// `ln(1 + e^x)`, computed in f64 by the platform's library and rounded once.
+/// `ln(1 + e^x)`, computed in f64 (`libm`, the same on every platform) and rounded once.
 pub fn softplus_f32(x: f32) -> f32 {
     let x = f64::from(x);
-    (x.max(0.0) + (-x.abs()).exp().ln_1p()) as f32
+    (x.max(0.0) + libm::log1p(libm::exp(-x.abs()))) as f32
 }
 
 /// `x * tanh(softplus(x))`.
@@ -179,25 +179,24 @@ pub fn mish_f32(x: f32) -> f32 {
     x * tanh_f32(softplus_f32(x))
 }
 
-/// Sine, computed in f64 by the platform's library and rounded once.
+/// Sine, computed in f64 (`libm`, the same on every platform) and rounded once.
 pub fn sin_f32(x: f32) -> f32 {
-    f64::from(x).sin() as f32
+    libm::sin(f64::from(x)) as f32
 }
 
-/// Cosine, computed in f64 by the platform's library and rounded once.
+/// Cosine, computed in f64 (`libm`, the same on every platform) and rounded once.
 pub fn cos_f32(x: f32) -> f32 {
-    f64::from(x).cos() as f32
+    libm::cos(f64::from(x)) as f32
 }
 
-/// `x^e`: products for the exponents 1, 2 and 3, the square root for 0.5, else computed in f64 by the platform's library and rounded
-/// once.
+/// `x^e`: products for the exponents 1, 2 and 3, the square root for 0.5, else computed in f64 (`libm`) and rounded once.
 pub fn pow_f32(x: f32, e: f32) -> f32 {
     match e {
         1.0 => x,
         2.0 => x * x,
         3.0 => x * x * x,
         0.5 => x.sqrt(),
-        _ => f64::from(x).powf(f64::from(e)) as f32,
+        _ => libm::pow(f64::from(x), f64::from(e)) as f32,
     }
 }
 

@@ -165,7 +165,7 @@ fn build(graph: &mut Graph, term: &Term, inputs: &HashMap<Arc<str>, ValueRef>) -
 }
 
 /// Values spread over the input's range, the same for the same seed.
-fn random(input: &ExampleInput, seed: u64, number: usize) -> Tensor {
+pub(crate) fn random(input: &ExampleInput, seed: u64, number: usize) -> Tensor {
     let shape = input.ty.shape.to_known().unwrap_or_default();
     let len: usize = shape.iter().product();
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((number as u64 + 1) << 32);

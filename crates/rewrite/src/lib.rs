@@ -26,6 +26,8 @@ pub mod synthetic;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod variants;
 
 use quantc_ir::Graph;
 use quantc_pattern::{Phase, RuleSet};

@@ -231,7 +231,7 @@ impl<'a> Applier<'a> {
     fn infer(&self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs) -> Result<Types, String> {
         let given: SmallVec<[bool; 8]> = inputs.iter().map(Option::is_some).collect();
         op.signature().check_inputs(&given).map_err(|e| e.to_string())?;
-        let view = View(self.egraph);
+        let view = View::new(self.egraph);
         let info = |id: &Option<Id>| match id {
             None => Ok(None),
             Some(id) => {

@@ -1,6 +1,6 @@
 //! Speed of rewriting, one thread: synthetic mixes in float form (canonical phase) and in q/dq form (lowering), with 1k, 10k and
-//! 50k calls. Median and least milliseconds of each part of a phase. Memory for each e-node, of a phase that takes the graph as one
-//! e-graph: the most that was allocated at a time, less the new graph and the report, which are there at the end.
+//! 50k calls. Median and least milliseconds of each part of a phase. Memory for each e-node: the most that was allocated at a time
+//! while the graph was saturated and extracted as one e-graph.
 //!
 //! `cargo bench -p quantc-rewrite [-- PART_OF_A_NAME]`
 
@@ -10,7 +10,7 @@ use peak_alloc::PeakAlloc;
 use quantc_ir::Graph;
 use quantc_pattern::{Phase, RuleSet};
 use quantc_rewrite::synthetic::{Mix, graph};
-use quantc_rewrite::{Budget, PhaseStats, RewriteReport, run_phase};
+use quantc_rewrite::{Budget, PhaseStats, RewriteReport, run_phase, saturate_and_extract};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -23,13 +23,10 @@ fn measure(graph: &Graph, rules: &RuleSet, phase: Phase, budget: &Budget) -> Pha
 }
 
 fn bytes_per_e_node(graph: &Graph, rules: &RuleSet, phase: Phase) -> usize {
-    let mut report = RewriteReport::default();
+    let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
-    let budget = Budget { region: usize::MAX, ..Budget::default() };
-    let new = run_phase(graph, rules, phase, &budget, &mut report).expect("rewrites");
-    let bytes = HEAP.peak_usage() - HEAP.current_usage();
-    drop(new);
-    bytes / report.phases[0].e_nodes
+    let stats = saturate_and_extract(graph, rules, phase, &Budget::default()).expect("rewrites");
+    (HEAP.peak_usage() - before) / stats.e_nodes
 }
 
 fn main() {

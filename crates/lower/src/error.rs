@@ -33,7 +33,7 @@ pub enum LowerError {
         ty: Box<TensorType>,
     },
     /// A parameter that was declared without a value.
-    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: load the model's weights)")]
+    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: are the weights beside the model?)")]
     ParamWithoutValue {
         /// The parameter.
         param: String,

@@ -13,6 +13,8 @@ pub mod metrics;
 mod model;
 mod pipeline;
 pub mod qtc;
+mod split;
+pub mod text;
 
 pub use compiled::{Compiled, InputShapes};
 pub use data::Preprocess;

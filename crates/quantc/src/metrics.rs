@@ -16,11 +16,10 @@ pub struct Accuracy {
     pub samples: usize,
 }
 
-/// The indices of the highest scores, best first; equal scores in order of index. NaN ranks lowest.
+/// The indices of the highest scores, best first; equal scores in order of index. NaN is no score.
 fn best(scores: &[f32], n: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    let rank = |i: usize| if scores[i].is_nan() { f32::NEG_INFINITY } else { scores[i] };
-    order.sort_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
+    let mut order: Vec<usize> = (0..scores.len()).filter(|i| !scores[*i].is_nan()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     order.truncate(n);
     order
 }
@@ -35,12 +34,20 @@ fn rows(scores: &Tensor) -> Result<(usize, usize, Vec<f32>), Error> {
     Ok((samples, classes, scores.to_f32_vec()))
 }
 
-/// Top-1 and top-5 accuracy of scores `[samples, classes, 1...]` against labels `[samples]`.
+/// Top-1 and top-5 accuracy of scores `[samples, classes, 1...]` against labels `[samples]` or `[samples, 1]`.
 ///
 /// # Errors
 /// If the numbers of samples differ or a label is no class.
 pub fn accuracy(scores: &Tensor, labels: &Tensor) -> Result<Accuracy, Error> {
     let (samples, classes, scores) = rows(scores)?;
+    if labels.shape().get(1..).is_some_and(|rest| rest.iter().any(|d| *d != 1)) || labels.rank() == 0 {
+        return Err(Error::Data(format!("labels of shape {:?}, it must be one for each sample", labels.shape())));
+    }
+    if labels.dtype().is_float()
+        && let Some(wrong) = labels.to_f32_vec().into_iter().find(|v| v.fract() != 0.0 || !v.is_finite())
+    {
+        return Err(Error::Data(format!("the label {wrong} is no class number")));
+    }
     let labels = labels.to_i64_vec();
     if labels.len() != samples {
         return Err(Error::Data(format!("{} labels for {samples} samples", labels.len())));
@@ -70,10 +77,10 @@ pub struct Difference {
     pub max_abs: f64,
 }
 
-/// Compares an output with its reference.
+/// Compares an output with its reference. Where both have NaN, that is no difference.
 ///
 /// # Errors
-/// If the shapes differ.
+/// If the shapes differ, or one has a NaN where the other has a number.
 pub fn difference(name: &str, reference: &Tensor, other: &Tensor) -> Result<Difference, Error> {
     if reference.shape() != other.shape() {
         return Err(Error::Data(format!(
@@ -83,14 +90,32 @@ pub fn difference(name: &str, reference: &Tensor, other: &Tensor) -> Result<Diff
         )));
     }
     let (mut signal, mut noise, mut dot, mut power, mut max_abs) = (0f64, 0f64, 0f64, 0f64, 0f64);
-    for (r, q) in reference.to_f32_vec().into_iter().zip(other.to_f32_vec()) {
+    let (reference, other) = (reference.to_f32_vec(), other.to_f32_vec());
+    let lone = reference.iter().zip(&other).filter(|(r, q)| r.is_nan() != q.is_nan()).count();
+    if lone > 0 {
+        let count = |values: &[f32]| values.iter().filter(|v| v.is_nan()).count();
+        return Err(Error::Data(format!(
+            "output `{name}` has {} NaN in one model and {} in the other; {lone} of its {} values are a number in one only",
+            count(&reference),
+            count(&other),
+            reference.len()
+        )));
+    }
+    for (r, q) in reference.into_iter().zip(other) {
+        if r == q || r.is_nan() {
+            // Equal infinities have no difference either.
+            let (r, q) = if r.is_finite() { (f64::from(r), f64::from(q)) } else { (0.0, 0.0) };
+            signal += r * r;
+            power += q * q;
+            dot += r * q;
+            continue;
+        }
         let (r, q) = (f64::from(r), f64::from(q));
         signal += r * r;
         power += q * q;
         dot += r * q;
         noise += (q - r) * (q - r);
-        // A NaN must show.
-        max_abs = if (q - r).is_nan() { f64::NAN } else { max_abs.max((q - r).abs()) };
+        max_abs = max_abs.max((q - r).abs());
     }
     let cosine = if signal == 0.0 && power == 0.0 { 1.0 } else { dot / (signal.sqrt() * power.sqrt()) };
     let sqnr_db = (noise != 0.0).then(|| 10.0 * (signal / noise).log10());
@@ -120,6 +145,28 @@ mod tests {
         assert_eq!((a.top1, a.top5, a.samples), (0.5, 0.5, 2));
         assert!(accuracy(&scores, &Tensor::vector(vec![0i64])).is_err());
         assert!(accuracy(&scores, &Tensor::vector(vec![0i64, 6])).is_err());
+    }
+
+    #[test]
+    fn nan_shows() {
+        let (a, b) = (Tensor::vector(vec![1.0f32, f32::NAN]), Tensor::vector(vec![1.0f32, 2.0]));
+        let message = difference("y", &a, &b).expect_err("a number in one only").to_string();
+        assert!(message.contains("1 NaN in one model and 0 in the other"), "{message}");
+        assert_eq!(difference("y", &a, &a).expect("the same").sqnr_db, None);
+        let scores = Tensor::from_vec(&[1, 2], vec![f32::NAN, f32::NAN]).expect("fits");
+        let nothing = accuracy(&scores, &Tensor::vector(vec![0i64])).expect("fits");
+        assert_eq!((nothing.top1, nothing.top5), (0.0, 0.0));
+    }
+
+    #[test]
+    fn labels_are_whole_numbers_one_a_sample() {
+        let scores = Tensor::from_vec(&[2, 2], vec![1.0f32, 0.0, 0.0, 1.0]).expect("fits");
+        let labels = |shape: &[usize], values: Vec<f32>| Tensor::from_vec(shape, values).expect("fits");
+        assert!(accuracy(&scores, &labels(&[2, 1], vec![0.0, 1.0])).is_ok());
+        for wrong in [labels(&[2], vec![0.5, 1.0]), labels(&[2], vec![f32::NAN, 1.0]), labels(&[1, 2], vec![0.0, 1.0])]
+        {
+            assert!(accuracy(&scores, &wrong).is_err(), "{:?}", wrong.shape());
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use quantc_runtime::StepInfo;
 use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
-use super::inputs::{ShapeOption, bind_shapes, load_compiled};
+use super::inputs::{ShapeOption, bind_shapes, load_compiled, thread_count};
 use super::{memory, ui};
 
 /// Arguments.
@@ -17,7 +17,7 @@ pub struct Args {
     /// The model: .onnx, .json, .qg (in float) or .qtc
     model: PathBuf,
     /// Number of threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = thread_count)]
     threads: usize,
     /// Measured runs
     #[arg(long, default_value_t = 50)]
@@ -115,7 +115,7 @@ impl Report {
 /// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.
 fn sample(ty: &TensorType) -> Result<Tensor, Error> {
     let shape = ty.shape.to_known().ok_or_else(|| Error::Data(format!("the shape of {ty} is not known")))?;
-    let n: usize = shape.iter().product();
+    let n = quantc_ops::dims::numel(&shape).map_err(|e| Error::Data(e.to_string()))?;
     let floats = Tensor::from_vec(&shape, (0..n).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect())
         .map_err(|e| Error::Data(e.to_string()))?;
     Ok(if ty.dtype == DType::F32 { floats } else { Tensor::full(&shape, 1i64).cast(ty.dtype) })
@@ -126,8 +126,8 @@ fn sample(ty: &TensorType) -> Result<Tensor, Error> {
 /// # Errors
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
-    if args.runs == 0 || args.batch == 0 || args.threads == 0 {
-        return Err(Error::Data("--runs, --batch and --threads must be at least 1".to_owned()));
+    if args.runs == 0 || args.batch == 0 {
+        return Err(Error::Data("--runs and --batch must be at least 1".to_owned()));
     }
     let (_, mut compiled) = load_compiled(&args.model, args.threads)?;
     let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;

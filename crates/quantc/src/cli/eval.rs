@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use quantc::data::read_npy;
 use quantc::{Error, metrics};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, thread_count, threads};
 use super::ui;
 
 /// Arguments.
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "P.json")]
     preprocess: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long)]
+    #[arg(long, value_parser = thread_count)]
     threads: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]

@@ -167,6 +167,18 @@ pub fn run_all(compiled: &mut Compiled, batches: &Batches, what: &str) -> Result
     outputs
 }
 
+/// Most threads that may be asked for: more only cost time to start.
+const MAX_THREADS: usize = 1024;
+
+/// `--threads`.
+///
+/// # Errors
+/// If it is no number from 1 to [`MAX_THREADS`].
+pub fn thread_count(s: &str) -> Result<usize, String> {
+    let n = s.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
+    n.ok_or_else(|| format!("must be a number from 1 to {MAX_THREADS}"))
+}
+
 /// The number of threads: as asked, or all the machine has.
 pub fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))

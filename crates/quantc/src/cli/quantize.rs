@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use quantc::data::Batches;
-use quantc::{Compiled, Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize};
+use quantc::{Compiled, Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
-use quantc_quant::QConfigMapping;
 use quantc_quant::report::Decision;
+use quantc_quant::{QConfigMapping, qconfig};
 use serde_json::json;
 
 use super::inputs::{NamedFile, PatternsOption, bind_shapes, load_batches};
@@ -76,8 +76,10 @@ pub struct Args {
     #[arg(long)]
     limit: Option<usize>,
     /// How activations are quantized
-    #[arg(long, value_enum, default_value = "static")]
-    mode: ModeArg,
+    ///
+    /// [default: static, or as --qconfig has it; a mapping decides for itself]
+    #[arg(long, value_enum, conflicts_with = "qconfig_mapping")]
+    mode: Option<ModeArg>,
     /// What the target supports
     #[arg(long, default_value = "x86")]
     backend: String,
@@ -95,8 +97,8 @@ pub struct Args {
     /// Apply rules that change values too, each within the tolerance it states
     #[arg(long)]
     allow_approximate: bool,
-    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, or the kernel calls it
-    /// is compiled to (plan), for one sample
+    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, with the values of its
+    /// parameters in PATH.safetensors, or the kernel calls it is compiled to (plan), for one sample
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
     /// Print the result as JSON
@@ -109,18 +111,12 @@ pub struct Args {
 /// # Errors
 /// The one message that the user sees; nothing is written then.
 pub fn run(args: &Args) -> Result<(), Error> {
-    files::check_writable(&args.output)?;
-    for emit in &args.emit {
-        files::check_writable(&emit.path)?;
-    }
+    check_outputs(args)?;
     let model = Model::load(&args.model)?;
     if model.is_compiled() {
         return Err(Error::file(&args.model, "is already quantized"));
     }
-    let mode = match args.mode {
-        ModeArg::Static => Mode::Static,
-        ModeArg::Dynamic => Mode::Dynamic,
-    };
+    let mode = mode(args)?;
     let library = args.patterns.library()?;
     let mut options = QuantizeOptions::with_library(&library, mode, &args.backend, args.qconfig.as_deref())?;
     options.bias_correction = !args.no_bias_correction;
@@ -151,10 +147,47 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Stage::Converted => &quantized.stages.converted,
             Stage::Quantized => &quantized.stages.quantized,
         };
-        files::write(&emit.path, |sink| sink.write_all(graph.to_string().as_bytes()))?;
+        text::write(&emit.path, graph)?;
     }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
     report(args, &model, &quantized, batches.map_or(0, |b| b.samples()), size as u64)
+}
+
+/// The mode that is asked for: by name, or by a QConfig.
+fn mode(args: &Args) -> Result<Mode, Error> {
+    let of_qconfig = args.qconfig.as_deref().and_then(|name| Some((name, qconfig::named(name)?.is_dynamic())));
+    let asked = args.mode.map(|m| matches!(m, ModeArg::Dynamic));
+    match (asked, of_qconfig) {
+        (Some(asked), Some((name, dynamic))) if asked != dynamic => {
+            let is = |dynamic: bool| if dynamic { "dynamic" } else { "static" };
+            Err(Error::Data(format!("--mode {}: the QConfig `{name}` is {}", is(asked), is(dynamic))))
+        }
+        (asked, of_qconfig) => {
+            let dynamic = asked.or(of_qconfig.map(|q| q.1)).unwrap_or(false);
+            Ok(if dynamic { Mode::Dynamic } else { Mode::Static })
+        }
+    }
+}
+
+/// Fails if two outputs are one file, or an output is the model: one would be lost.
+fn check_outputs(args: &Args) -> Result<(), Error> {
+    if args.output.extension().is_none_or(|e| e != "qtc") && !files::is_special(&args.output) {
+        return Err(Error::file(&args.output, "the compiled model must be a .qtc file: that is how it is known again"));
+    }
+    let mut taken = vec![(files::place(&args.model), "the model")];
+    let outputs = std::iter::once((&args.output, "the compiled model"));
+    for (path, what) in outputs.chain(args.emit.iter().map(|e| (&e.path, "the graph of a stage"))) {
+        files::check_writable(path)?;
+        if files::is_special(path) {
+            continue;
+        }
+        let place = files::place(path);
+        if let Some((_, other)) = taken.iter().find(|(p, _)| *p == place) {
+            return Err(Error::file(path, format!("{what} would replace {other}")));
+        }
+        taken.push((place, what));
+    }
+    Ok(())
 }
 
 /// The plan of the quantized graph for one sample, which says how large open dimensions are.
@@ -176,7 +209,7 @@ fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, siz
     if args.json {
         return ui::print_json(&json!({
             "output": args.output,
-            "float_bytes": model.file_size,
+            "float_bytes": model.size,
             "quantized_bytes": size,
             "calls": nodes.len(),
             "quantized_calls": done,
@@ -196,9 +229,9 @@ fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, siz
         "{}: {done} of {} calls quantized, {} -> {} ({:.2}x smaller), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
         args.output.display(),
         nodes.len(),
-        ui::size(model.file_size),
+        ui::size(model.size),
         ui::size(size),
-        model.file_size as f64 / size.max(1) as f64,
+        model.size as f64 / size.max(1) as f64,
         t.without_calibration().as_secs_f64(),
         t.calibrate.as_secs_f64(),
     ))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quantc::{Error, Model, files};
+use quantc::{Error, Model, files, text};
 use quantc_ir::Graph;
 use quantc_pattern::Phase;
 use quantc_rewrite::explain::{Extra, Fate, Matched, NearMiss, NotChosen, WhyNot, not_chosen, why_not};
@@ -37,7 +37,7 @@ pub struct Args {
     /// With the rules that run for this backend, as `quantc quantize` does [default: those for every backend]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
-    /// Write the result in the text form
+    /// Write the result in the text form, with the values of its parameters in OUT.qg.safetensors
     #[arg(short, long, value_name = "OUT.qg")]
     output: Option<PathBuf>,
     /// Show which rules made which node of the result from which
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (graph, report) = rewrite(&model.graph, &rules, phase, &budget)?;
     let others = if args.not_chosen { Some(not_chosen(&model.graph, &rules, phase, &budget)?) } else { None };
     if let Some(output) = &args.output {
-        files::write(output, |sink| sink.write_all(graph.to_string().as_bytes()))?;
+        text::write(output, &graph)?;
     }
     if args.json {
         return ui::print_json(&as_json(args, &report, answer.as_ref(), others.as_deref()));

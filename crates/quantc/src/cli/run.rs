@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use quantc::data::write_npz;
 use quantc::{Error, files};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, thread_count, threads};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "P.json")]
     preprocess: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long)]
+    #[arg(long, value_parser = thread_count)]
     threads: Option<usize>,
 }
 

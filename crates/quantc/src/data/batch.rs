@@ -6,7 +6,7 @@ use quantc_tensor::{DType, Dim, Tensor, TensorType};
 use crate::{Error, Preprocess};
 
 /// Matches data to the model's inputs: arrays with a name to the input of that name, those without to the inputs left over,
-/// in order; converts the element type and applies preprocessing to 4-d float inputs.
+/// in order.
 ///
 /// # Errors
 /// If a name is unknown, an input is missing or given twice, or the rank does not fit.
@@ -48,14 +48,17 @@ pub fn bind_inputs(graph: &Graph, arrays: Vec<(Option<String>, Tensor)>) -> Resu
 }
 
 /// The samples of all inputs, cut into batches along axis 0.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batches {
     inputs: Vec<(String, TensorType, Tensor)>,
-    preprocess: Option<Preprocess>,
+    /// And the input it is for.
+    preprocess: Option<(String, Preprocess)>,
     /// For each input, rows that make one sample.
     rows: Vec<usize>,
     samples: usize,
     batch: usize,
+    /// See [`Batches::is_fixed`].
+    fixed: bool,
 }
 
 impl Batches {
@@ -111,16 +114,32 @@ impl Batches {
         let samples = limit.map_or(samples, |l| l.min(samples));
         let this = Batches {
             inputs,
-            preprocess: preprocess.cloned(),
+            preprocess: preprocess.map(|p| Ok::<_, Error>((image_input(graph, p)?, p.clone()))).transpose()?,
             rows,
             samples,
             batch: if fixed { 1 } else { batch.max(1) },
+            fixed,
         };
         if samples > 0 {
             // Wrong shapes are reported before any work is done.
             this.get(0, 1)?;
         }
         Ok(this)
+    }
+
+    /// The same samples in batches of at most `batch`.
+    pub fn in_batches_of(&self, batch: usize) -> Batches {
+        Batches { batch: batch.max(1), ..self.clone() }
+    }
+
+    /// Samples of the largest batch.
+    pub fn batch(&self) -> usize {
+        self.batch.min(self.samples)
+    }
+
+    /// Whether the model takes a fixed number of rows, so that a batch is one sample.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
     }
 
     /// Number of samples.
@@ -147,9 +166,8 @@ impl Batches {
                 } else {
                     tensor.rows(start * rows, (start + count) * rows).map_err(|e| Error::Data(e.to_string()))?
                 };
-                let is_image = ty.shape.rank() == 4 && ty.dtype == DType::F32;
                 let part = match &self.preprocess {
-                    Some(p) if is_image => p.apply(&part)?,
+                    Some((input, p)) if input == name => p.apply(&part)?,
                     _ => convert(name, part, ty.dtype)?,
                 };
                 if !part.ty().shape.compatible(&ty.shape) {
@@ -169,11 +187,46 @@ impl Batches {
     }
 }
 
-/// Converts the element type where that loses nothing that matters: integers to floats, f64 to f32, between integers.
+/// Converts the element type where that loses nothing that matters: integers to floats, f64 to f32, between integers if they fit.
 fn convert(name: &str, tensor: Tensor, dtype: DType) -> Result<Tensor, Error> {
     let from = tensor.dtype();
     if from.is_float() && !dtype.is_float() {
         return Err(Error::Data(format!("the data for `{name}` are {from}, the model wants {dtype}")));
     }
-    Ok(tensor.cast(dtype))
+    let converted = tensor.cast(dtype);
+    if !dtype.is_float() && from != dtype {
+        let (before, after) = (tensor.to_i64_vec(), converted.to_i64_vec());
+        if let Some(at) = before.iter().zip(&after).position(|(a, b)| a != b) {
+            return Err(Error::Data(format!(
+                "the data for `{name}` have the value {} (element {at} of a batch), which is no {dtype}",
+                before[at]
+            )));
+        }
+    }
+    Ok(converted)
+}
+
+/// Which input images are for: the one that the preprocessing names, or the only 4-d float input.
+fn image_input(graph: &Graph, preprocess: &Preprocess) -> Result<String, Error> {
+    let inputs: Vec<(&str, &TensorType)> =
+        graph.placeholders().map(|id| (graph.node(id).name(), &graph.node(id).types()[0])).collect();
+    let is_image = |ty: &TensorType| ty.shape.rank() == 4 && ty.dtype == DType::F32;
+    let all = || inputs.iter().map(|(n, t)| format!("{n}: {t}")).collect::<Vec<_>>().join(", ");
+    if let Some(name) = preprocess.input() {
+        return match inputs.iter().find(|(n, _)| *n == name) {
+            Some((_, ty)) if is_image(ty) => Ok(name.to_owned()),
+            Some((_, ty)) => Err(Error::Data(format!("preprocessing is for images, the input `{name}` is {ty}"))),
+            None => Err(Error::Data(format!("preprocessing is for `{name}`; the inputs are {}", all()))),
+        };
+    }
+    let images: Vec<&str> = inputs.iter().filter(|(_, ty)| is_image(ty)).map(|(n, _)| *n).collect();
+    match images[..] {
+        [one] => Ok(one.to_owned()),
+        [] => Err(Error::Data(format!("preprocessing is for images, none of the inputs is one: {}", all()))),
+        _ => Err(Error::Data(format!(
+            "preprocessing may be for {} (hint: \"input\": \"{}\" in its file says which)",
+            images.join(" or "),
+            images[0]
+        ))),
+    }
 }

@@ -89,9 +89,7 @@ pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<(), Error> 
     files::write(path, |sink| {
         let mut npz = NpzWriter::new(sink);
         for (name, array) in arrays {
-            // A slash would become a folder inside the archive.
-            quantc_tensor::with_data!(array, |d| npz.add_array(name.replace('/', "_"), d))
-                .map_err(std::io::Error::other)?;
+            quantc_tensor::with_data!(array, |d| npz.add_array(name.as_str(), d)).map_err(std::io::Error::other)?;
         }
         npz.finish().map_err(std::io::Error::other)?;
         Ok(())

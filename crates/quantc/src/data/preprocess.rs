@@ -34,10 +34,18 @@ pub struct Preprocess {
     std: Vec<f32>,
     #[serde(default)]
     channel_order: ChannelOrder,
+    #[serde(default)]
+    input: Option<String>,
 }
 
 impl Preprocess {
-    /// Reads the JSON file `{"layout": "nhwc", "mean": [..], "std": [..], "channel_order": "rgb"|"bgr"}`.
+    /// The input it is for, if it says so; else the model's only image.
+    pub fn input(&self) -> Option<&str> {
+        self.input.as_deref()
+    }
+
+    /// Reads the JSON file `{"layout": "nhwc", "mean": [..], "std": [..], "channel_order": "rgb"|"bgr", "input": "NAME"}`; the last
+    /// two may be left out.
     ///
     /// # Errors
     /// If it cannot be read or is not of that form.
@@ -120,6 +128,7 @@ mod tests {
             mean: vec![1.0, 2.0, 3.0],
             std: vec![1.0, 2.0, 4.0],
             channel_order: ChannelOrder::Bgr,
+            input: None,
         };
         let x = Tensor::from_vec::<u8>(&[1, 1, 2, 3], vec![1, 4, 7, 2, 6, 11]).expect("fits");
         let y = p.apply(&x).expect("applies");

@@ -8,13 +8,15 @@ use quantc_testkit::{random_tensor, rng, with_random_params};
 
 const SAMPLES: usize = 21;
 
+type Outputs = Vec<(String, Tensor)>;
+
 fn samples(shape: &[usize]) -> Vec<(String, Tensor)> {
     let shape: Vec<usize> = std::iter::once(SAMPLES).chain(shape.iter().copied()).collect();
     vec![("x".to_owned(), random_tensor(&mut rng(4), &TensorType::new(DType::F32, shape.as_slice())))]
 }
 
 /// The graph on all samples at once, and in batches of 4, however many runs that takes; and what was run at once.
-fn both(graph: &str, shape: &[usize]) -> (Vec<(String, Tensor)>, Vec<(String, Tensor)>, usize) {
+fn both(graph: &str, shape: &[usize]) -> (Outputs, Outputs, usize) {
     let graph = with_random_params(parse(graph).unwrap_or_else(|e| panic!("{e}\n{graph}")), 2);
     let data = samples(shape);
     let batches = Batches::new(&graph, data.clone(), None, 4, None).expect("fits");

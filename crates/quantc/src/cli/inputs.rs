@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use quantc::data::{Batches, bind_inputs, read_arrays};
+use quantc::data::{Batches, NpyRows, Rows, bind_inputs, read_arrays};
 use quantc::{Compiled, Error, Model, Preprocess};
 use quantc_ir::Graph;
 use quantc_pattern::Library;
@@ -44,15 +44,19 @@ pub fn load_batches(
     limit: Option<usize>,
 ) -> Result<Batches, Error> {
     let preprocess = preprocess.map(Preprocess::read).transpose()?;
-    let mut arrays = Vec::new();
+    let mut arrays: Vec<(Option<String>, Rows)> = Vec::new();
     let wanted = graph.placeholders().count();
     for file in files {
+        if let Some(rows) = NpyRows::open(&file.path)? {
+            arrays.push((file.name.clone(), Rows::File(rows)));
+            continue;
+        }
         let found = read_arrays(&file.path)?;
         let single = found.len() == 1;
         for (name, tensor) in found {
             // A single array is given by position unless the command line names it; in an archive, names are the inputs'.
             let name = file.name.clone().or(if single && wanted == 1 { None } else { name });
-            arrays.push((name, tensor));
+            arrays.push((name, tensor.into()));
         }
     }
     Batches::new(graph, bind_inputs(graph, arrays)?, preprocess.as_ref(), BATCH, limit)

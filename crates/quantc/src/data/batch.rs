@@ -3,6 +3,7 @@
 use quantc_ir::Graph;
 use quantc_tensor::{DType, Dim, Tensor, TensorType};
 
+use super::rows::Rows;
 use crate::{Error, Preprocess};
 
 /// Matches data to the model's inputs: arrays with a name to the input of that name, those without to the inputs left over,
@@ -10,11 +11,11 @@ use crate::{Error, Preprocess};
 ///
 /// # Errors
 /// If a name is unknown, an input is missing or given twice, or the rank does not fit.
-pub fn bind_inputs(graph: &Graph, arrays: Vec<(Option<String>, Tensor)>) -> Result<Vec<(String, Tensor)>, Error> {
+pub fn bind_inputs<T: Clone>(graph: &Graph, arrays: Vec<(Option<String>, T)>) -> Result<Vec<(String, T)>, Error> {
     let inputs: Vec<(String, TensorType)> =
         graph.placeholders().map(|id| (graph.node(id).name().to_owned(), graph.node(id).types()[0].clone())).collect();
     let all = || inputs.iter().map(|(n, t)| format!("{n}: {t}")).collect::<Vec<_>>().join(", ");
-    let mut bound: Vec<Option<Tensor>> = vec![None; inputs.len()];
+    let mut bound: Vec<Option<T>> = vec![None; inputs.len()];
     let mut unnamed = Vec::new();
     for (name, array) in arrays {
         let Some(name) = name else {
@@ -50,7 +51,7 @@ pub fn bind_inputs(graph: &Graph, arrays: Vec<(Option<String>, Tensor)>) -> Resu
 /// The samples of all inputs, cut into batches along axis 0.
 #[derive(Clone, Debug)]
 pub struct Batches {
-    inputs: Vec<(String, TensorType, Tensor)>,
+    inputs: Vec<(String, TensorType, Rows)>,
     /// And the input it is for.
     preprocess: Option<(String, Preprocess)>,
     /// For each input, rows that make one sample.
@@ -69,7 +70,7 @@ impl Batches {
     /// If the inputs have different numbers of samples, or shapes that can't be the model's.
     pub fn new(
         graph: &Graph,
-        data: Vec<(String, Tensor)>,
+        data: Vec<(String, impl Into<Rows>)>,
         preprocess: Option<&Preprocess>,
         batch: usize,
         limit: Option<usize>,
@@ -78,7 +79,8 @@ impl Batches {
         let mut rows = Vec::new();
         let mut counts = Vec::new();
         let mut fixed = false;
-        for (name, tensor) in data {
+        for (name, given) in data {
+            let tensor: Rows = given.into();
             let id = graph.find(&name).ok_or_else(|| Error::Data(format!("the model has no input `{name}`")))?;
             let ty = graph.node(id).types()[0].clone();
             let given = tensor.shape().first().copied();
@@ -161,11 +163,7 @@ impl Batches {
             .iter()
             .zip(&self.rows)
             .map(|((name, ty, tensor), &rows)| {
-                let part = if rows == 0 {
-                    tensor.clone()
-                } else {
-                    tensor.rows(start * rows, (start + count) * rows).map_err(|e| Error::Data(e.to_string()))?
-                };
+                let part = if rows == 0 { tensor.all()? } else { tensor.get(start * rows, (start + count) * rows)? };
                 let part = match &self.preprocess {
                     Some((input, p)) if input == name => p.apply(&part)?,
                     _ => convert(name, part, ty.dtype)?,

@@ -155,7 +155,7 @@ proptest! {
         let weight = reals(&mut rng, &[channels.output, gin, kernel[0], kernel[1]], -1.0, 1.0).to_tensor();
         let bias = reals(&mut rng, &[channels.output], -1.0, 1.0).to_tensor();
         let bias = Some(bias.slice::<f32>().expect("f32"));
-        let want = conv_nchw(x.slice().expect("f32"), weight.slice().expect("f32"), bias, channels, &grid);
+        let want = conv_nchw(x.shape()[0], x.slice().expect("f32"), weight.slice().expect("f32"), bias, channels, &grid);
         let last = call("permute", &[Some(x.into())], Attrs::new().with("dims", vec![1i64, 2, 0])).to_tensor();
         let packed = pack_weights_nhwc(weight.slice().expect("f32"), channels, window.taps());
         let mut scratch = vec![0.0; conv_nhwc_scratch(channels, &grid)];

@@ -1,6 +1,6 @@
 //! QConfigMapping: which QConfig a call gets, by where it came from (torch.ao.quantization.QConfigMapping).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, Node, NodeId, Origin};
@@ -185,21 +185,18 @@ impl QConfigMapping {
             let of_operator = (object_type == op || object_type == source_op) && module == path && *i == index;
             let of_module = object_type == module_type && module == parent_of(path) && Some(*i) == index_in_parent;
             if of_operator || (of_module && !path.is_empty()) {
-                let entry = format!("module_name_object_type_order ({module}, {object_type}, {i})");
-                return Resolved { qconfig: qconfig.clone(), entry };
+                return Resolved { qconfig: qconfig.clone(), entry: of_order(module, object_type, *i) };
             }
         }
         let mut ancestor = Some(path);
         while let Some(name) = ancestor.filter(|n| !n.is_empty()) {
             if let Some((_, qconfig)) = self.module_name.iter().rev().find(|(n, _)| n == name) {
-                return Resolved { qconfig: qconfig.clone(), entry: format!("module_name {name}") };
+                return Resolved { qconfig: qconfig.clone(), entry: of_name(name) };
             }
             ancestor = name.rsplit_once('.').map(|p| p.0);
         }
         if let Some((regex, qconfig)) = self.module_name_regex.iter().find(|(r, _)| r.is_match(path)) {
-            let shown = regex.as_str();
-            let shown = shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown);
-            return Resolved { qconfig: qconfig.clone(), entry: format!("module_name_regex {shown}") };
+            return Resolved { qconfig: qconfig.clone(), entry: of_regex(regex) };
         }
         self.of_type(types_of(node, origin))
             .unwrap_or_else(|| Resolved { qconfig: self.global.clone(), entry: "global".to_owned() })
@@ -209,8 +206,17 @@ impl QConfigMapping {
     fn of_type(&self, types: [&str; 3]) -> Option<Resolved> {
         types.iter().filter(|t| !t.is_empty()).find_map(|wanted| {
             let (t, qconfig) = self.object_type.iter().rev().find(|(t, _)| t == wanted)?;
-            Some(Resolved { qconfig: qconfig.clone(), entry: format!("object_type {t}") })
+            Some(Resolved { qconfig: qconfig.clone(), entry: of_type(t) })
         })
+    }
+
+    /// Every entry but the global one, as reports print it.
+    fn entries(&self) -> impl Iterator<Item = String> {
+        let types = self.object_type.iter().map(|e| of_type(&e.0));
+        let regexes = self.module_name_regex.iter().map(|e| of_regex(&e.0));
+        let names = self.module_name.iter().map(|e| of_name(&e.0));
+        let orders = self.module_name_object_type_order.iter().map(|(m, t, i, _)| of_order(m, t, *i));
+        types.chain(regexes).chain(names).chain(orders)
     }
 
     /// Whether any entry quantizes statically, so that calibration is needed.
@@ -239,6 +245,12 @@ impl Resolver<'_> {
         self.mapping.resolve_call(node, node.origins().first(), self.index_in_parent.get(&id).copied())
     }
 
+    /// Entries that give no call its QConfig: they name nothing that is there, or others come before them everywhere.
+    pub fn unused(&self) -> Vec<String> {
+        let used: HashSet<String> = self.graph.calls().map(|id| self.resolve(id).entry).collect();
+        self.mapping.entries().filter(|entry| !used.contains(entry)).collect()
+    }
+
     /// The QConfig that an entry for a call's type gives it, whatever its name says; `None` also if that entry says float.
     pub(crate) fn of_type(&self, id: NodeId) -> MaybeQConfig {
         let node = self.graph.node(id);
@@ -250,6 +262,23 @@ impl Resolver<'_> {
 fn types_of<'n>(node: &'n Node, origin: Option<&'n Origin>) -> [&'n str; 3] {
     let op = node.call().map_or("", |(op, _)| op.name());
     origin.map_or(["", op, ""], |o| [&*o.module_type, op, &*o.source_op])
+}
+
+fn of_type(object_type: &str) -> String {
+    format!("object_type {object_type}")
+}
+
+fn of_regex(regex: &Regex) -> String {
+    let shown = regex.as_str();
+    format!("module_name_regex {}", shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown))
+}
+
+fn of_name(module_name: &str) -> String {
+    format!("module_name {module_name}")
+}
+
+fn of_order(module_name: &str, object_type: &str, index: u32) -> String {
+    format!("module_name_object_type_order ({module_name}, {object_type}, {index})")
 }
 
 /// The path of the module that contains the one at `path`; empty for the root.

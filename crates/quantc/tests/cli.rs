@@ -196,3 +196,36 @@ fn no_output_replaces_the_model_or_another_output() {
     }
     assert_eq!(std::fs::read(at.join("m.onnx")).expect("there"), bytes);
 }
+
+#[test]
+fn what_is_hardly_meant_is_a_warning() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
+    let preprocess = demo("digits_preprocess.json");
+    let mapping =
+        r#"{"global": "x86", "module_name": [["stem", null], ["nosuch", null]], "object_type": [["NoSuch", null]]}"#;
+    std::fs::write(at.join("mapping.json"), mapping).expect("written");
+    let base =
+        ["quantize", arg(&model), "-o", "a.qtc", "--preprocess", arg(&preprocess), "--calibration", arg(&calibration)];
+    let warnings = |args: &[&str]| {
+        let json: serde_json::Value =
+            serde_json::from_str(&ok(at, &[&base[..], args, &["--json"]].concat())).expect("JSON");
+        json["warnings"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|w| w.as_str().unwrap_or("").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert!(warnings(&[]).is_empty());
+    assert_eq!(
+        warnings(&["--qconfig-mapping", "mapping.json"]),
+        [
+            "no call goes by the entry `object_type NoSuch` of the mapping",
+            "no call goes by the entry `module_name nosuch` of the mapping"
+        ]
+    );
+    let nothing = warnings(&["--qconfig", "qnnpack_symmetric"]);
+    assert!(nothing.len() == 1 && nothing[0].starts_with("nothing is quantized; "), "{nothing:?}");
+}

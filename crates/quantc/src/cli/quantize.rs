@@ -1,5 +1,6 @@
 //! `quantc quantize`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::data::Batches;
@@ -149,8 +150,36 @@ pub fn run(args: &Args) -> Result<(), Error> {
         };
         text::write(&emit.path, graph)?;
     }
+    let warnings = warnings(args, &options.mapping, &quantized);
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
-    report(args, &model, &quantized, batches.map_or(0, |b| b.samples()), size as u64)
+    report(args, &model, &quantized, &warnings, batches.map_or(0, |b| b.samples()), size as u64)
+}
+
+/// What is allowed and hardly meant: nothing quantized, entries of the mapping that no call goes by.
+fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for node in &quantized.report.nodes {
+        match &node.decision {
+            Decision::Quantized { .. } => {
+                reasons.clear();
+                break;
+            }
+            Decision::Float { reason } => *reasons.entry(reason.to_string()).or_default() += 1,
+        }
+    }
+    if let Some((reason, count)) = reasons.iter().max_by_key(|r| *r.1) {
+        let all: usize = reasons.values().sum();
+        warnings.push(format!("nothing is quantized; {count} of {all} calls stay float because: {reason}"));
+    }
+    if args.qconfig_mapping.is_some() {
+        let unused = mapping.resolver(&quantized.stages.canonical).unused();
+        warnings.extend(unused.iter().map(|entry| format!("no call goes by the entry `{entry}` of the mapping")));
+    }
+    warnings
 }
 
 /// The mode that is asked for: by name, or by a QConfig.
@@ -201,7 +230,14 @@ fn plan_text(graph: &Graph, samples: Option<&Batches>) -> Result<String, Error> 
     Ok(format!("{}{}", plan::ports(&made), plan::text(&made, compiled.isa())))
 }
 
-fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, size: u64) -> Result<(), Error> {
+fn report(
+    args: &Args,
+    model: &Model,
+    quantized: &Quantized,
+    warnings: &[String],
+    samples: usize,
+    size: u64,
+) -> Result<(), Error> {
     let nodes = &quantized.report.nodes;
     let done = nodes.iter().filter(|n| matches!(n.decision, Decision::Quantized { .. })).count();
     let t = &quantized.timings;
@@ -215,6 +251,7 @@ fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, siz
             "quantized_calls": done,
             "observers": quantized.report.observers.len(),
             "calibration_samples": samples,
+            "warnings": warnings,
             "seconds": {
                 "canonicalize": seconds(t.canonicalize),
                 "prepare": seconds(t.prepare),

@@ -10,6 +10,7 @@ use quantc_pattern::Rule;
 use quantc_pattern::ast::Pat;
 use quantc_pattern::expr::Env;
 use quantc_pattern::matcher::{Binding, Found, search};
+use quantc_tensor::{Dim, Shape};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -128,12 +129,19 @@ fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Ref
         && let (Some(a), Some(b)) = (facts.types_of(a), facts.types_of(b))
     {
         let fits =
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dtype == b.dtype && a.shape.compatible(&b.shape));
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dtype == b.dtype && may_replace(&a.shape, &b.shape));
         if !fits {
             return Err(Refusal::Unfit(format!("the result would be {} instead of {}", show(b), show(a))));
         }
     }
     Ok(egraph.union(old, new))
+}
+
+/// Whether one shape may stand for the other: equal sizes, or one that is not known. A name and a number, or two names, may turn out
+/// to be different sizes.
+fn may_replace(a: &Shape, b: &Shape) -> bool {
+    let fits = |(a, b): (&Dim, &Dim)| a == b || *a == Dim::Unknown || *b == Dim::Unknown;
+    a.rank() == b.rank() && a.dims().iter().zip(b.dims()).all(fits)
 }
 
 fn show(types: &[quantc_tensor::TensorType]) -> String {

@@ -37,6 +37,9 @@ pub struct Args {
     /// With the rules that run for this backend, as `quantc quantize` does [default: those for every backend]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    /// Apply rules that change values too, each within the tolerance it states
+    #[arg(long)]
+    allow_approximate: bool,
     /// Write the result in the text form, with the values of its parameters in OUT.qg.safetensors
     #[arg(short, long, value_name = "OUT.qg")]
     output: Option<PathBuf>,
@@ -73,10 +76,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let model = Model::load(&args.model)?;
     let library = args.patterns.library()?;
-    let rules = match &args.backend {
+    let mut rules = match &args.backend {
         Some(name) => library.rules_for(library.backend(name)?),
         None => library.rules.clone(),
     };
+    rules.allow_approximate |= args.allow_approximate;
     let phase = match args.phase {
         PhaseArg::Canonical => Phase::Canonical,
         PhaseArg::Lower => Phase::Lower,

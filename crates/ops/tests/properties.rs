@@ -218,8 +218,18 @@ fn any_attrs(rng: &mut StdRng, op: OpRef, rank: Option<usize>) -> Attrs {
             ),
             D::Floats(_) | D::RequiredFloats => Attr::from((0..len).map(|_| float(rng)).collect::<Vec<_>>()),
             D::Str(_) | D::RequiredStr => Attr::from(
-                ["none", "tanh", "reflect", "edge", "bilinear", "bidirectional", "sigmoid", "clamp"]
-                    [rng.random_range(0..8usize)],
+                [
+                    "none",
+                    "tanh",
+                    "reflect",
+                    "edge",
+                    "bilinear",
+                    "bidirectional",
+                    "sigmoid",
+                    "clamp",
+                    "ceil",
+                    "half_pixel",
+                ][rng.random_range(0..10usize)],
             ),
         };
         attrs.set(spec.name, attr);

@@ -32,6 +32,16 @@ pub enum LowerError {
         /// What is known.
         ty: Box<TensorType>,
     },
+    /// More memory than a plan may take.
+    #[error(
+        "the plan needs {bytes} bytes for its values, at most {limit} are allowed (hint: run smaller batches, or is a size of the model wrong?)"
+    )]
+    TooLarge {
+        /// Bytes needed.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A parameter that was declared without a value.
     #[error("parameter `{param}` has no value, node `{node}` needs it (hint: are the weights beside the model?)")]
     ParamWithoutValue {

@@ -520,6 +520,9 @@ impl<'g> Lowering<'g> {
         };
         let steps = self.steps.iter().map(|s| &*s.step);
         let (placements, report) = memory::place(&self.sizes, steps, &buffers(&inputs), &buffers(&outputs));
+        if report.arena > memory::MAX_ARENA {
+            return Err(LowerError::TooLarge { bytes: report.arena, limit: memory::MAX_ARENA });
+        }
         Ok(Plan::new(std::mem::take(&mut self.steps), &placements, inputs, outputs, self.outside, report)?)
     }
 }

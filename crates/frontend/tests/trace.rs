@@ -273,6 +273,14 @@ fn errors_have_the_line_and_the_module() {
         error("\"padding\": 1", "\"padding\": 0"),
         error("\"modules\": {\n        \"conv\"", "\"modules\": {\n        \"loop\": \"Block\", \"conv\""),
         error("[\"y\"]", "[\"y\", \"z\"]"),
+        error("[\"y\"]", "[\"y\", \"y\"]"),
+        error("return fc(mean(y, dims=[2, 3]))", "return y, y"),
+        error("\"Conv2d\"", "\"Conv9d\""),
+        error("[3, 3]", "-1"),
+        error("\"padding\": 1", "\"padding\": 1, \"groups\": 0"),
+        error("\"padding\": 1", "\"padding\": 1,\n  \"bias\": true"),
+        error("[\"Block\", ", "[{}, "),
+        error("[\"y = blocks(x)\", \"return fc(mean(y, dims=[2, 3]))\"]", "[]"),
     ];
     insta::assert_snapshot!(messages.join("\n"));
     let missing = Description::from_file(Path::new("no/such.json")).err().expect("no file").to_string();

@@ -61,6 +61,28 @@ struct Composite {
     parameters: Scope,
 }
 
+/// The whole model, held to the number of its outputs.
+struct Root<'d> {
+    root: &'d Composite,
+    outputs: usize,
+}
+
+impl Module for Root<'_> {
+    fn type_name(&self) -> &str {
+        self.root.type_name()
+    }
+
+    fn forward(&self, t: &mut Tracer, inputs: &[Proxy]) -> Result<Vec<Proxy>, TraceError> {
+        let results = self.root.forward(t, inputs)?;
+        match self.root.forward.last() {
+            Some((_, start)) if results.len() != self.outputs => {
+                Err(TraceError::outputs(results.len(), self.outputs).at(*start))
+            }
+            _ => Ok(results),
+        }
+    }
+}
+
 /// Values of a class's hyper-parameters.
 pub(super) type Scope = HashMap<String, Json>;
 
@@ -105,7 +127,7 @@ impl Description {
         let inputs = types.iter().map(|(n, _)| n.clone()).collect();
         let root = builder.composite(&type_name, &document, &top, inputs, Scope::new(), 0)?;
         let outputs = match top.get("outputs") {
-            Some(v) => builder.list(v)?.iter().map(|v| builder.string(v)).collect::<Result<_, _>>()?,
+            Some(v) => builder.names(v)?,
             None => vec!["output".to_owned()],
         };
         Ok(Description { name, inputs: types, outputs, root, file: None })
@@ -132,7 +154,7 @@ impl Description {
         let inputs: Vec<_> = self.inputs.iter().map(|(n, ty)| (n.as_str(), ty.clone())).collect();
         let outputs: Vec<_> = self.outputs.iter().map(String::as_str).collect();
         tracer
-            .run(&self.root, &inputs, &outputs)
+            .run(&Root { root: &self.root, outputs: outputs.len() }, &inputs, &outputs)
             .map_err(|e| TraceError { file: e.file.clone().or(self.file.clone()), ..e })
     }
 }
@@ -170,6 +192,19 @@ impl<'j> Builder<'_, 'j> {
         }
     }
 
+    /// A list of different names.
+    fn names(&self, v: &Spanned) -> Result<Vec<String>, TraceError> {
+        let mut names = Vec::new();
+        for v in self.list(v)? {
+            let name = self.string(v)?;
+            if names.contains(&name) {
+                return Err(self.error(v, format!("`{name}` is named twice")));
+            }
+            names.push(name);
+        }
+        Ok(names)
+    }
+
     fn members<'a>(&self, v: &'a Spanned) -> Result<&'a [(String, Spanned)], TraceError> {
         match &v.value {
             Json::Object(members) => Ok(members),
@@ -203,11 +238,14 @@ impl<'j> Builder<'_, 'j> {
         let mut modules = Vec::new();
         if let Some(given) = members.get("modules") {
             for (name, module) in self.members(given)? {
-                modules.push((name.clone(), self.module(module, &parameters, depth + 1)?));
+                let made = self.module(module, &parameters, depth + 1).map_err(|e| e.inside(name))?;
+                modules.push((name.clone(), made));
             }
         }
         let mut forward = Vec::new();
-        for line in self.list(self.required(members, "forward", class)?)? {
+        let given = self.required(members, "forward", class)?;
+        let lines = self.list(given)?;
+        for line in lines {
             let text = self.string(line)?;
             let (row, column) = self.position(line);
             // Text starts after the quote.
@@ -219,7 +257,8 @@ impl<'j> Builder<'_, 'j> {
             forward.push((statement, start));
         }
         if !matches!(forward.last(), Some((Statement::Return(_), _))) {
-            return Err(self.error(class, format!("the forward of {type_name} does not end with a return")));
+            let last = lines.last().unwrap_or(given);
+            return Err(self.error(last, format!("the forward of {type_name} does not end with a return")));
         }
         Ok(Composite { type_name: type_name.to_owned(), inputs, modules, forward, parameters })
     }
@@ -232,8 +271,7 @@ impl<'j> Builder<'_, 'j> {
         let (type_name, given) = match &v.value {
             Json::String(s) => (s.clone(), &none),
             Json::Array(items) => {
-                let modules = items.iter().map(|m| self.module(m, scope, depth + 1)).collect::<Result<_, _>>()?;
-                return Ok(Box::new(Sequential { modules }));
+                return Ok(Box::new(self.sequence(items, scope, depth)?));
             }
             Json::Object(members) => match members.iter().find(|(n, _)| n == "type") {
                 Some((_, ty)) => (self.string(ty)?, members),
@@ -241,15 +279,24 @@ impl<'j> Builder<'_, 'j> {
             },
             other => return Err(self.error(v, format!("expected a module, found {}", other.kind()))),
         };
-        // Hyper-parameters with `$name` replaced.
-        let mut values = Vec::with_capacity(given.len());
-        for (name, value) in given.iter().filter(|(n, _)| n != "type") {
-            values.push((name.as_str(), Spanned { offset: value.offset, value: self.substitute(value, scope)? }));
-        }
-        match self.classes.iter().find(|(n, _)| *n == type_name) {
-            Some((name, class)) => self.instance(v, name, class, values, depth),
-            None => leaf::build(self, v, &type_name, values),
-        }
+        let made = || {
+            // Hyper-parameters with `$name` replaced.
+            let mut values = Vec::with_capacity(given.len());
+            for (name, value) in given.iter().filter(|(n, _)| n != "type") {
+                values.push((name.as_str(), Spanned { offset: value.offset, value: self.substitute(value, scope)? }));
+            }
+            match self.classes.iter().find(|(n, _)| *n == type_name) {
+                Some((name, class)) => self.instance(v, name, class, values, depth),
+                None => leaf::build(self, v, &type_name, values),
+            }
+        };
+        made().map_err(|e: TraceError| e.in_module("", &type_name))
+    }
+
+    /// A `Sequential` of modules.
+    pub(super) fn sequence(&self, items: &[Spanned], scope: &Scope, depth: usize) -> Result<Sequential, TraceError> {
+        let make = |(i, m): (usize, &Spanned)| self.module(m, scope, depth + 1).map_err(|e| e.inside(&i.to_string()));
+        Ok(Sequential { modules: items.iter().enumerate().map(make).collect::<Result<_, _>>()? })
     }
 
     fn substitute(&self, v: &Spanned, scope: &Scope) -> Result<Json, TraceError> {
@@ -301,7 +348,7 @@ impl<'j> Builder<'_, 'j> {
                 .with_hint(format!("it has: {}", known.join(", "))));
         }
         let inputs = match members.get("inputs") {
-            Some(v) => self.list(v)?.iter().map(|v| self.string(v)).collect::<Result<_, _>>()?,
+            Some(v) => self.names(v)?,
             None => vec!["x".to_owned()],
         };
         Ok(Box::new(self.composite(name, class, &members, inputs, scope, depth)?))

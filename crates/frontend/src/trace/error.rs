@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most modules in each other that a message shows.
+const MAX_PARTS: usize = 16;
+
 /// Why a model could not be traced: where in the description (if it is one), which module, what, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceError {
@@ -35,6 +38,21 @@ impl TraceError {
         self
     }
 
+    /// Of a model that returns another number of values than its outputs have names.
+    pub(crate) fn outputs(returned: usize, named: usize) -> TraceError {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        TraceError::new(format!("the model returns {} for {}", count(returned, "value"), count(named, "named output")))
+    }
+
+    /// The same error of a submodule, its path so far relative to that. Of a path that only a class in itself can have, the inner end
+    /// is left out.
+    pub(crate) fn inside(mut self, name: &str) -> TraceError {
+        let (path, _) = &mut **self.module.get_or_insert_default();
+        let outer = path.match_indices('.').nth(MAX_PARTS - 2).map_or(path.as_str(), |(end, _)| &path[..end]);
+        *path = if path.is_empty() { name.to_owned() } else { format!("{name}.{outer}") };
+        self
+    }
+
     /// The same error in a module, unless it is in one.
     pub(crate) fn in_module(mut self, path: &str, ty: &str) -> TraceError {
         self.module.get_or_insert_with(|| Box::new((path.to_owned(), ty.to_owned())));
@@ -55,6 +73,7 @@ impl fmt::Display for TraceError {
         }
         match self.module.as_deref() {
             Some((path, ty)) if path.is_empty() => write!(f, "{ty}: ")?,
+            Some((path, ty)) if ty.is_empty() => write!(f, "module `{path}`: ")?,
             Some((path, ty)) => write!(f, "module `{path}` ({ty}): ")?,
             None => {}
         }

@@ -84,9 +84,14 @@ pub(crate) fn parse(source: &str) -> Result<Spanned, TraceError> {
     decode(source, raw, 0)
 }
 
+/// Where a part of the source starts.
+fn offset_in(source: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).saturating_sub(source.as_ptr() as usize)
+}
+
 fn decode(source: &str, raw: &RawValue, depth: usize) -> Result<Spanned, TraceError> {
     let text = raw.get();
-    let offset = (text.as_ptr() as usize).saturating_sub(source.as_ptr() as usize);
+    let offset = offset_in(source, text);
     let fail = |message: String| TraceError::new(message).at(position(source, offset));
     if depth > 64 {
         return Err(fail("objects are nested too deeply".to_owned()));
@@ -98,7 +103,8 @@ fn decode(source: &str, raw: &RawValue, depth: usize) -> Result<Spanned, TraceEr
             let mut members: Vec<(String, Spanned)> = Vec::with_capacity(raw.len());
             for (key, value) in raw {
                 if members.iter().any(|m| m.0 == key) {
-                    return Err(fail(format!("`{key}` is given twice")));
+                    let at = position(source, offset_in(source, value.get()));
+                    return Err(TraceError::new(format!("`{key}` is given twice")).at(at));
                 }
                 members.push((key, decode(source, value, depth + 1)?));
             }

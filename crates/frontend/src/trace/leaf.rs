@@ -94,7 +94,17 @@ impl Leaf<'_, '_, '_> {
     fn size(&mut self, name: &'static str) -> Result<usize, TraceError> {
         let v = self.opt_int(name)?;
         let v = self.need(name, v)?;
-        usize::try_from(v).map_err(|_| self.builder.error(self.at, format!("`{name}` of {} is {v}", self.type_name)))
+        self.at_least(name, v, 0)?;
+        Ok(v as usize)
+    }
+
+    /// Fails for a number that is too small.
+    fn at_least(&self, name: &str, value: i64, least: i64) -> Result<(), TraceError> {
+        if value >= least {
+            return Ok(());
+        }
+        let given = self.values.iter().find(|(n, _)| *n == name).map_or(self.at, |(_, v)| v);
+        Err(self.builder.error(given, format!("`{name}` of {} is {value}, it must be {least} or more", self.type_name)))
     }
 
     fn float(&mut self, name: &'static str, default: f32) -> Result<f32, TraceError> {
@@ -123,6 +133,19 @@ impl Leaf<'_, '_, '_> {
             }
             other => integer(other).map(|i| vec![i; n]).ok_or_else(fail),
         }
+    }
+
+    /// As [`Leaf::ints`], of numbers from `least` on.
+    fn sizes(
+        &mut self,
+        name: &'static str,
+        n: usize,
+        default: Option<Vec<i64>>,
+        least: i64,
+    ) -> Result<Vec<i64>, TraceError> {
+        let list = self.ints(name, n, default)?;
+        list.iter().try_for_each(|v| self.at_least(name, *v, least))?;
+        Ok(list)
     }
 
     /// A hyper-parameter that only training uses, or that must have one value.
@@ -160,8 +183,8 @@ impl Leaf<'_, '_, '_> {
                     Some(Json::Array(items)) => items.len(),
                     _ => 1,
                 };
-                let shape = self.ints("normalized_shape", n, None)?;
-                let normalized_shape = shape.iter().map(|v| (*v).max(0) as usize).collect();
+                let shape = self.sizes("normalized_shape", n, None, 1)?;
+                let normalized_shape = shape.iter().map(|v| *v as usize).collect();
                 Box::new(nn::LayerNorm { normalized_shape, eps: self.float("eps", 1e-5)? })
             }
             "Embedding" => Box::new(nn::Embedding {
@@ -193,8 +216,7 @@ impl Leaf<'_, '_, '_> {
                 let modules = self.need("modules", modules)?;
                 // Their `$name`s are already replaced.
                 let items = self.builder.list(&modules)?;
-                let build = |m: &Spanned| self.builder.module(m, &Scope::new(), 1);
-                Box::new(Sequential { modules: items.iter().map(build).collect::<Result<_, _>>()? })
+                Box::new(self.builder.sequence(items, &Scope::new(), 0)?)
             }
             _ => Box::new(self.simple(dims)?),
         };
@@ -211,15 +233,15 @@ impl Leaf<'_, '_, '_> {
     }
 
     fn conv(&mut self, dims: usize) -> Result<Box<dyn Module>, TraceError> {
-        let kernel = self.ints("kernel_size", dims, None)?;
+        let kernel = self.sizes("kernel_size", dims, None, 1)?;
         Ok(Box::new(nn::Conv {
             in_channels: self.size("in_channels")?,
             out_channels: self.size("out_channels")?,
-            kernel_size: kernel.iter().map(|v| (*v).max(0) as usize).collect(),
-            stride: self.ints("stride", dims, Some(vec![1; dims]))?,
-            padding: self.ints("padding", dims, Some(vec![0; dims]))?,
-            dilation: self.ints("dilation", dims, Some(vec![1; dims]))?,
-            groups: self.opt_int("groups")?.unwrap_or(1).max(0) as usize,
+            kernel_size: kernel.iter().map(|v| *v as usize).collect(),
+            stride: self.sizes("stride", dims, Some(vec![1; dims]), 1)?,
+            padding: self.sizes("padding", dims, Some(vec![0; dims]), 0)?,
+            dilation: self.sizes("dilation", dims, Some(vec![1; dims]), 1)?,
+            groups: self.sizes("groups", 1, Some(vec![1]), 1)?[0] as usize,
             bias: self.flag("bias", true)?,
         }))
     }
@@ -231,10 +253,10 @@ impl Leaf<'_, '_, '_> {
         let attrs = Attrs::new();
         Ok(match self.type_name {
             "MaxPool1d" | "MaxPool2d" => {
-                let kernel = self.ints("kernel_size", dims, None)?;
+                let kernel = self.sizes("kernel_size", dims, None, 1)?;
                 let attrs = attrs
-                    .with("stride", self.ints("stride", dims, Some(kernel.clone()))?)
-                    .with("padding", self.ints("padding", dims, Some(vec![0; dims]))?)
+                    .with("stride", self.sizes("stride", dims, Some(kernel.clone()), 1)?)
+                    .with("padding", self.sizes("padding", dims, Some(vec![0; dims]), 0)?)
                     .with("ceil_mode", self.flag("ceil_mode", false)?)
                     .with("kernel_size", kernel);
                 if dims == 1 {
@@ -244,10 +266,10 @@ impl Leaf<'_, '_, '_> {
                 }
             }
             "AvgPool1d" | "AvgPool2d" => {
-                let kernel = self.ints("kernel_size", dims, None)?;
+                let kernel = self.sizes("kernel_size", dims, None, 1)?;
                 let attrs = attrs
-                    .with("stride", self.ints("stride", dims, Some(kernel.clone()))?)
-                    .with("padding", self.ints("padding", dims, Some(vec![0; dims]))?)
+                    .with("stride", self.sizes("stride", dims, Some(kernel.clone()), 1)?)
+                    .with("padding", self.sizes("padding", dims, Some(vec![0; dims]), 0)?)
                     .with("ceil_mode", self.flag("ceil_mode", false)?)
                     .with("count_include_pad", self.flag("count_include_pad", true)?)
                     .with("kernel_size", kernel);
@@ -258,7 +280,7 @@ impl Leaf<'_, '_, '_> {
                 }
             }
             "AdaptiveAvgPool1d" | "AdaptiveAvgPool2d" => {
-                let attrs = attrs.with("output_size", self.ints("output_size", dims, None)?);
+                let attrs = attrs.with("output_size", self.sizes("output_size", dims, None, 1)?);
                 if dims == 1 {
                     nn::Simple::new("AdaptiveAvgPool1d", "adaptive_avg_pool1d", attrs)
                 } else {

@@ -191,11 +191,7 @@ impl Tracer {
             inputs.iter().map(|(name, ty)| Proxy(self.graph.placeholder(name, ty.clone()).into())).collect();
         let results = self.enter(String::new(), model, &inputs)?;
         if results.len() != outputs.len() {
-            return Err(TraceError::new(format!(
-                "the model returns {} values, {} outputs are named",
-                results.len(),
-                outputs.len()
-            )));
+            return Err(TraceError::outputs(results.len(), outputs.len()));
         }
         let named: Vec<(Arc<str>, ValueRef)> =
             outputs.iter().zip(&results).map(|(name, p)| (Arc::from(*name), p.0)).collect();

@@ -116,8 +116,8 @@ impl Compiled {
         Ok(names.into_iter().zip(outputs).collect())
     }
 
-    /// Runs all samples, batch by batch, and joins the outputs along axis 0, where the model treats samples alike and apart (see
-    /// [`crate::split`]); else in one batch. `progress` is called with the number of samples done.
+    /// Runs all samples, batch by batch, and joins the outputs along axis 0, where the model treats each sample alone; else in one
+    /// batch. `progress` is called with the number of samples done.
     ///
     /// # Errors
     /// As [`Compiled::run`]; also if there are no samples.

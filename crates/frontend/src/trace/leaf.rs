@@ -4,7 +4,7 @@ use quantc_ops::Attrs;
 
 use super::description::{Builder, Scope, integer};
 use super::json::{Json, Spanned};
-use super::nn::{self, Sequential};
+use super::nn;
 use super::{Module, TraceError};
 
 /// Makes a leaf module; `values` are its hyper-parameters.

@@ -265,4 +265,20 @@ case("whole_slice", [n("Slice", ["x", "zero", "end"], ["s"]), n("Relu", ["s"], [
 case("half_weights", [n("Cast", ["h"], ["c"], to=TensorProto.FLOAT), n("Add", ["x", "c"], ["y"])], {"x": f(3)},
      consts={"h": np.array([0.5, -2.25, 1 / 3], np.float16)})
 
+# Sizes of images that are known only when the model runs.
+for c, names in [(3, "NCHW"), (4, ["N", 4, "H", "W"])]:
+    IMAGE, SYMBOLS = ("x", f(2, c, 4, 6)), {"x": names}
+    op(f"symbolic_flatten_{c}", "Flatten", [IMAGE], axis=2, symbolic=SYMBOLS)
+    op(f"symbolic_flatten_last_{c}", "Flatten", [IMAGE], axis=-1, symbolic=SYMBOLS)
+    op(f"symbolic_softmax_11_{c}", "Softmax", [IMAGE], opset=11, axis=1, symbolic=SYMBOLS)
+    op(f"symbolic_log_softmax_11_{c}", "LogSoftmax", [IMAGE], opset=11, axis=2, symbolic=SYMBOLS)
+    op(f"symbolic_trilu_{c}", "Trilu", [IMAGE], symbolic=SYMBOLS)
+    op(f"symbolic_trilu_lower_{c}", "Trilu", [IMAGE, ("k", np.int64(2))], "k", upper=0, symbolic=SYMBOLS)
+    op(f"symbolic_size_{c}", "Size", [IMAGE], symbolic=SYMBOLS)
+    op(f"symbolic_space_to_depth_{c}", "SpaceToDepth", [IMAGE], blocksize=2, symbolic=SYMBOLS)
+    for same in ["SAME_UPPER", "SAME_LOWER"]:
+        op(f"symbolic_conv_transpose_{same}_{c}", "ConvTranspose", [IMAGE, ("w", f(c, 2, 3, 4))], "w", auto_pad=same, strides=[2, 2],
+           output_padding=[1, 0], symbolic=SYMBOLS)
+op("batch_space_to_depth", "SpaceToDepth", [("x", f(2, 2, 4, 6))], blocksize=2, symbolic="x")
+
 write(sys.argv[1])

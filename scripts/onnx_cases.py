@@ -23,13 +23,14 @@ def tensor_json(a):
 
 
 def case(name, nodes, inputs, opset=17, consts=None, outputs=("y",), symbolic=()):
-    """inputs: dict of arrays given at run time; consts: dict of initializers; symbolic: inputs whose dimension 0 is `N`."""
+    """inputs: dict of arrays given at run time; consts: dict of initializers; symbolic: inputs whose dimension 0 is `N`, or a
+    dict of inputs with the names of all their dimensions."""
     inputs = {k: np.asarray(v) for k, v in inputs.items()}
     graph_inputs = []
     for k, v in inputs.items():
         shape = list(v.shape)
         if k in symbolic:
-            shape[0] = "N"
+            shape = list(symbolic[k]) if isinstance(symbolic, dict) else ["N"] + shape[1:]
         graph_inputs.append(helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), shape))
     inits = [numpy_helper.from_array(np.asarray(v), k) for k, v in (consts or {}).items()]
     outs = [onnx.ValueInfoProto(name=o) for o in outputs]

@@ -60,31 +60,25 @@ pub(super) fn conv_transpose(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<V
     let output_shape = cx.ints("output_shape")?;
     if output_shape.is_some() || auto_pad.starts_with("SAME") {
         let input = im.ty(x).shape;
-        let mut sizes = Vec::with_capacity(n);
-        for d in 0..n {
-            match input.0.get(d + 2).and_then(|d| d.known()) {
-                Some(size) => sizes.push(size as i64),
-                None => return Err(NodeError::UnknownShape { shape: input.to_string() }),
-            }
-        }
-        let target =
-            output_shape.unwrap_or_else(|| sizes.iter().zip(&stride).map(|(i, s)| i.saturating_mul(*s)).collect());
         // The standard lets the shape include batch and channel.
-        let target = &target[target.len().saturating_sub(n)..];
-        if target.len() != n {
+        let target = output_shape.as_ref().map(|shape| &shape[shape.len().saturating_sub(n)..]);
+        if let Some(target) = target.filter(|t| t.len() != n) {
             return Err(NodeError::mismatch(format!("output_shape has {} numbers for {n} dimensions", target.len())));
         }
         pads = vec![0; 2 * n];
         for d in 0..n {
-            let spread = stride[d].saturating_mul(sizes[d] - 1).saturating_add(output_padding[d]);
-            let full = spread.saturating_add((kernel[d] - 1).saturating_mul(dilation[d])).saturating_add(1);
-            let total = full.saturating_sub(target[d]);
+            // What the full result has beyond `stride` times the input, which is what the others ask for, whatever the size is.
+            let beyond = (kernel[d] - 1).saturating_mul(dilation[d]).saturating_add(output_padding[d] + 1 - stride[d]);
+            let total = match (target, input.0.get(d + 2).and_then(|d| d.known())) {
+                (None, _) => beyond,
+                (Some(target), Some(size)) => {
+                    beyond.saturating_add(stride[d].saturating_mul(size as i64)).saturating_sub(target[d])
+                }
+                (Some(_), None) => return Err(NodeError::UnknownShape { shape: input.to_string() }),
+            };
             if total < 0 {
-                return Err(NodeError::attribute(
-                    "output_shape",
-                    format!("{target:?}"),
-                    "it is larger than the full result",
-                ));
+                let message = "the result asked for is larger than the full one";
+                return Err(NodeError::mismatch(format!("{message} in dimension {d}")));
             }
             let (small, large) = (total / 2, total - total / 2);
             let upper = auto_pad == "SAME_UPPER";

@@ -4,6 +4,7 @@ use quantc_ops::Attrs;
 use quantc_tensor::{DType, Dim, Tensor, TensorType};
 
 use super::reduce::{axes, axis};
+use super::shape::sizes;
 use crate::onnx::error::NodeError;
 use crate::onnx::importer::{Importer, Val};
 use crate::onnx::node::NodeCx;
@@ -146,6 +147,17 @@ pub(super) fn gather_elements(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<
 pub(super) fn reshape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let (x, target) = (cx.input(0, "data")?, cx.input(1, "shape")?);
     let allowzero = cx.flag("allowzero", false)?;
+    Ok(vec![reshape_to(im, cx, x, target, allowzero)?])
+}
+
+/// A value in another shape, which is an attribute where it is known or can be written relative to the value's own.
+pub(super) fn reshape_to(
+    im: &mut Importer,
+    cx: &NodeCx<'_>,
+    x: Val,
+    target: Val,
+    allowzero: bool,
+) -> Result<Val, NodeError> {
     let relative = || relative_shape(&im.ty(x), &im.sym_ints(target)?);
     // With `allowzero` a 0 is a size, and shapes written relative to the input have none.
     let known = match im.const_ints(target) {
@@ -155,9 +167,9 @@ pub(super) fn reshape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, No
     match known {
         Some((allowzero, known)) => {
             let attrs = Attrs::new().with("shape", known).with("allowzero", allowzero);
-            im.emit(cx, "reshape", &[Some(x)], attrs)
+            im.emit1(cx, "reshape", &[x], attrs)
         }
-        None => im.emit(cx, "reshape", &[Some(x), Some(target)], Attrs::new().with("allowzero", allowzero)),
+        None => im.emit1(cx, "reshape", &[x, target], Attrs::new().with("allowzero", allowzero)),
     }
 }
 
@@ -196,7 +208,7 @@ pub(super) fn flatten(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, No
     let target = match (product(&shape.0[..split]), product(&shape.0[split..])) {
         (Some(rows), _) => vec![rows, -1],
         (None, Some(columns)) => vec![-1, columns],
-        (None, None) => return Err(NodeError::UnknownShape { shape: shape.to_string() }),
+        (None, None) => return im.emit(cx, "flatten2d", &[Some(x)], Attrs::new().with("axis", split as i64)),
     };
     im.emit(cx, "reshape", &[Some(x)], Attrs::new().with("shape", target))
 }
@@ -311,23 +323,34 @@ pub(super) fn depth_to_space(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<V
 
 pub(super) fn space_to_depth(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "input")?;
-    let b = cx.need("blocksize", cx.opt_int("blocksize")?)?;
+    let block = cx.need("blocksize", cx.opt_int("blocksize")?)?;
     let shape = im.ty(x).shape;
-    let sizes: Option<Vec<i64>> = shape.0.iter().skip(1).map(|d| d.known().map(|n| n as i64)).collect();
-    let Some(sizes) = sizes else { return Err(NodeError::UnknownShape { shape: shape.to_string() }) };
-    let &[c, h, w] = &sizes[..] else {
+    let [_, _, h, w] = &shape.0[..] else {
         return Err(NodeError::mismatch(format!("its input is {}, it must have 4 dimensions", im.ty(x))));
     };
-    if !(1..=1024).contains(&b) || h % b != 0 || w % b != 0 {
-        return Err(NodeError::mismatch(format!("{h} by {w} does not divide into blocks of {b} by {b}")));
+    let divides = |d: &Dim| d.known().is_none_or(|n| n as i64 % block == 0);
+    if !(1..=1024).contains(&block) || !divides(h) || !divides(w) {
+        return Err(NodeError::mismatch(format!("{h} by {w} does not divide into blocks of {block} by {block}")));
     }
-    let split = Attrs::new().with("shape", vec![0, c, h / b, b, w / b, b]);
-    let split = im.emit1(cx, "reshape", &[x], split)?;
+    let [n, c] = [sizes(im, cx, x, 0..1)?, sizes(im, cx, x, 1..2)?];
+    let b = im.ints_val(cx, vec![block]);
+    let mut blocks = [b; 2];
+    for (d, count) in blocks.iter_mut().enumerate() {
+        let size = sizes(im, cx, x, 2 + d..3 + d)?;
+        *count = im.emit1(cx, "div", &[size, b], Attrs::new())?;
+    }
+    let [rows, columns] = blocks;
+    let along = || Attrs::new().with("dim", 0i64);
+    let split = im.emit1(cx, "cat", &[n, c, rows, b, columns, b], along())?;
+    let split = reshape_to(im, cx, x, split, true)?;
     let moved = im.emit1(cx, "permute", &[split], Attrs::new().with("dims", vec![0i64, 3, 5, 1, 2, 4]))?;
-    im.emit(cx, "reshape", &[Some(moved)], Attrs::new().with("shape", vec![0, c.saturating_mul(b * b), h / b, w / b]))
+    let square = im.ints_val(cx, vec![block * block]);
+    let channels = im.emit1(cx, "mul", &[c, square], Attrs::new())?;
+    let target = im.emit1(cx, "cat", &[n, channels, rows, columns], along())?;
+    Ok(vec![reshape_to(im, cx, moved, target, true)?])
 }
 
-/// The upper or lower triangle of the last two dimensions, as a selection by a constant mask.
+/// The upper or lower triangle of the last two dimensions, as a selection by a mask of the places.
 pub(super) fn trilu(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "input")?;
     let upper = cx.flag("upper", true)?;
@@ -339,20 +362,19 @@ pub(super) fn trilu(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Node
         },
     };
     let TensorType { dtype, shape } = im.ty(x);
-    let last: Option<Vec<usize>> = shape.0.iter().rev().take(2).map(Dim::known).collect();
-    let Some(&[columns, rows]) = last.as_deref() else {
-        return Err(NodeError::UnknownShape { shape: shape.to_string() });
+    let Some(row) = shape.rank().checked_sub(2) else {
+        return Err(NodeError::mismatch(format!("its input is {}, it must have 2 dimensions or more", im.ty(x))));
     };
-    if rows.checked_mul(columns).is_none_or(|n| n > 1 << 28) {
-        return Err(NodeError::mismatch(format!("{shape} is too large")));
+    let [zero, one, k] = [0, 1, k].map(|v| im.constant_val("", Tensor::scalar(v)));
+    let mut indices = [zero; 2];
+    for (i, index) in indices.iter_mut().enumerate() {
+        let size = sizes(im, cx, x, row + i..row + i + 1)?;
+        *index = im.emit1(cx, "arange", &[zero, size, one], Attrs::new())?;
     }
-    let keep = |r: usize, c: usize| {
-        let beyond = (c as i64 - r as i64).cmp(&k);
-        if upper { beyond.is_ge() } else { beyond.is_le() }
-    };
-    let mask: Vec<bool> = (0..rows).flat_map(|r| (0..columns).map(move |c| keep(r, c))).collect();
-    let mask = Tensor::from_vec(&[rows, columns], mask).map_err(quantc_ops::OpError::from)?;
-    let mask = im.constant_val("", mask);
+    let [rows, columns] = indices;
+    let rows = im.emit1(cx, "unsqueeze", &[rows], Attrs::new().with("dims", vec![1i64]))?;
+    let beyond = im.emit1(cx, "sub", &[columns, rows], Attrs::new())?;
+    let mask = im.emit1(cx, if upper { "greater_equal" } else { "less_equal" }, &[beyond, k], Attrs::new())?;
     let zero = if dtype == DType::Bool { Tensor::scalar(false) } else { Tensor::scalar(0i64).cast(dtype) };
     let zero = im.constant_val("", zero);
     im.emit(cx, "where", &[Some(mask), Some(x), Some(zero)], Attrs::new())

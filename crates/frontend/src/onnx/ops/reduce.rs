@@ -2,6 +2,8 @@
 
 use quantc_ops::Attrs;
 
+use super::layout::reshape_to;
+use super::shape::sizes;
 use crate::onnx::error::NodeError;
 use crate::onnx::importer::{Importer, Val};
 use crate::onnx::node::NodeCx;
@@ -76,16 +78,17 @@ pub(super) fn softmax(im: &mut Importer, cx: &NodeCx<'_>, op: &'static str) -> R
         let dim = axis as i64 - if axis + 1 == rank { rank as i64 } else { 0 };
         return im.emit(cx, op, &[Some(x)], Attrs::new().with("dim", dim));
     }
-    let shape = im.ty(x).shape;
     let mut flat = vec![0i64; axis];
     flat.push(-1);
     let merged = im.emit1(cx, "reshape", &[x], Attrs::new().with("shape", flat))?;
     let y = im.emit1(cx, op, &[merged], Attrs::new().with("dim", -1i64))?;
-    let tail: Option<Vec<i64>> = shape.0[axis..].iter().map(|d| d.known().map(|n| n as i64)).collect();
-    let Some(tail) = tail else { return Err(NodeError::UnknownShape { shape: shape.to_string() }) };
-    let mut back = vec![0i64; axis];
-    back.extend(tail);
-    im.emit(cx, "reshape", &[Some(y)], Attrs::new().with("shape", back))
+    let back = sizes(im, cx, x, 0..rank)?;
+    let y = reshape_to(im, cx, y, back, true)?;
+    if let Val::Node(value) = y {
+        // It only names what is the input's own size, so it can't fail.
+        let _ = im.graph.refine_type(value, &im.ty(x));
+    }
+    Ok(vec![y])
 }
 
 pub(super) fn arg_max(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {

@@ -1,5 +1,7 @@
 //! Shapes and constants.
 
+use std::ops::Range;
+
 use quantc_ops::Attrs;
 use quantc_tensor::{DType, Tensor};
 
@@ -8,35 +10,39 @@ use crate::onnx::importer::{Importer, Val};
 use crate::onnx::node::NodeCx;
 use crate::onnx::tensor;
 
-/// A constant where the dimensions asked for are known.
 pub(super) fn shape(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "data")?;
-    let shape = im.ty(x).shape;
-    let rank = shape.rank() as i64;
-    let clamp = |v: i64| if v < 0 { (v + rank).max(0) } else { v.min(rank) };
+    let rank = im.rank(x) as i64;
+    let clamp = |v: i64| (if v < 0 { v.saturating_add(rank) } else { v }).clamp(0, rank) as usize;
     let (start, end) = (clamp(cx.int("start", 0)?), clamp(cx.int("end", rank)?));
-    let dims = if start < end { &shape.0[start as usize..end as usize] } else { &[] };
-    if let Some(sizes) = dims.iter().map(|d| d.known().map(|n| n as i64)).collect::<Option<Vec<_>>>() {
-        return Ok(vec![im.ints_val(cx, sizes)]);
+    Ok(vec![sizes(im, cx, x, start..end.max(start))?])
+}
+
+/// The sizes of some dimensions as a vector, which is a constant where they are known.
+pub(super) fn sizes(im: &mut Importer, cx: &NodeCx<'_>, x: Val, dims: Range<usize>) -> Result<Val, NodeError> {
+    let shape = im.ty(x).shape;
+    let given = &shape.0[dims.clone()];
+    if let Some(sizes) = given.iter().map(|d| d.known().map(|n| n as i64)).collect::<Option<Vec<_>>>() {
+        return Ok(im.ints_val(cx, sizes));
     }
     let mut attrs = Attrs::new();
-    if start > 0 {
-        attrs.set("start", start);
+    if dims.start > 0 {
+        attrs.set("start", dims.start as i64);
     }
-    if end < rank {
-        attrs.set("end", end);
+    if dims.end < shape.rank() {
+        attrs.set("end", dims.end as i64);
     }
-    let symbols = dims.iter().map(Into::into).collect();
+    let symbols = given.iter().map(Into::into).collect();
     let y = im.emit1(cx, "shape", &[x], attrs)?;
     im.set_sym_ints(y, symbols);
-    Ok(vec![y])
+    Ok(y)
 }
 
 pub(super) fn size(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
-    let sizes = im.need_shape(cx.input(0, "data")?)?;
-    let n = sizes.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).and_then(|n| i64::try_from(n).ok());
-    let n = n.ok_or_else(|| NodeError::mismatch(format!("{sizes:?} is too large")))?;
-    Ok(vec![im.constant_val(cx.output_name(), Tensor::scalar(n))])
+    let x = cx.input(0, "data")?;
+    let all = 0..im.rank(x);
+    let sizes = sizes(im, cx, x, all)?;
+    im.emit(cx, "prod", &[Some(sizes)], Attrs::new().with("dims", vec![0i64]))
 }
 
 pub(super) fn constant(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {

@@ -20,9 +20,14 @@ lint:
 bless:
     INSTA_UPDATE=always QUANTC_BLESS=1 cargo test --workspace
 
-# Kernel benchmarks
+# Benchmarks of kernels and of rewriting
 bench:
     cargo bench -p quantc-kernels-x86
+    cargo bench -p quantc-rewrite
+
+# The tests that take minutes: every model on all of its data, thousands of random networks
+long:
+    cargo test --workspace --test real_models --test onnx_scores --test random_networks -- --ignored
 
 # Tests on AArch64 under qemu
 arm:

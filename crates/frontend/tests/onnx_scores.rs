@@ -293,7 +293,7 @@ fn first_samples_give_the_outputs_of_onnxruntime() {
 }
 
 #[test]
-#[ignore = "evaluates every model on all of its data, minutes: run it with --ignored"]
+#[ignore = "minutes: every model on all of its data; CI runs it"]
 fn all_samples_give_the_scores_of_the_manifest() {
     let Some(dir) = data_or_skip("all_samples") else { return };
     let manifest = manifest(&dir);

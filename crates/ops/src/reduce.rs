@@ -247,8 +247,7 @@ impl Operator for ArgMax {
         fn first_max<T: Copy + PartialOrd>(row: &[T]) -> i64 {
             let mut best = 0;
             for (i, v) in row.iter().enumerate() {
-                // Only NaN differs from itself.
-                #[allow(clippy::eq_op)]
+                #[allow(clippy::eq_op, reason = "only NaN differs from itself")]
                 let is_nan = v != v;
                 if *v > row[best] || is_nan {
                     best = i;

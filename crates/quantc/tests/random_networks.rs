@@ -304,7 +304,7 @@ fn plans_of_random_networks_have_the_bits_of_the_reference_graph() {
 }
 
 #[test]
-#[ignore = "minutes: many networks"]
+#[ignore = "minutes: many networks; CI runs it"]
 fn plans_of_many_random_networks_have_the_bits_of_the_reference_graph() {
     check_networks(5000);
 }

@@ -36,7 +36,7 @@ pub struct Args {
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
     let labels = read_npy(&args.labels)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads))?;
+    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "evaluating")?;
     let scores = outputs.first().ok_or_else(|| Error::Data("the model has no outputs".to_owned()))?;

@@ -161,7 +161,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn plan_text(graph: &Graph, samples: Option<&Batches>) -> Result<String, Error> {
     let shapes = match samples {
         Some(batches) => batches.get(0, 1)?.iter().map(|(name, tensor)| (name.clone(), tensor.ty())).collect(),
-        None => bind_shapes(graph, &[], 1)?,
+        None => bind_shapes(graph, &[], None)?,
     };
     let mut compiled = Compiled::from_graph(graph.clone(), 1)?;
     let made = compiled.plan(&shapes)?;

@@ -32,7 +32,7 @@ pub struct Args {
 /// The one message that the user sees; nothing is written then.
 pub fn run(args: &Args) -> Result<(), Error> {
     files::check_writable(&args.output)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads))?;
+    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.input, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "running")?;
     write_npz(&args.output, &outputs)

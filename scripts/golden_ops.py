@@ -174,7 +174,7 @@ x = r(1, 2, 4, 5)
 case("interpolate", [x], F.interpolate(t(x), size=(7, 3)), size=[7, 3])
 case("interpolate", [x], F.interpolate(t(x), scale_factor=(2.0, 2.0)), scale_factor=[2.0, 2.0])
 case("interpolate", [x], F.interpolate(t(x), size=(7, 3), mode="bilinear"), size=[7, 3], mode="bilinear")
-case("interpolate", [x], F.interpolate(t(x), size=(7, 3), mode="bilinear", align_corners=True), size=[7, 3], mode="bilinear", align_corners=True)
+case("interpolate", [x], F.interpolate(t(x), size=(7, 3), mode="bilinear", align_corners=True), size=[7, 3], mode="bilinear", coordinates="align_corners")
 
 # Reductions and normalisations
 x = r(2, 3, 4, 5)

@@ -1,5 +1,5 @@
 //! Every operator's import against onnxruntime: small models in the opsets where an operator's form changed
-//! (scripts/golden_onnx_ops.py makes them).
+//! (scripts/golden_onnx_ops.py and golden_onnx_resize.py make them).
 
 use quantc_frontend::onnx::import_bytes;
 use quantc_interp::Interpreter;
@@ -53,10 +53,20 @@ fn check(case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn every_operator_computes_what_onnxruntime_does() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("golden/ops.json")).expect("golden file");
+/// Holds every case of a golden file.
+fn check_all(golden: &str) {
+    let cases: Vec<Value> = serde_json::from_str(golden).expect("golden file");
     let failures: Vec<String> =
         cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", c["name"]))).collect();
     assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_operator_computes_what_onnxruntime_does() {
+    check_all(include_str!("golden/ops.json"));
+}
+
+#[test]
+fn every_way_of_resizing_does() {
+    check_all(include_str!("golden/resize.json"));
 }

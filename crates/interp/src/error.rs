@@ -60,7 +60,7 @@ pub enum InterpError {
         second_input: String,
     },
     /// A parameter is only declared.
-    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: load the model's weights)")]
+    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: are the weights beside the model?)")]
     ParamWithoutValue {
         /// The parameter.
         param: String,

@@ -75,7 +75,7 @@ fn a_parameter_without_a_value_is_an_error() {
     );
     let none: &[(&str, Tensor)] = &[];
     let error = Interpreter::new(&g).run(none).expect_err("no value");
-    insta::assert_snapshot!(error, @"parameter `w` has no value, node `r` needs it (hint: load the model's weights)");
+    insta::assert_snapshot!(error, @"parameter `w` has no value, node `r` needs it (hint: are the weights beside the model?)");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum LowerError {
     },
     /// A shape that depends on values known only when the model runs.
     #[error(
-        "node `{node}` ({op}): its type {ty} is not known before the model runs (hint: give the dimension a size with --shape, or export the model with fixed shapes)"
+        "node `{node}` ({op}): its type {ty} is not known before the model runs (hint: export the model with fixed shapes)"
     )]
     UnknownShape {
         /// The node.
@@ -32,8 +32,18 @@ pub enum LowerError {
         /// What is known.
         ty: Box<TensorType>,
     },
+    /// More memory than a plan may take.
+    #[error(
+        "the plan needs {bytes} bytes for its values, at most {limit} are allowed (hint: run smaller batches, or is a size of the model wrong?)"
+    )]
+    TooLarge {
+        /// Bytes needed.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A parameter that was declared without a value.
-    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: load the model's weights)")]
+    #[error("parameter `{param}` has no value, node `{node}` needs it (hint: are the weights beside the model?)")]
     ParamWithoutValue {
         /// The parameter.
         param: String,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::OpClass;
+use quantc_tensor::Dim;
 
 use crate::lowering::Piece;
 use crate::table::{self, Order};
@@ -16,6 +17,22 @@ impl Preferences {
     pub(crate) fn channels_last(&self, value: ValueRef) -> bool {
         self.0.contains(&value)
     }
+}
+
+/// The results of a call.
+pub(crate) fn results(graph: &Graph, id: NodeId) -> impl Iterator<Item = ValueRef> + use<> {
+    (0..graph.node(id).types().len() as u32).map(move |output| ValueRef { node: id, output })
+}
+
+/// Whether a value has no elements.
+pub(crate) fn is_empty(graph: &Graph, value: ValueRef) -> bool {
+    graph.ty(value).shape.dims().contains(&Dim::Known(0))
+}
+
+/// Whether an input or a result of a call has no elements.
+pub(crate) fn touches_empty(graph: &Graph, id: NodeId) -> bool {
+    let inputs = graph.node(id).inputs().iter().flatten().copied();
+    inputs.chain(results(graph, id)).any(|v| is_empty(graph, v))
 }
 
 /// Walks from the outputs to the inputs: convolutions and pools want their input channels-last, elementwise operators pass on
@@ -45,6 +62,9 @@ pub(crate) fn prefer(graph: &Graph) -> Preferences {
 pub(crate) fn pieces(graph: &Graph, preferences: &Preferences) -> HashMap<ValueRef, Piece> {
     let mut pieces = HashMap::new();
     for id in graph.calls() {
+        if touches_empty(graph, id) {
+            continue;
+        }
         let Some(same) = table::concatenated_as_is(graph, id) else { continue };
         let whole = ValueRef::from(id);
         if !preferences.channels_last(whole) && !all_strided(graph, id) {

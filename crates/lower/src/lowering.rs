@@ -11,7 +11,7 @@ use quantc_tensor::{DType, Tensor, Value};
 
 use crate::attrs::AttrView;
 use crate::error::NodeError;
-use crate::layouts::{self, Preferences};
+use crate::layouts::{self, Preferences, is_empty, results, touches_empty};
 use crate::memory;
 use crate::ops::sums::{self, Sums};
 use crate::scaled::{Kept, kept};
@@ -164,7 +164,10 @@ impl<'g> Lowering<'g> {
         if call.inputs().all(|v| matches!(self.values.get(&v), Some(Val::Const(_)))) {
             return self.fold(call);
         }
-        let keeps = (0..call.node.types().len() as u32).any(|o| self.keeps(ValueRef { node: call.id, output: o }));
+        if touches_empty(self.graph, call.id) {
+            return self.empty(call);
+        }
+        let keeps = results(self.graph, call.id).any(|v| self.keeps(v));
         if keeps && sums::keep(self, call)? {
             return Ok(());
         }
@@ -199,6 +202,19 @@ impl<'g> Lowering<'g> {
         let results = call.op.eval(&inputs, call.raw)?;
         for (output, value) in results.into_iter().enumerate() {
             self.values.insert(ValueRef { node: call.id, output: output as u32 }, Val::Const(value));
+        }
+        Ok(())
+    }
+
+    /// A call on tensors without elements. Kernels never meet one: nothing is done for results without elements, and others, of which
+    /// there are few (a sum over nothing), are left to reference evaluation.
+    fn empty(&mut self, call: &Call<'_>) -> Result<(), NodeError> {
+        if !results(self.graph, call.id).all(|v| is_empty(self.graph, v)) {
+            return self.reference(call);
+        }
+        for value in results(self.graph, call.id) {
+            let rank = self.graph.ty(value).shape.rank();
+            self.define(value, row_major(rank));
         }
         Ok(())
     }
@@ -460,8 +476,7 @@ impl<'g> Lowering<'g> {
             });
         }
         let mut outputs = Vec::new();
-        for output in 0..call.node.types().len() as u32 {
-            let value = ValueRef { node: call.id, output };
+        for value in results(self.graph, call.id) {
             outputs.push(if self.graph.users(value).is_empty() {
                 Produced::Dropped
             } else if self.keeps(value) {
@@ -476,7 +491,7 @@ impl<'g> Lowering<'g> {
             });
         }
         let node = call.node.name().to_owned();
-        if call.op.class() == OpClass::Heavy {
+        if call.op.class() == OpClass::Heavy && !touches_empty(self.graph, call.id) {
             tracing::warn!("`{node}` ({}) runs by reference evaluation, which is slow: no kernel computes it", call.op);
         }
         let step = ReferenceStep { node, op: call.op, attrs: call.raw.clone(), inputs, outputs };
@@ -505,6 +520,9 @@ impl<'g> Lowering<'g> {
         };
         let steps = self.steps.iter().map(|s| &*s.step);
         let (placements, report) = memory::place(&self.sizes, steps, &buffers(&inputs), &buffers(&outputs));
+        if report.arena > memory::MAX_ARENA {
+            return Err(LowerError::TooLarge { bytes: report.arena, limit: memory::MAX_ARENA });
+        }
         Ok(Plan::new(std::mem::take(&mut self.steps), &placements, inputs, outputs, self.outside, report)?)
     }
 }

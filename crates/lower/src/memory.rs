@@ -3,6 +3,9 @@
 use quantc_kernels::SLACK;
 use quantc_runtime::{ALIGN, Access, MemoryReport, Placement, Slot, Step};
 
+/// Largest arena in bytes: beyond it a size is taken for a mistake in the model.
+pub(crate) const MAX_ARENA: usize = 1 << 33;
+
 /// When a buffer is alive: from the step that first writes it to the one that last reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Life {

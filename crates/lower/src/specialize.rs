@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quantc_interp::eval_constant;
 use quantc_ir::{Graph, IrError, NodeId, NodeKind, ValueRef};
+use quantc_ops::dims::check_size;
 use quantc_ops::{OpError, Signature};
 use quantc_tensor::{Dim, Shape, Tensor, TensorType};
 
@@ -90,6 +91,7 @@ fn bind(graph: &mut Graph, inputs: &[(&str, TensorType)]) -> Result<HashMap<Arc<
         if given.dtype != declared.dtype || !given.shape.compatible(&declared.shape) {
             return Err(fail(name, format!("is {given}, the model needs {declared}")));
         }
+        check_size(given).map_err(|e| fail(name, e.to_string()))?;
         for (dim, &size) in declared.shape.dims().iter().zip(&sizes) {
             let Dim::Symbol(symbol) = dim else { continue };
             let first = *symbols.entry(symbol.clone()).or_insert(size);

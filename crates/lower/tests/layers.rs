@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Random, check, graph, no_reference};
+use common::{Random, check, check_on, graph, no_reference};
+use quantc_kernels::Isa;
 
 /// Holds the plans of a graph to the reference, and to have no reference step.
 fn holds(seed: u64, sizes: &[usize], text: &str) {
@@ -62,12 +63,16 @@ fn reductions() {
   %a = mean(%x) {dims=[2,3]}
   %b = mean(%x) {dims=[1], keepdim=true}
   %c = sum(%x) {dims=[-1]}
-  %d = amax(%x) {dims=[0,2]}
+  %d = amax(%x) {dims=[1,2]}
   %e = amin(%x) {dims=[3,1], keepdim=true}
   %f = mean(%x)
   return a=%a, b=%b, c=%c, d=%d, e=%e, f=%f
 }"#,
     );
+    // There is no largest of an empty batch.
+    let mut random = Random(16);
+    let g = graph("graph g(%x: f32[N,5,6,37]) {\n  %y = amax(%x) {dims=[0,2]}\n  return y=%y\n}", &mut random);
+    no_reference(&check_on(&g, &[1, 4], &mut random, &Isa::available()));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! interned.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -127,7 +126,10 @@ impl fmt::Display for Attr {
 /// The attributes of one call. Only those that differ from the signature's default are kept ([`Attrs::check`]), so equal
 /// records mean equal calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attrs(BTreeMap<&'static str, Attr>);
+pub struct Attrs(
+    /// By name: a few at most, and a graph has many records.
+    Vec<(&'static str, Attr)>,
+);
 
 impl Attrs {
     /// No attributes.
@@ -137,28 +139,38 @@ impl Attrs {
 
     /// The record with one more attribute (replacing one of the same name).
     pub fn with(mut self, name: &'static str, value: impl Into<Attr>) -> Attrs {
-        self.0.insert(name, value.into());
+        self.set(name, value);
         self
     }
 
     /// Sets an attribute.
     pub fn set(&mut self, name: &'static str, value: impl Into<Attr>) {
-        self.0.insert(name, value.into());
+        match self.find(name) {
+            Ok(at) => self.0[at].1 = value.into(),
+            Err(at) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, (name, value.into()));
+            }
+        }
     }
 
     /// Removes an attribute.
     pub fn remove(&mut self, name: &str) -> Option<Attr> {
-        self.0.remove(name)
+        self.find(name).ok().map(|at| self.0.remove(at).1)
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(n, _)| (*n).cmp(name))
     }
 
     /// The stored value, `None` if absent (a default is not looked up here: see [`Signature::attr`]).
     pub fn get(&self, name: &str) -> Option<&Attr> {
-        self.0.get(name)
+        self.find(name).ok().map(|at| &self.0[at].1)
     }
 
     /// Names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Attr)> {
-        self.0.iter().map(|(k, v)| (*k, v))
+        self.0.iter().map(|(name, value)| (*name, value))
     }
 
     /// Whether nothing is stored.
@@ -199,11 +211,11 @@ impl Attrs {
             }
         }
         for spec in sig.attrs {
-            if spec.default.is_required() && !self.0.contains_key(spec.name) {
+            if spec.default.is_required() && self.get(spec.name).is_none() {
                 return Err(OpError::new(format!("`{}` needs the attribute `{}`", sig.name, spec.name)));
             }
         }
-        self.0.retain(|name, value| {
+        self.0.retain(|(name, value)| {
             sig.attrs.iter().find(|s| s.name == *name).and_then(|s| s.default.value()).as_ref() != Some(value)
         });
         Ok(self)

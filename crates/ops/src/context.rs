@@ -13,6 +13,14 @@ pub struct InputInfo<'a> {
     pub value: Option<&'a Tensor>,
 }
 
+impl<'a> InputInfo<'a> {
+    /// What is known of an input once it has its value.
+    pub fn of(value: &'a Value) -> InputInfo<'a> {
+        let dense = if let Value::Dense(tensor) = value { Some(tensor) } else { None };
+        InputInfo { ty: TensorType::new(value.dtype(), value.shape()), value: dense }
+    }
+}
+
 macro_rules! attr_getters {
     () => {
         fn attr(&self, name: &str) -> Result<Attr, OpError> {

@@ -154,14 +154,14 @@ impl ConvParams {
         let channels = Channels { input: xs[1], output: ws[0], groups: self.groups };
         check_bias(bias, ws[0])?;
         if let Some((xi, sx, wi)) = exact_operands(x, w, Some(0)) {
-            let mut acc = conv_i32(xi.ints.slice()?, wi.ints.slice()?, channels, &grid);
+            let mut acc = conv_i32(xs[0], xi.ints.slice()?, wi.ints.slice()?, channels, &grid);
             let scale = product_scale(sx, &wi.scale, 1);
             add_bias_i32(&mut acc, bias, sx, &wi.scale, grid.out_len())?;
             return product(&shape, acc, scale, xi);
         }
         let (x, w) = (x.to_tensor(), w.to_tensor());
         let bias = bias.map(|b| b.slice::<f32>()).transpose()?;
-        let out = conv_nchw(x.slice()?, w.slice()?, bias, channels, &grid);
+        let out = conv_nchw(x.shape()[0], x.slice()?, w.slice()?, bias, channels, &grid);
         Ok(Tensor::from_vec(&shape, out)?.into())
     }
 }

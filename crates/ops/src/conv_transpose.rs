@@ -153,8 +153,9 @@ pub fn conv_transpose(x: &Value, w: &Value, bias: Option<&Tensor>, p: &ConvTrans
     let channels = Channels { input: xs[1], output: shape[1], groups: p.conv.groups };
     crate::dims::numel(&[channels.group_out(), window.taps(), grid.out_len()])?;
     check_bias(bias, shape[1])?;
+    let batch = xs[0];
     if let Some((xi, sx, wi)) = exact_operands(x, w, Some(1)) {
-        let mut acc = transpose_i32(xi.ints.slice()?, wi.ints.slice()?, channels, &grid);
+        let mut acc = transpose_i32(batch, xi.ints.slice()?, wi.ints.slice()?, channels, &grid);
         add_bias_i32(&mut acc, bias, sx, &wi.scale, grid.in_len())?;
         let scale = match product_scale(sx, &wi.scale, 1) {
             // The weight's channels are those of one group; every group has the same scales.
@@ -165,12 +166,11 @@ pub fn conv_transpose(x: &Value, w: &Value, bias: Option<&Tensor>, p: &ConvTrans
     }
     let (x, w) = (x.to_tensor(), w.to_tensor());
     let bias = bias.map(|b| b.slice::<f32>()).transpose()?;
-    Ok(Tensor::from_vec(&shape, conv_transpose_nchw(x.slice()?, w.slice()?, bias, channels, &grid))?.into())
+    Ok(Tensor::from_vec(&shape, conv_transpose_nchw(batch, x.slice()?, w.slice()?, bias, channels, &grid))?.into())
 }
 
-fn transpose_i32(x: &[i32], w: &[i32], channels: Channels, grid: &Grid) -> Vec<i32> {
+fn transpose_i32(batch: usize, x: &[i32], w: &[i32], channels: Channels, grid: &Grid) -> Vec<i32> {
     let (pixels, plane) = (grid.out_len(), grid.in_len());
-    let batch = x.len().checked_div(channels.input * pixels).unwrap_or(0);
     let mut out = vec![0i32; batch * channels.output * plane];
     let (group_in, group_out) = (channels.group_in(), channels.group_out());
     let rows = group_out * grid.window.taps();

@@ -1,10 +1,10 @@
 //! Axes, sizes and symbolic dimensions: what every operator checks alike.
 
-use quantc_tensor::{Dim, Integers, Scale, ScaledInt, Shape, Tensor, Value};
+use quantc_tensor::{Dim, Integers, Scale, ScaledInt, Shape, Tensor, TensorType, Value};
 
 use crate::OpError;
 
-/// Largest number of elements an evaluated tensor may have: beyond it a size is taken for a mistake in the model.
+/// Largest number of elements a tensor may have: beyond it a size is taken for a mistake in the model.
 pub const MAX_ELEMENTS: usize = 1 << 29;
 
 /// An axis of a tensor of `rank` dimensions; negative ones count from the end.
@@ -46,6 +46,15 @@ pub fn numel(shape: &[usize]) -> Result<usize, OpError> {
         None => Err(OpError::new(format!("a tensor of shape {shape:?} is too large"))
             .with_hint("is a size of the model wrong?")),
     }
+}
+
+/// Fails if the known sizes of a type give more elements than [`numel`] allows.
+///
+/// # Errors
+/// As [`numel`].
+pub fn check_size(ty: &TensorType) -> Result<(), OpError> {
+    let known: Vec<usize> = ty.shape.dims().iter().filter_map(Dim::known).collect();
+    numel(&known).map(|_| ())
 }
 
 /// Non-negative sizes from integers.

@@ -82,11 +82,9 @@ pub fn matmul_i32(a: &[i32], b: &[i32], right: Right, m: usize, k: usize, n: usi
 
 /// Convolution of channels-first images, exact modulo 2^32: `x` of `[batch, channels.input, grid.input]`, `w` of `[channels.output, group_in,
 /// grid.window.kernel]`, the result of `[batch, channels.output, grid.output]`.
-pub fn conv_i32(x: &[i32], w: &[i32], channels: Channels, grid: &Grid) -> Vec<i32> {
-    let (in_len, out_len) = (channels.input * grid.in_len(), channels.output * grid.out_len());
-    let batch = x.len().checked_div(in_len).unwrap_or(0);
-    let mut out = vec![0i32; batch * out_len];
-    if out.is_empty() {
+pub fn conv_i32(batch: usize, x: &[i32], w: &[i32], channels: Channels, grid: &Grid) -> Vec<i32> {
+    let mut out = vec![0i32; batch * channels.output * grid.out_len()];
+    if x.is_empty() || out.is_empty() {
         return out;
     }
     let block = exact_depth(x, w);
@@ -190,7 +188,7 @@ mod tests {
             let ch = Channels { input: groups * gin, output: groups * gout, groups };
             let x: Vec<i32> = (0..batch * ch.input * grid.in_len()).map(|i| value(i, seed, limit)).collect();
             let wt: Vec<i32> = (0..ch.output * gin * w.taps()).map(|i| value(i, !seed, 128)).collect();
-            prop_assert_eq!(conv_i32(&x, &wt, ch, &grid), naive_conv(&x, &wt, batch, ch, &grid));
+            prop_assert_eq!(conv_i32(batch, &x, &wt, ch, &grid), naive_conv(&x, &wt, batch, ch, &grid));
         }
 
         #[test]

@@ -26,6 +26,7 @@ pub mod reduce;
 pub mod reshape;
 pub mod resize;
 pub mod shape_ops;
+pub mod shuffle;
 pub mod slice;
 pub mod softmax;
 mod spec;

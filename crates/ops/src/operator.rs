@@ -5,7 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use quantc_tensor::{DType, TensorType, Value};
 
-use crate::{Attr, Attrs, EvalCx, InferCx, OpError};
+use crate::dims::check_size;
+use crate::{Attr, Attrs, EvalCx, InferCx, InputInfo, OpError};
 
 /// Whether an input must be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,21 +273,26 @@ impl OpRef {
         self.0.integer_use()
     }
 
-    /// Checks inputs and attributes, and infers the output types. See [`Operator::infer`].
+    /// The output types, none too large. See [`Operator::infer`].
     ///
     /// # Errors
-    /// As [`Signature::check_inputs`] and [`Operator::infer`].
+    /// As [`Operator::infer`] and [`check_size`].
     pub fn infer(self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
-        self.0.infer(cx)
+        let types = self.0.infer(cx)?;
+        types.iter().try_for_each(check_size)?;
+        Ok(types)
     }
 
-    /// See [`Operator::eval`].
+    /// Checks the inputs and evaluates. See [`Operator::eval`].
     ///
     /// # Errors
-    /// As [`Operator::eval`].
+    /// As [`Signature::check_inputs`], [`OpRef::infer`] and [`Operator::eval`].
     pub fn eval(self, inputs: &[Option<Value>], attrs: &Attrs) -> Result<Vec<Value>, OpError> {
         let given: Vec<bool> = inputs.iter().map(Option::is_some).collect();
         self.signature().check_inputs(&given)?;
+        // Nothing is allocated for a result that is too large.
+        let infos: Vec<Option<InputInfo<'_>>> = inputs.iter().map(|v| v.as_ref().map(InputInfo::of)).collect();
+        self.infer(&InferCx::new(self.signature(), &infos, attrs))?;
         self.0.eval(&EvalCx::new(self.signature(), inputs, attrs))
     }
 }

@@ -1,4 +1,4 @@
-//! Resampling and rearrangement of images.
+//! Resampling of images.
 
 use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType, Value, with_data};
 
@@ -6,34 +6,138 @@ use crate::activation::UNARY_INPUT;
 use crate::dims::{moved, numel, sizes};
 use crate::slice::take;
 use crate::spec::attr;
-use crate::strided::{signed_strides, view};
 use crate::{AttrDefault, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
 
 /// `interpolate`.
 pub struct Interpolate;
 
+/// Which place of the input a place of the result is (the coordinate transformations of ONNX Resize).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coordinates {
+    Asymmetric,
+    HalfPixel,
+    PytorchHalfPixel,
+    TfHalfPixel,
+    AlignCorners,
+}
+
+/// Which pixel is nearest to a place (the nearest modes of ONNX Resize).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rounding {
+    Floor,
+    Ceil,
+    PreferFloor,
+    PreferCeil,
+    FloorOrCeil,
+}
+
+/// One spatial dimension of the input and of the result.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    input: usize,
+    output: usize,
+    /// How much larger the result is, which its whole size need not be exactly.
+    scale: f32,
+}
+
+/// Whether a place is halfway between two pixels, as far as f32 can tell: onnxruntime's tolerance.
+fn is_halfway(at: f32) -> bool {
+    (at - at.floor() - 0.5).abs() <= 1e-6
+}
+
+impl Axis {
+    /// The place in the input of element `i` of the result. In f32 and with these divisions, as onnxruntime computes it: which side
+    /// of a pixel's edge it falls on depends on them.
+    fn source(&self, i: usize, coordinates: Coordinates) -> f32 {
+        let i = i as f32;
+        match coordinates {
+            _ if self.scale == 1.0 => i,
+            Coordinates::Asymmetric => i / self.scale,
+            Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if self.output == 1 => 0.0,
+            Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (i + 0.5) / self.scale - 0.5,
+            Coordinates::TfHalfPixel => (i + 0.5) / self.scale,
+            Coordinates::AlignCorners => i * (self.input - 1) as f32 / (self.output - 1) as f32,
+        }
+    }
+
+    /// The pixel nearest to each place of the result.
+    fn nearest(&self, coordinates: Coordinates, rounding: Rounding) -> Vec<Option<usize>> {
+        let pixel = |at: f32| match rounding {
+            Rounding::Floor => at.floor(),
+            Rounding::Ceil => at.ceil(),
+            Rounding::PreferFloor if is_halfway(at) => at.floor(),
+            Rounding::PreferCeil if is_halfway(at) => at.ceil(),
+            Rounding::PreferFloor | Rounding::PreferCeil => at.round(),
+            Rounding::FloorOrCeil if self.scale < 1.0 => at.ceil(),
+            Rounding::FloorOrCeil => at.floor(),
+        };
+        // The conversion takes what lies before the first pixel to it.
+        let index = |i: usize| (pixel(self.source(i, coordinates)) as usize).min(self.input - 1);
+        (0..self.output).map(|i| Some(index(i))).collect()
+    }
+
+    /// The two neighbours of each place of the result, and the weight of the second.
+    fn neighbours(&self, coordinates: Coordinates) -> impl Iterator<Item = (usize, usize, f32)> {
+        let last = self.input - 1;
+        (0..self.output).map(move |i| {
+            let at = self.source(i, coordinates).clamp(0.0, last as f32);
+            let low = (at as usize).min(last);
+            (low, (low + 1).min(last), at - low as f32)
+        })
+    }
+}
+
 /// Attributes of a call.
 struct Params {
     size: Vec<i64>,
     factor: Vec<f32>,
-    bilinear: bool,
-    align_corners: bool,
+    /// Spatial dimensions that linear resampling is over; `None` for nearest.
+    linear: Option<usize>,
+    coordinates: Coordinates,
+    rounding: Rounding,
+}
+
+fn no_such(name: &str, value: &str, hint: &str) -> OpError {
+    OpError::new(format!("`{name}` of `interpolate` can't be {value:?}")).with_hint(hint)
 }
 
 impl Params {
-    fn new(size: Vec<i64>, factor: Vec<f32>, mode: &str, align_corners: bool) -> Result<Params, OpError> {
-        let bilinear = match mode {
-            "nearest" => false,
-            "bilinear" => true,
+    /// The attributes, of a call being typed or evaluated.
+    fn new((size, factor): (Vec<i64>, Vec<f32>), [mode, coordinates, rounding]: [&str; 3]) -> Result<Params, OpError> {
+        let linear = match mode {
+            "nearest" => None,
+            "linear" => Some(1),
+            "bilinear" => Some(2),
+            "trilinear" => Some(3),
+            other => return Err(no_such("mode", other, "nearest, linear, bilinear or trilinear")),
+        };
+        let coordinates = match coordinates {
+            "" if linear.is_some() => Coordinates::HalfPixel,
+            "" | "asymmetric" => Coordinates::Asymmetric,
+            "half_pixel" => Coordinates::HalfPixel,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "tf_half_pixel_for_nn" => Coordinates::TfHalfPixel,
+            "align_corners" => Coordinates::AlignCorners,
             other => {
-                return Err(OpError::new(format!("`mode` of `interpolate` can't be {other:?}"))
-                    .with_hint("nearest or bilinear"));
+                let hint = "asymmetric, half_pixel, pytorch_half_pixel, tf_half_pixel_for_nn or align_corners";
+                return Err(no_such("coordinates", other, hint));
+            }
+        };
+        let rounding = match rounding {
+            "floor" => Rounding::Floor,
+            "ceil" => Rounding::Ceil,
+            "round_prefer_floor" => Rounding::PreferFloor,
+            "round_prefer_ceil" => Rounding::PreferCeil,
+            "floor_or_ceil" => Rounding::FloorOrCeil,
+            other => {
+                let hint = "floor, ceil, round_prefer_floor, round_prefer_ceil or floor_or_ceil";
+                return Err(no_such("rounding", other, hint));
             }
         };
         if size.is_empty() == factor.is_empty() {
             return Err(OpError::new("`interpolate` needs either `size` or `scale_factor`"));
         }
-        Ok(Params { size, factor, bilinear, align_corners })
+        Ok(Params { size, factor, linear, coordinates, rounding })
     }
 
     fn at<T: Copy>(list: &[T], d: usize, rank: usize) -> Result<T, OpError> {
@@ -44,38 +148,34 @@ impl Params {
         }
     }
 
-    /// Size of the result along spatial dimension `d`, and how far one step in it goes in the input.
-    fn target(&self, d: usize, rank: usize, input: usize) -> Result<(usize, f32), OpError> {
-        let (out, step) = if self.size.is_empty() {
-            let factor = Params::at(&self.factor, d, rank)?;
-            if !(factor > 0.0 && factor.is_finite()) {
-                return Err(OpError::new(format!("`scale_factor` can't be {factor}")));
+    /// Spatial dimension `d` of `rank`.
+    fn axis(&self, d: usize, rank: usize, input: usize) -> Result<Axis, OpError> {
+        let (output, scale) = if self.size.is_empty() {
+            let scale = Params::at(&self.factor, d, rank)?;
+            if !(scale > 0.0 && scale.is_finite()) {
+                return Err(OpError::new(format!("`scale_factor` can't be {scale}")));
             }
-            ((input as f64 * f64::from(factor)).floor() as usize, 1.0 / factor)
+            ((input as f32 * scale) as usize, scale)
         } else {
-            let out = sizes(&[Params::at(&self.size, d, rank)?])?[0];
-            (out, input as f32 / out.max(1) as f32)
+            let output = sizes(&[Params::at(&self.size, d, rank)?])?[0];
+            (output, output as f32 / input as f32)
         };
-        if out == 0 || input == 0 {
-            return Err(OpError::new(format!("`interpolate` from a size of {input} to {out}")));
+        if output == 0 || input == 0 {
+            return Err(OpError::new(format!("`interpolate` from a size of {input} to {output}")));
         }
-        let step = match (self.bilinear && self.align_corners, out) {
-            (true, 1) => 0.0,
-            (true, _) => (input - 1) as f32 / (out - 1) as f32,
-            _ => step,
-        };
-        Ok((out, step))
+        Ok(Axis { input, output, scale })
     }
 
     fn infer(&self, x: &Shape) -> Result<Shape, OpError> {
         let rank = x.rank().saturating_sub(2);
-        if !(1..=3).contains(&rank) || self.bilinear && rank != 2 {
-            return Err(OpError::new(format!("`interpolate` of {x}")));
+        if !(1..=3).contains(&rank) || self.linear.is_some_and(|dims| dims != rank) {
+            return Err(OpError::new(format!("`interpolate` of {x}"))
+                .with_hint("linear is for one spatial dimension, bilinear for two, trilinear for three"));
         }
         let mut dims = x.dims()[..2].to_vec();
         for (d, dim) in x.dims()[2..].iter().enumerate() {
             dims.push(match dim.known() {
-                Some(n) => Dim::Known(self.target(d, rank, n)?.0),
+                Some(n) => Dim::Known(self.axis(d, rank, n)?.output),
                 None if !self.size.is_empty() => Dim::Known(sizes(&[Params::at(&self.size, d, rank)?])?[0]),
                 None => Dim::Unknown,
             });
@@ -83,55 +183,60 @@ impl Params {
         Ok(dims.into_iter().collect())
     }
 
-    fn nearest(&self, t: &Tensor) -> Result<Tensor, OpError> {
+    /// Resamples one dimension after the other, the last one first. What keeps all its sizes is a copy, whatever the scales are.
+    fn resample(
+        &self,
+        t: &Tensor,
+        one: impl Fn(&Tensor, usize, &Axis, &[usize]) -> Result<Tensor, OpError>,
+    ) -> Result<Tensor, OpError> {
         let rank = t.rank() - 2;
+        let axes = (0..rank).map(|d| self.axis(d, rank, t.shape()[2 + d])).collect::<Result<Vec<_>, _>>()?;
         let mut out = t.clone();
-        for d in 0..rank {
-            let input = t.shape()[2 + d];
-            let (size, step) = self.target(d, rank, input)?;
-            let index: Vec<Option<usize>> =
-                (0..size).map(|i| Some(((i as f32 * step).floor() as usize).min(input - 1))).collect();
+        if axes.iter().all(|axis| axis.output == axis.input) {
+            return Ok(out);
+        }
+        for (d, axis) in axes.iter().enumerate().rev() {
             let mut shape = out.shape().to_vec();
-            shape[2 + d] = size;
+            shape[2 + d] = axis.output;
             numel(&shape)?;
-            out = with_data!(&out, |data| {
-                let fill = Default::default();
-                Tensor::from_vec(&shape, take(data.as_slice().unwrap_or(&[]), data.shape(), 2 + d, &index, fill))?
-            });
+            out = one(&out, 2 + d, axis, &shape)?;
         }
         Ok(out)
     }
 
-    /// Index of the two neighbours and the weight of the second, for every place along a dimension.
-    fn neighbours(&self, d: usize, input: usize) -> Result<Vec<(usize, usize, f32)>, OpError> {
-        let (size, step) = self.target(d, 2, input)?;
-        Ok((0..size)
-            .map(|i| {
-                let at = if self.align_corners { i as f32 * step } else { ((i as f32 + 0.5) * step - 0.5).max(0.0) };
-                let low = (at as usize).min(input - 1);
-                (low, (low + 1).min(input - 1), at - low as f32)
+    fn nearest(&self, t: &Tensor) -> Result<Tensor, OpError> {
+        self.resample(t, |t, dim, axis, shape| {
+            let index = axis.nearest(self.coordinates, self.rounding);
+            with_data!(t, |data| {
+                let fill = Default::default();
+                Ok(Tensor::from_vec(shape, take(data.as_slice().unwrap_or(&[]), data.shape(), dim, &index, fill))?)
             })
-            .collect())
+        })
     }
 
-    fn bilinear(&self, t: &Tensor) -> Result<Tensor, OpError> {
-        let x = t.slice::<f32>()?;
-        let (h, w) = (t.shape()[2], t.shape()[3]);
-        let (rows, cols) = (self.neighbours(0, h)?, self.neighbours(1, w)?);
-        let shape = [t.shape()[0], t.shape()[1], rows.len(), cols.len()];
-        let mut out = Vec::with_capacity(numel(&shape)?);
-        for plane in x.chunks_exact(h * w) {
-            for &(top, bottom, fy) in &rows {
-                let (top, bottom) = (&plane[top * w..][..w], &plane[bottom * w..][..w]);
-                out.extend(cols.iter().map(|&(left, right, fx)| {
-                    let upper = top[left] * (1.0 - fx) + top[right] * fx;
-                    let lower = bottom[left] * (1.0 - fx) + bottom[right] * fx;
-                    upper * (1.0 - fy) + lower * fy
-                }));
+    fn linear(&self, t: &Tensor) -> Result<Tensor, OpError> {
+        self.resample(t, |t, dim, axis, shape| {
+            let inner: usize = shape[dim + 1..].iter().product();
+            let neighbours: Vec<_> = axis.neighbours(self.coordinates).collect();
+            let mut out = Vec::with_capacity(numel(shape)?);
+            for block in t.slice::<f32>()?.chunks_exact((axis.input * inner).max(1)) {
+                for &(low, high, part) in &neighbours {
+                    let (low, high) = (&block[low * inner..][..inner], &block[high * inner..][..inner]);
+                    out.extend(low.iter().zip(high).map(|(a, b)| a * (1.0 - part) + b * part));
+                }
             }
-        }
-        Ok(Tensor::from_vec(&shape, out)?)
+            Ok(Tensor::from_vec(shape, out)?)
+        })
     }
+}
+
+macro_rules! params {
+    ($cx:expr) => {
+        Params::new(
+            ($cx.ints("size")?, $cx.floats("scale_factor")?),
+            [&$cx.str("mode")?, &$cx.str("coordinates")?, &$cx.str("rounding")?],
+        )
+    };
 }
 
 impl Operator for Interpolate {
@@ -139,13 +244,26 @@ impl Operator for Interpolate {
         const {
             &Signature {
                 name: "interpolate",
-                doc: "Resampled to another size: `nearest` (index floor(i * in / out)) or `bilinear` (pixel centres at half) (torch.nn.functional.interpolate, ONNX Resize).",
+                doc: "Resampled to another size, by the nearest pixel or linearly between neighbours (torch.nn.functional.interpolate, ONNX Resize).",
                 inputs: UNARY_INPUT,
                 attrs: &[
                     attr("size", AttrDefault::Ints(&[]), "Spatial size of the result."),
                     attr("scale_factor", AttrDefault::Floats(&[]), "Factor of each spatial size, instead of `size`."),
-                    attr("mode", AttrDefault::Str("nearest"), "`nearest` or `bilinear`."),
-                    attr("align_corners", AttrDefault::Bool(false), "Bilinear: the corner pixels keep their places."),
+                    attr(
+                        "mode",
+                        AttrDefault::Str("nearest"),
+                        "`nearest`, or for one, two and three spatial dimensions `linear`, `bilinear` and `trilinear`.",
+                    ),
+                    attr(
+                        "coordinates",
+                        AttrDefault::Str(""),
+                        "Where the result's pixels lie, as ONNX calls it: `asymmetric`, `half_pixel`, `pytorch_half_pixel`, `tf_half_pixel_for_nn` or `align_corners`; empty is `asymmetric` for `nearest`, else `half_pixel`.",
+                    ),
+                    attr(
+                        "rounding",
+                        AttrDefault::Str("floor"),
+                        "Nearest pixel: `floor`, `ceil`, `round_prefer_floor`, `round_prefer_ceil`, or `floor_or_ceil`, which is `ceil` where the size shrinks.",
+                    ),
                 ],
                 class: OpClass::Other,
             }
@@ -153,8 +271,8 @@ impl Operator for Interpolate {
     }
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
-        let p = Params::new(cx.ints("size")?, cx.floats("scale_factor")?, &cx.str("mode")?, cx.bool("align_corners")?)?;
-        let dtype = if p.bilinear { cx.expect_dtype(0, &[DType::F32])? } else { cx.ty(0)?.dtype };
+        let p = params!(cx)?;
+        let dtype = if p.linear.is_some() { cx.expect_dtype(0, &[DType::F32])? } else { cx.ty(0)?.dtype };
         Ok(vec![TensorType { dtype, shape: p.infer(&cx.ty(0)?.shape)? }])
     }
 
@@ -163,82 +281,9 @@ impl Operator for Interpolate {
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
-        let p = Params::new(cx.ints("size")?, cx.floats("scale_factor")?, &cx.str("mode")?, cx.bool("align_corners")?)?;
+        let p = params!(cx)?;
         let x = cx.value(0)?;
-        numel(&p.infer(&Shape::known(x.shape()))?.to_known().unwrap_or_default())?;
-        Ok(vec![if p.bilinear { p.bilinear(&x.to_tensor())?.into() } else { moved(x, |t| p.nearest(t))? }])
-    }
-}
-
-/// `depth_to_space` and `pixel_shuffle`.
-pub struct DepthToSpace {
-    sig: &'static Signature,
-    factor: &'static str,
-}
-
-/// `pixel_shuffle`.
-pub static PIXEL_SHUFFLE: DepthToSpace = DepthToSpace {
-    sig: &Signature {
-        name: "pixel_shuffle",
-        doc: "[N, C r r, H, W] to [N, C, H r, W r] (torch.nn.functional.pixel_shuffle, ONNX DepthToSpace with mode CRD).",
-        inputs: UNARY_INPUT,
-        attrs: &[attr("upscale_factor", AttrDefault::RequiredInt, "The factor r.")],
-        class: OpClass::Movement,
-    },
-    factor: "upscale_factor",
-};
-
-/// `depth_to_space`.
-pub static DEPTH_TO_SPACE: DepthToSpace = DepthToSpace {
-    sig: &Signature {
-        name: "depth_to_space",
-        doc: "[N, r r C, H, W] to [N, C, H r, W r], the block's place slowest in the channels (ONNX DepthToSpace with mode DCR).",
-        inputs: UNARY_INPUT,
-        attrs: &[attr("block_size", AttrDefault::RequiredInt, "The factor r.")],
-        class: OpClass::Movement,
-    },
-    factor: "block_size",
-};
-
-fn shuffled(x: &Shape, factor: i64) -> Result<(Shape, usize), OpError> {
-    let bad = || OpError::new(format!("{x} rearranged by {factor}"));
-    let r = usize::try_from(factor).ok().filter(|&r| (1..=1 << 15).contains(&r)).ok_or_else(bad)?;
-    let [n, c, h, w] = x.dims() else { return Err(bad()) };
-    if c.known().is_some_and(|c| !c.is_multiple_of(r * r)) {
-        return Err(bad());
-    }
-    let grown = |d: &Dim, f: fn(usize, usize) -> usize, by| d.known().map_or(Dim::Unknown, |n| Dim::Known(f(n, by)));
-    let channels = grown(c, |n, by| n / by, r * r);
-    Ok((
-        [n.clone(), channels, grown(h, usize::saturating_mul, r), grown(w, usize::saturating_mul, r)]
-            .into_iter()
-            .collect(),
-        r,
-    ))
-}
-
-impl Operator for DepthToSpace {
-    fn signature(&self) -> &'static Signature {
-        self.sig
-    }
-
-    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
-        let x = cx.ty(0)?;
-        Ok(vec![TensorType { dtype: x.dtype, shape: shuffled(&x.shape, cx.int(self.factor)?)?.0 }])
-    }
-
-    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
-        let factor = cx.int(self.factor)?;
-        let column_first = self.factor == "upscale_factor";
-        Ok(vec![moved(cx.value(0)?, |t| {
-            let (shape, r) = shuffled(&Shape::known(t.shape()), factor)?;
-            let shape = shape.to_known().unwrap_or_default();
-            let [n, c, h, w] = [t.shape()[0], shape[1], t.shape()[2], t.shape()[3]];
-            let split = if column_first { [n, c, r, r, h, w] } else { [n, r, r, c, h, w] };
-            let s = signed_strides(&split);
-            // (n, c, h, row in block, w, column in block)
-            let order = if column_first { [0, 1, 4, 2, 5, 3] } else { [0, 3, 4, 1, 5, 2] };
-            Ok(view(t, &order.map(|d| split[d]), &order.map(|d| s[d]), 0)?.reshape(&shape)?)
-        })?])
+        p.infer(&Shape::known(x.shape()))?;
+        Ok(vec![if p.linear.is_some() { p.linear(&x.to_tensor())?.into() } else { moved(x, |t| p.nearest(t))? }])
     }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::{OpRef, Operator};
 use crate::{
     activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized,
-    recurrent, reduce, reshape, resize, shape_ops, slice, softmax, unary,
+    recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
 };
 
 /// One row per operator.
@@ -110,8 +110,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &index::Gather,
     &index::GatherElements,
     &resize::Interpolate,
-    &resize::PIXEL_SHUFFLE,
-    &resize::DEPTH_TO_SPACE,
+    &shuffle::PIXEL_SHUFFLE,
+    &shuffle::DEPTH_TO_SPACE,
     &shape_ops::ShapeOf,
     &shape_ops::Full,
     &shape_ops::Arange,

@@ -161,12 +161,14 @@ fn step<H: Host>(
             (Pat::Scalar(want), Some(v)) => scalar(host, v).is_some_and(|s| s == *want),
             (Pat::Near(want), Some(v)) => scalar(host, v).is_some_and(|s| near(s, *want)),
             (Pat::Either(pats), _) => {
+                let [pats @ .., last] = &pats[..] else { return ControlFlow::Continue(()) };
                 for pat in pats {
                     let mut goals = goals.clone();
                     goals.push(Goal { pat, value, root });
                     step(host, goals, state.clone(), sink)?;
                 }
-                return ControlFlow::Continue(());
+                goals.push(Goal { pat: last, value, root });
+                true
             }
             (Pat::Output { index, of }, Some(v)) => {
                 let projections = host.projections(v);

@@ -35,6 +35,12 @@ fn violation(
         let is = |d: bool| if d { "dynamic" } else { "static" };
         return Some(format!("it is {}, the QConfig {}", is(config.dynamic), is(qconfig.is_dynamic())));
     }
+    if qconfig.activation.qscheme.is_per_channel() {
+        return Some(
+            "an activation has one scale, its observer gives one for each channel (hint: a scheme per tensor)"
+                .to_owned(),
+        );
+    }
     if let (false, Some(input)) = (qconfig.is_dynamic(), &config.input)
         && let Some(v) = unsatisfied(input, &qconfig.activation)
     {
@@ -105,6 +111,7 @@ fn unsatisfied(constraints: &DTypeWithConstraints, observer: &ObserverSpec) -> O
 #[cfg(test)]
 mod tests {
     use quantc_pattern::{Library, Source};
+    use quantc_tensor::QScheme;
 
     use super::*;
     use crate::qconfig::named;
@@ -125,6 +132,17 @@ mod tests {
         assert!(choose(":input u8 :output f32", "", "x86").is_ok(), "a float output is not observed");
         let refused = choose(":input u8 :output i8", "", "x86").expect_err("u8 is observed");
         assert_eq!(refused, ["c: output: dtype i8 is wanted, the observer gives u8"]);
+    }
+
+    #[test]
+    fn an_activation_has_one_scale() {
+        let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
+        let pattern = &library.backend("x86").expect("there is one").patterns[0];
+        let mut qconfig = named("x86").expect("a preset");
+        assert!(choose_dtype_config(pattern, &qconfig, None).is_ok());
+        qconfig.activation.qscheme = QScheme::PerChannelAffine;
+        let refused = choose_dtype_config(pattern, &qconfig, None).expect_err("one scale for each channel");
+        assert!(refused[0].contains("an activation has one scale"), "{refused:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `convert_fx`: observers become quantize / dequantize pairs, weights become integers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, ValueRef};
@@ -190,7 +190,10 @@ impl Weights {
         let dequantized = match self.done.get(&key) {
             Some(v) => *v,
             None => {
-                let v = replace_weight(graph, &name, node, &weight, data, &q).map_err(|e| match e {
+                // Groups are visited in the order of their last calls, so another reader may stand before this one.
+                let readers: HashSet<NodeId> = graph.users(value).into_iter().map(|(reader, _)| reader).collect();
+                let first = graph.order().find(|id| readers.contains(id)).unwrap_or(node);
+                let v = replace_weight(graph, &name, first, &weight, data, &q).map_err(|e| match e {
                     WeightError::Ir(e) => QuantError::from(e),
                     WeightError::Operator(o) => QuantError::MissingOperator(o),
                     WeightError::Shape(m) => fail(m),
@@ -199,8 +202,6 @@ impl Weights {
                 v
             }
         };
-        // A shared weight's dequantize must stand before this reader too: it depends on parameters only, so it always can; it was
-        // put in front of the first reader, and groups are visited in order of execution.
         graph.set_input(node, input, Some(dequantized));
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! QConfigMapping: which QConfig a call gets, by where it came from (torch.ao.quantization.QConfigMapping).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, Node, NodeId, Origin};
+use quantc_pattern::source::suggest;
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -185,21 +186,18 @@ impl QConfigMapping {
             let of_operator = (object_type == op || object_type == source_op) && module == path && *i == index;
             let of_module = object_type == module_type && module == parent_of(path) && Some(*i) == index_in_parent;
             if of_operator || (of_module && !path.is_empty()) {
-                let entry = format!("module_name_object_type_order ({module}, {object_type}, {i})");
-                return Resolved { qconfig: qconfig.clone(), entry };
+                return Resolved { qconfig: qconfig.clone(), entry: of_order(module, object_type, *i) };
             }
         }
         let mut ancestor = Some(path);
         while let Some(name) = ancestor.filter(|n| !n.is_empty()) {
             if let Some((_, qconfig)) = self.module_name.iter().rev().find(|(n, _)| n == name) {
-                return Resolved { qconfig: qconfig.clone(), entry: format!("module_name {name}") };
+                return Resolved { qconfig: qconfig.clone(), entry: of_name(name) };
             }
             ancestor = name.rsplit_once('.').map(|p| p.0);
         }
         if let Some((regex, qconfig)) = self.module_name_regex.iter().find(|(r, _)| r.is_match(path)) {
-            let shown = regex.as_str();
-            let shown = shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown);
-            return Resolved { qconfig: qconfig.clone(), entry: format!("module_name_regex {shown}") };
+            return Resolved { qconfig: qconfig.clone(), entry: of_regex(regex) };
         }
         self.of_type(types_of(node, origin))
             .unwrap_or_else(|| Resolved { qconfig: self.global.clone(), entry: "global".to_owned() })
@@ -209,8 +207,19 @@ impl QConfigMapping {
     fn of_type(&self, types: [&str; 3]) -> Option<Resolved> {
         types.iter().filter(|t| !t.is_empty()).find_map(|wanted| {
             let (t, qconfig) = self.object_type.iter().rev().find(|(t, _)| t == wanted)?;
-            Some(Resolved { qconfig: qconfig.clone(), entry: format!("object_type {t}") })
+            Some(Resolved { qconfig: qconfig.clone(), entry: of_type(t) })
         })
+    }
+
+    /// Every entry but the global one, as reports print it, with the module path and the type it names.
+    fn entries(&self) -> impl Iterator<Item = (String, Option<&str>, Option<&str>)> {
+        let types = self.object_type.iter().map(|e| (of_type(&e.0), None, Some(e.0.as_str())));
+        let regexes = self.module_name_regex.iter().map(|e| (of_regex(&e.0), None, None));
+        let names = self.module_name.iter().map(|e| (of_name(&e.0), Some(e.0.as_str()), None));
+        let order = |(m, t, i, _): &'_ (String, String, u32, MaybeQConfig)| of_order(m, t, *i);
+        let orders = self.module_name_object_type_order.iter();
+        let orders = orders.map(move |e| (order(e), Some(e.0.as_str()), Some(e.1.as_str())));
+        types.chain(regexes).chain(names).chain(orders)
     }
 
     /// Whether any entry quantizes statically, so that calibration is needed.
@@ -239,6 +248,25 @@ impl Resolver<'_> {
         self.mapping.resolve_call(node, node.origins().first(), self.index_in_parent.get(&id).copied())
     }
 
+    /// Entries that give no call its QConfig: they name nothing that is there, or others come before them everywhere. With a hint,
+    /// if a name is not there.
+    pub fn unused(&self) -> Vec<(String, Option<String>)> {
+        let used: HashSet<String> = self.graph.calls().map(|id| self.resolve(id).entry).collect();
+        let (mut paths, mut types) = (BTreeSet::new(), BTreeSet::new());
+        for id in self.graph.calls() {
+            let node = self.graph.node(id);
+            let origin = node.origins().first();
+            let path = origin.map_or("", |o| &*o.module_path);
+            paths.extend(std::iter::successors(Some(path), |p| Some(parent_of(p))).take_while(|p| !p.is_empty()));
+            types.extend(types_of(node, origin).into_iter().filter(|t| !t.is_empty()));
+        }
+        let unused = self.mapping.entries().filter(|(entry, ..)| !used.contains(entry));
+        let missing = |name: Option<&str>, known: &BTreeSet<&str>| {
+            name.filter(|n| !n.is_empty() && !known.contains(n)).and_then(|n| suggest(n, known.iter().copied()))
+        };
+        unused.map(|(entry, path, ty)| (entry, missing(path, &paths).or_else(|| missing(ty, &types)))).collect()
+    }
+
     /// The QConfig that an entry for a call's type gives it, whatever its name says; `None` also if that entry says float.
     pub(crate) fn of_type(&self, id: NodeId) -> MaybeQConfig {
         let node = self.graph.node(id);
@@ -250,6 +278,23 @@ impl Resolver<'_> {
 fn types_of<'n>(node: &'n Node, origin: Option<&'n Origin>) -> [&'n str; 3] {
     let op = node.call().map_or("", |(op, _)| op.name());
     origin.map_or(["", op, ""], |o| [&*o.module_type, op, &*o.source_op])
+}
+
+fn of_type(object_type: &str) -> String {
+    format!("object_type {object_type}")
+}
+
+fn of_regex(regex: &Regex) -> String {
+    let shown = regex.as_str();
+    format!("module_name_regex {}", shown.strip_prefix("^(?:").and_then(|s| s.strip_suffix(')')).unwrap_or(shown))
+}
+
+fn of_name(module_name: &str) -> String {
+    format!("module_name {module_name}")
+}
+
+fn of_order(module_name: &str, object_type: &str, index: u32) -> String {
+    format!("module_name_object_type_order ({module_name}, {object_type}, {index})")
 }
 
 /// The path of the module that contains the one at `path`; empty for the root.

@@ -36,6 +36,20 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Whether it is a device or a pipe.
+pub fn is_special(path: &Path) -> bool {
+    matches!(Target::of(path), Target::Special)
+}
+
+/// The file that a path names, whether it exists or not: equal for equal files.
+pub fn place(path: &Path) -> PathBuf {
+    match (path.canonicalize(), folder(path).canonicalize(), path.file_name()) {
+        (Ok(place), ..) => place,
+        (_, Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
 /// Where an output goes.
 enum Target {
     /// A regular file, new or to be replaced: the end of any chain of symbolic links.

@@ -6,7 +6,7 @@ use quantc_frontend::trace::{Description, Weights};
 use quantc_ir::Graph;
 use quantc_quant::QuantReport;
 
-use crate::{Error, files, qtc};
+use crate::{Error, qtc, text};
 
 /// What a model file is.
 #[derive(Clone, Debug)]
@@ -33,13 +33,14 @@ pub struct Model {
     pub graph: Graph,
     /// What the file was.
     pub kind: ModelKind,
-    /// Bytes of the file.
-    pub file_size: u64,
+    /// Bytes of the file; of the parameters, if they are not in it.
+    pub size: u64,
 }
 
 impl Model {
     /// Reads a model; the extension says what it is: `.onnx`, `.json` (description; weights from the `.safetensors` file of the
-    /// same name, random ones from a fixed seed if there is none), `.qtc`, `.qg` (text form).
+    /// same name, random ones from a fixed seed if there is none), `.qtc`, `.qg` (text form; values from the `.qg.safetensors`
+    /// file of the same name).
     ///
     /// # Errors
     /// If the file can't be read, is not what its extension says, or uses something unsupported.
@@ -59,11 +60,7 @@ impl Model {
                 let kind = ModelKind::Qtc { report: Box::new(file.report), producer: file.producer };
                 (file.graph, kind)
             }
-            "qg" => {
-                let graph =
-                    quantc_ir::text::parse(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;
-                (graph, ModelKind::Text)
-            }
+            "qg" => (text::read(path)?, ModelKind::Text),
             _ => {
                 return Err(Error::file(
                     path,
@@ -71,7 +68,13 @@ impl Model {
                 ));
             }
         };
-        Ok(Model { graph, kind, file_size })
+        let size = match kind {
+            ModelKind::Onnx | ModelKind::Qtc { .. } => file_size,
+            ModelKind::Description | ModelKind::Text => {
+                graph.params().values().filter_map(|p| p.value.as_ref()).map(|v| v.byte_len() as u64).sum()
+            }
+        };
+        Ok(Model { graph, kind, size })
     }
 
     /// Whether it is a compiled model.

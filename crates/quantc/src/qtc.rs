@@ -58,7 +58,7 @@ pub struct QtcFile {
     pub report: QuantReport,
 }
 
-fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     match tensor {
         Tensor::F32(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Tensor::F64(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -71,7 +71,7 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     }
 }
 
-fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<Tensor> {
+pub(crate) fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<Tensor> {
     fn go<T: Element, const N: usize>(shape: &[usize], bytes: &[u8], read: fn([u8; N]) -> T) -> Option<Tensor> {
         let items = bytes.chunks_exact(N).map(|c| <[u8; N]>::try_from(c).map(read)).collect::<Result<Vec<T>, _>>();
         Tensor::from_vec(shape, items.ok()?).ok()

@@ -4,7 +4,7 @@ use egg::Id;
 use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef};
 use quantc_pattern::Template;
 use quantc_pattern::ast::CallTemplate;
-use quantc_pattern::expr::Env;
+use quantc_pattern::expr::{Env, Expr};
 use quantc_pattern::matcher::{Binding, Host};
 use quantc_tensor::Tensor;
 use smallvec::{SmallVec, smallvec};
@@ -68,9 +68,10 @@ fn plan_call(call: &CallTemplate, env: Env<'_, View<'_>>) -> Result<Plan, String
     for (name, expr) in &call.fields {
         match env.eval(expr) {
             Some(value) => attrs.set(name, value),
-            None => {
+            None if may_be_absent(expr, env) => {
                 attrs.remove(name);
             }
+            None => return Err(format!("the expression of `:{name}` has no value")),
         }
     }
     let attrs = attrs.check(sig).map_err(|e| e.to_string())?;
@@ -81,6 +82,18 @@ fn plan_call(call: &CallTemplate, env: Env<'_, View<'_>>) -> Result<Plan, String
         }
     }
     Ok(Plan::Call { op: call.op, inputs, attrs })
+}
+
+/// Whether an expression without a value means that the new call has no such attribute, as the matched one or by `except`. Any
+/// other asks for something that is not known.
+fn may_be_absent(expr: &Expr, env: Env<'_, View<'_>>) -> bool {
+    match expr {
+        Expr::Field(_) | Expr::Attr(..) => true,
+        Expr::Call(function, args) if function.name == "except" => {
+            env.eval(&args[0]).is_some() || may_be_absent(&args[0], env)
+        }
+        Expr::Literal(_) | Expr::Value(_) | Expr::Call(..) => false,
+    }
 }
 
 fn repetitions(template: &Template, env: Env<'_, View<'_>>) -> usize {
@@ -218,7 +231,7 @@ impl<'a> Applier<'a> {
     fn infer(&self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs) -> Result<Types, String> {
         let given: SmallVec<[bool; 8]> = inputs.iter().map(Option::is_some).collect();
         op.signature().check_inputs(&given).map_err(|e| e.to_string())?;
-        let view = View(self.egraph);
+        let view = View::new(self.egraph);
         let info = |id: &Option<Id>| match id {
             None => Ok(None),
             Some(id) => {

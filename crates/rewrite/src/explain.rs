@@ -181,7 +181,7 @@ pub fn why_not(
     let mut matches: Vec<(Id, SmallVec<[Call; 4]>)> = Vec::new();
     let mut misses = Vec::new();
     for class in case.classes(at)? {
-        let view = View(&case.encoded.egraph);
+        let view = View::new(&case.encoded.egraph);
         match trace(&view, &rule.pattern, &rule.conditions, class, &|c| case.name(c)) {
             Outcome::Misses(miss) if miss.matched > 0 || at.is_some() => {
                 misses.push((Arc::from(case.name(class)), miss));
@@ -217,7 +217,7 @@ fn refusal(case: &mut Case<'_>, number: usize, class: Id) -> Option<String> {
     let rule = case.rules[number];
     let mut plans = Vec::new();
     let mut reason = None;
-    let view = View(&case.encoded.egraph);
+    let view = View::new(&case.encoded.egraph);
     let _ = search(&view, &rule.pattern, class, |found| {
         let env = Env::new(&view, &found.bindings);
         if rule.conditions.iter().all(|c| env.holds(c)) {

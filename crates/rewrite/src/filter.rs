@@ -5,7 +5,8 @@ use egg::Id;
 use quantc_pattern::ast::Pat;
 use smallvec::SmallVec;
 
-use crate::lang::{EGraph, Facts, OUTPUT, UNKNOWN};
+use crate::host::Classes;
+use crate::lang::{Facts, OUTPUT, UNKNOWN};
 
 /// Which operators a class has, as a set of residues: a class without an operator may have its residue.
 pub(crate) type Ops = u128;
@@ -25,8 +26,8 @@ pub(crate) enum Filter {
     Call {
         ops: SmallVec<[u32; 2]>,
         bits: Ops,
-        /// Of the first inputs; those after the last that must be something are left out.
-        inputs: Vec<Filter>,
+        /// Of the inputs that must be something, by position.
+        inputs: Vec<(usize, Filter)>,
     },
     Either(Vec<Filter>),
 }
@@ -44,10 +45,8 @@ impl Filter {
             Pat::Output { of, .. } => Filter::Output(Box::new(Filter::new(of, facts))),
             Pat::Call(call) => {
                 let ops: SmallVec<[u32; 2]> = call.ops.iter().filter_map(|op| facts.code_of(*op)).collect();
-                let mut inputs: Vec<Filter> = call.inputs.iter().map(|p| Filter::new(p, facts)).collect();
-                while inputs.last().is_some_and(|f| matches!(f, Filter::Anything)) {
-                    inputs.pop();
-                }
+                let inputs = call.inputs.iter().map(|p| Filter::new(p, facts)).enumerate();
+                let inputs = inputs.filter(|(_, f)| !matches!(f, Filter::Anything)).collect();
                 Filter::Call { bits: ops.iter().fold(0, |bits, op| bits | op_bit(*op)), ops, inputs }
             }
         }
@@ -64,21 +63,25 @@ impl Filter {
     }
 
     /// Whether a class may match. `ops` has the operators of each class.
-    pub(crate) fn passes(&self, egraph: &EGraph, ops: &[Ops], class: Id) -> bool {
+    pub(crate) fn passes(&self, classes: &Classes<'_>, ops: &[Ops], id: Id) -> bool {
+        let index = usize::from(id);
         match self {
             Filter::Anything => true,
-            Filter::Leaf => egraph[class].data.leaf != UNKNOWN,
-            Filter::Either(all) => all.iter().any(|f| f.passes(egraph, ops, class)),
-            Filter::Output(of) => {
-                let mut nodes = egraph[class].nodes.iter().filter(|n| n.op == OUTPUT);
-                nodes.any(|n| of.passes(egraph, ops, n.children[0]))
-            }
+            Filter::Leaf => classes[index].is_none_or(|class| class.data.leaf != UNKNOWN),
+            Filter::Either(all) => all.iter().any(|f| f.passes(classes, ops, id)),
+            Filter::Output(of) => classes[index].is_none_or(|class| {
+                let mut nodes = class.nodes.iter().filter(|n| n.op == OUTPUT);
+                nodes.any(|n| of.passes(classes, ops, n.children[0]))
+            }),
             Filter::Call { ops: wanted, bits, inputs } => {
-                ops[usize::from(class)] & bits != 0
-                    && egraph[class].nodes.iter().any(|n| {
-                        wanted.contains(&n.op)
-                            && inputs.len() <= n.children.len()
-                            && inputs.iter().zip(&n.children).all(|(f, c)| f.passes(egraph, ops, *c))
+                ops[index] & bits != 0
+                    && classes[index].is_none_or(|class| {
+                        class.nodes.iter().any(|n| {
+                            wanted.contains(&n.op)
+                                && inputs
+                                    .iter()
+                                    .all(|(i, f)| n.children.get(*i).is_some_and(|c| f.passes(classes, ops, *c)))
+                        })
                     })
             }
         }

@@ -6,7 +6,7 @@ use quantc_pattern::matcher::Host;
 use quantc_tensor::{Tensor, TensorType};
 use smallvec::SmallVec;
 
-use crate::lang::{EGraph, NONE, OUTPUT};
+use crate::lang::{Data, EGraph, ENode, NONE, OUTPUT};
 
 /// A call of an e-graph. Operator, attributes and provenance stay valid while the e-graph changes; class and position only
 /// until then.
@@ -22,12 +22,35 @@ pub(crate) struct Call {
     pub(crate) provenance: u32,
 }
 
-/// A view of an e-graph for the matcher.
-pub(crate) struct View<'a>(pub(crate) &'a EGraph);
+/// The classes of an e-graph by id, for as long as it does not change: egg looks them up in a hash map.
+pub(crate) type Classes<'a> = Vec<Option<&'a Class>>;
 
-impl View<'_> {
-    fn is_absent(&self, class: Id) -> bool {
-        self.0[class].nodes.first().is_some_and(|n| n.op == NONE)
+/// A class of an e-graph.
+pub(crate) type Class = egg::EClass<ENode, Data>;
+
+/// A view of an e-graph for the matcher.
+pub(crate) struct View<'a> {
+    egraph: &'a EGraph,
+    classes: &'a [Option<&'a Class>],
+}
+
+impl<'a> View<'a> {
+    /// Of an e-graph as it is.
+    pub(crate) fn new(egraph: &'a EGraph) -> View<'a> {
+        View { egraph, classes: &[] }
+    }
+
+    /// The same, with its classes at hand.
+    pub(crate) fn with_classes(egraph: &'a EGraph, classes: &'a Classes<'a>) -> View<'a> {
+        View { egraph, classes }
+    }
+
+    fn class(&self, id: Id) -> &'a Class {
+        match self.classes.get(usize::from(id)) {
+            Some(Some(class)) => class,
+            // Not canonical, or there is no table.
+            _ => &self.egraph[id],
+        }
     }
 }
 
@@ -36,7 +59,7 @@ impl Host for View<'_> {
     type Node = Call;
 
     fn definitions(&self, value: Id) -> SmallVec<[Call; 2]> {
-        let nodes = self.0[value].nodes.iter().enumerate().filter(|(_, n)| n.is_call());
+        let nodes = self.class(value).nodes.iter().enumerate().filter(|(_, n)| n.is_call());
         nodes
             .map(|(i, n)| Call {
                 class: value,
@@ -50,25 +73,26 @@ impl Host for View<'_> {
     }
 
     fn projections(&self, value: Id) -> SmallVec<[(u32, Id); 1]> {
-        let nodes = self.0[value].nodes.iter().filter(|n| n.op == OUTPUT);
-        nodes.map(|n| (n.payload, self.0.find(n.children[0]))).collect()
+        let nodes = self.class(value).nodes.iter().filter(|n| n.op == OUTPUT);
+        nodes.map(|n| (n.payload, self.class(n.children[0]).id)).collect()
     }
 
     fn call(&self, node: Call) -> (OpRef, &Attrs) {
-        let facts = &self.0.analysis;
+        let facts = &self.egraph.analysis;
         // A `Call` is only made from an e-node that is a call, and the tables only grow.
         let op = facts.op(node.op).unwrap_or_else(|| unreachable!("e-node {node:?} is no call"));
         (op, &facts.attrs[node.attrs as usize])
     }
 
     fn input_count(&self, node: Call) -> usize {
-        self.0[node.class].nodes[node.position as usize].children.len()
+        self.class(node.class).nodes[node.position as usize].children.len()
     }
 
     fn input(&self, node: Call, i: usize) -> Option<Id> {
-        let child = *self.0[node.class].nodes[node.position as usize].children.get(i)?;
-        let child = self.0.find(child);
-        (!self.is_absent(child)).then_some(child)
+        let child = *self.class(node.class).nodes[node.position as usize].children.get(i)?;
+        let child = self.class(child);
+        let absent = child.nodes.first().is_some_and(|n| n.op == NONE);
+        (!absent).then_some(child.id)
     }
 
     fn may_be_interior(&self, _value: Id) -> bool {
@@ -76,17 +100,17 @@ impl Host for View<'_> {
     }
 
     fn ty(&self, value: Id) -> Option<&TensorType> {
-        match self.0.analysis.types_of(self.0[value].data)?.as_slice() {
+        match self.egraph.analysis.types_of(self.class(value).data)?.as_slice() {
             [ty] => Some(ty),
             _ => None,
         }
     }
 
     fn constant(&self, value: Id) -> Option<&Tensor> {
-        self.0.analysis.leaves.get(self.0[value].data.leaf as usize)?.value.as_ref()
+        self.egraph.analysis.leaves.get(self.class(value).data.leaf as usize)?.value.as_ref()
     }
 
     fn is_constant(&self, value: Id) -> bool {
-        self.0[value].data.constant
+        self.class(value).data.constant
     }
 }

@@ -26,6 +26,8 @@ pub mod synthetic;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod variants;
 
 use quantc_ir::Graph;
 use quantc_pattern::{Phase, RuleSet};
@@ -34,7 +36,7 @@ pub use cost::graph_cost;
 pub use error::RewriteError;
 pub use examples::{check_examples, example_graphs};
 pub use fold::fold_constants;
-pub use phase::run_phase;
+pub use phase::{run_phase, saturate_and_extract};
 pub use reachable::unreachable;
 pub use report::{Budget, NodeTrace, PhaseStats, PhaseTime, RewriteReport, RuleStats, Step, Stop};
 

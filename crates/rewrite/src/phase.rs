@@ -9,7 +9,7 @@ use quantc_pattern::{Phase, Rule, RuleSet};
 
 use crate::cost::proper;
 use crate::encode::{Encoded, encode};
-use crate::extract::Extraction;
+use crate::extract::{Extracted, Extraction};
 use crate::rebuild::{Builder, Rebuilt, chain};
 use crate::regions::{Region, seams, split};
 use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
@@ -54,6 +54,24 @@ pub fn run_phase(
     report.phases.push(stats);
     tracing::debug!(phase = phase.name(), "{report}");
     Ok(out)
+}
+
+/// Saturates the rules of one phase on the whole graph as one region and chooses the result, without building it: what there is to
+/// measure of the e-graph.
+///
+/// # Errors
+/// If a rule is unsound.
+pub fn saturate_and_extract(
+    graph: &Graph,
+    rules: &RuleSet,
+    phase: Phase,
+    budget: &Budget,
+) -> Result<PhaseStats, RewriteError> {
+    let rules = active(rules, phase);
+    let mut report = RewriteReport::default();
+    let mut run = Run::new(&rules, phase.name(), budget, &mut report);
+    run.best(graph, &Region::whole(graph), &Builder::new(graph).position)?;
+    Ok(run.stats)
 }
 
 /// The rules of a phase that may run, in the order they run in.
@@ -113,6 +131,20 @@ impl<'a> Run<'a> {
     }
 
     fn region(&mut self, graph: &Graph, region: &Region, builder: &mut Builder<'_>) -> Result<(), RewriteError> {
+        let (encoded, extracted) = self.best(graph, region, &builder.position)?;
+        let start = Instant::now();
+        builder.rewrite(region, &encoded, &extracted, &self.names)?;
+        self.stats.time.rebuild += start.elapsed();
+        Ok(())
+    }
+
+    /// Saturates a region and chooses the cheapest graph.
+    fn best(
+        &mut self,
+        graph: &Graph,
+        region: &Region,
+        position: &[usize],
+    ) -> Result<(Encoded, Extracted), RewriteError> {
         let mut clock = Instant::now();
         let mut lap = |slot: &mut Duration| {
             let now = Instant::now();
@@ -126,17 +158,13 @@ impl<'a> Run<'a> {
         let saturation = saturate(&mut encoded.egraph, self.rules, &budget, Scope::Changed);
         lap(&mut self.stats.time.saturate);
         check_sound(&encoded.egraph, self.rules, &saturation, self.stats.phase)?;
-        let extraction =
-            Extraction::new(&encoded.egraph, encoded.root, &builder.position).ok_or(RewriteError::NoTerm)?;
-        let extracted = extraction.result();
+        let extracted = Extraction::new(&encoded.egraph, encoded.root, position).ok_or(RewriteError::NoTerm)?.result();
         lap(&mut self.stats.time.extract);
-        builder.rewrite(region, &encoded, &extracted, &self.names)?;
-        lap(&mut self.stats.time.rebuild);
         self.stats.regions += 1;
         self.stats.cost_before += proper(extracted.cost_before);
         self.stats.cost += proper(extracted.cost);
         self.count(graph, &encoded, saturation);
-        Ok(())
+        Ok((encoded, extracted))
     }
 
     fn count(&mut self, graph: &Graph, encoded: &Encoded, saturation: Saturation) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use quantc_pattern::{Example, Phase, Rule, RuleSet};
+use quantc_pattern::{Example, Phase, Rule, RuleClass, RuleSet};
 
 use crate::examples::example_graph;
 use crate::fold::fold_constants;
@@ -12,6 +12,9 @@ use crate::run_phase;
 
 /// A message if the rule matches in none of its examples once everything that runs before it, and with it, has run.
 pub fn unreachable(rule: &Rule, rules: &RuleSet) -> Option<String> {
+    // An approximate rule is for those who allow them.
+    let allow_approximate = rules.allow_approximate || matches!(rule.class, RuleClass::Approximate { .. });
+    let rules = &RuleSet { allow_approximate, ..rules.clone() };
     let mut first = None;
     for example in &rule.examples {
         match reaches(rule, rules, example) {

@@ -10,12 +10,13 @@ use quantc_pattern::Rule;
 use quantc_pattern::ast::Pat;
 use quantc_pattern::expr::Env;
 use quantc_pattern::matcher::{Binding, Found, search};
+use quantc_tensor::{Dim, Shape};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::apply::{Applier, Plan, Refusal, plan};
 use crate::filter::{Filter, Ops, op_bit};
-use crate::host::{Call, View};
+use crate::host::{Call, Classes, View};
 use crate::lang::EGraph;
 use crate::report::{Budget, Stop};
 
@@ -128,12 +129,19 @@ fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Ref
         && let (Some(a), Some(b)) = (facts.types_of(a), facts.types_of(b))
     {
         let fits =
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dtype == b.dtype && a.shape.compatible(&b.shape));
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dtype == b.dtype && may_replace(&a.shape, &b.shape));
         if !fits {
             return Err(Refusal::Unfit(format!("the result would be {} instead of {}", show(b), show(a))));
         }
     }
     Ok(egraph.union(old, new))
+}
+
+/// Whether one shape may stand for the other: equal sizes, or one that is not known. A name and a number, or two names, may turn out
+/// to be different sizes.
+fn may_replace(a: &Shape, b: &Shape) -> bool {
+    let fits = |(a, b): (&Dim, &Dim)| a == b || *a == Dim::Unknown || *b == Dim::Unknown;
+    a.rank() == b.rank() && a.dims().iter().zip(b.dims()).all(fits)
 }
 
 fn show(types: &[quantc_tensor::TensorType]) -> String {
@@ -222,12 +230,12 @@ impl<'r> Engine<'r> {
         out
     }
 
-    fn search_at(&mut self, egraph: &EGraph, index: &Index, rule: usize, class: Id, out: &mut Vec<Pending>) {
+    fn search_at(&mut self, egraph: &EGraph, index: &Index<'_>, rule: usize, class: Id, out: &mut Vec<Pending>) {
         self.counts[rule].searched += 1;
-        if !self.filters[rule].passes(egraph, &index.ops, class) {
+        if !self.filters[rule].passes(&index.classes, &index.ops, class) {
             return;
         }
-        let view = View(egraph);
+        let view = View::with_classes(egraph, &index.classes);
         let definition = self.rules[rule];
         let _ = search(&view, &definition.pattern, class, |found| {
             let key = key(rule, definition, class, &found);
@@ -270,17 +278,20 @@ fn key(rule: usize, definition: &Rule, class: Id, found: &Found<View<'_>>) -> Ke
 }
 
 /// Classes that are searched, by the operators they have.
-struct Index {
+struct Index<'a> {
+    classes: Classes<'a>,
     /// The operators of every class.
     ops: Vec<Ops>,
     by_op: Vec<Vec<Id>>,
 }
 
-impl Index {
-    fn new(egraph: &EGraph, near: Option<&Near>) -> Index {
-        let mut index = Index { ops: vec![0; egraph.nodes().len()], by_op: Vec::new() };
+impl<'a> Index<'a> {
+    fn new(egraph: &'a EGraph, near: Option<&Near>) -> Index<'a> {
+        let n = egraph.nodes().len();
+        let mut index = Index { classes: vec![None; n], ops: vec![0; n], by_op: Vec::new() };
         let mut classes = Vec::with_capacity(egraph.number_of_classes());
         for class in egraph.classes() {
+            index.classes[usize::from(class.id)] = Some(class);
             index.ops[usize::from(class.id)] = class.nodes.iter().fold(0, |ops, n| ops | op_bit(n.op));
             if near.is_none_or(|near| near.distance(class.id) != FAR) {
                 classes.push(class.id);
@@ -290,7 +301,7 @@ impl Index {
         for id in classes {
             let mut last = None;
             // A class's nodes are sorted by operator.
-            for node in &egraph[id].nodes {
+            for node in index.classes[usize::from(id)].into_iter().flat_map(|class| &class.nodes) {
                 if last != Some(node.op) {
                     last = Some(node.op);
                     if index.by_op.len() <= node.op as usize {

@@ -1,6 +1,7 @@
 //! Data types, shapes, tensors, quantization parameters and quantc's one rounding and saturation contract.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod dtype;
 pub mod math;
 pub mod qparams;
@@ -10,6 +11,7 @@ pub mod scaled;
 pub mod shape;
 pub mod tensor;
 
+pub use compare::Gap;
 pub use dtype::DType;
 pub use qparams::{QParams, QRange, QScheme, dynamic_qparams};
 pub use scaled::{Integers, Scale, ScaledInt, Value};

@@ -86,8 +86,10 @@ pub fn plan(graph: &Graph, inputs: &[(String, Tensor)], isa: Isa, cache: &Weight
     lower(graph, &types(inputs), isa, cache).unwrap_or_else(|e| panic!("{e}\n{graph}"))
 }
 
-/// Holds the plan to the reference for each size of the symbolic dimensions; the steps of the last plan on the best tier.
+/// Holds the plan to the reference for each size of the symbolic dimensions, and for size 0; the steps of the last plan on the best
+/// tier.
 pub fn check(graph: &Graph, sizes: &[usize], random: &mut Random) -> Vec<StepInfo> {
+    check_on(graph, &[0], random, &Isa::available());
     check_on(graph, sizes, random, &Isa::available())
 }
 

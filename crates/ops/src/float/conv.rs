@@ -152,13 +152,28 @@ fn conv_group(x: &[f32], w: &[f32], group_in: usize, group_out: usize, grid: &Gr
     }
 }
 
+/// Adds the bias to channels-first images of `pixels` pixels.
+pub(super) fn add_bias_planes(out: &mut [f32], pixels: usize, bias: Option<&[f32]>) {
+    for (plane, &b) in out.chunks_exact_mut(pixels.max(1)).zip(bias.unwrap_or(&[]).iter().cycle()) {
+        plane.iter_mut().for_each(|v| *v += b);
+    }
+}
+
 /// Convolution of channels-first images: `x` of `[batch, channels.input, grid.input]`, `w` of `[channels.output, group_in,
 /// grid.window.kernel]`, the result of `[batch, channels.output, grid.output]`. Runs on the current rayon pool.
-pub fn conv_nchw(x: &[f32], w: &[f32], bias: Option<&[f32]>, channels: Channels, grid: &Grid) -> Vec<f32> {
+pub fn conv_nchw(
+    batch: usize,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    channels: Channels,
+    grid: &Grid,
+) -> Vec<f32> {
     let (in_len, out_len) = (channels.input * grid.in_len(), channels.output * grid.out_len());
-    let batch = x.len().checked_div(in_len).unwrap_or(0);
     let mut out = vec![0.0f32; batch * out_len];
-    if out.is_empty() {
+    // Of an input without channels or pixels only the bias is seen.
+    if x.is_empty() || out.is_empty() {
+        add_bias_planes(&mut out, grid.out_len(), bias);
         return out;
     }
     let (group_in, group_out) = (channels.group_in(), channels.group_out());
@@ -183,11 +198,7 @@ pub fn conv_nchw(x: &[f32], w: &[f32], bias: Option<&[f32]>, channels: Channels,
                 conv_group(x, w, group_in, group_out, grid, !over_images, out);
             }
         }
-        if let Some(bias) = bias {
-            for (plane, &b) in out.chunks_exact_mut(grid.out_len()).zip(bias) {
-                plane.iter_mut().for_each(|v| *v += b);
-            }
-        }
+        add_bias_planes(out, grid.out_len(), bias);
     };
     if over_images {
         x.par_chunks_exact(in_len).zip(out.par_chunks_exact_mut(out_len)).for_each(image);

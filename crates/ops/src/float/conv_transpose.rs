@@ -3,7 +3,7 @@
 
 use quantc_kernels_gemm::Mat;
 
-use super::conv::Channels;
+use super::conv::{Channels, add_bias_planes};
 use super::linear::sgemm_parallel;
 use crate::window::Grid;
 
@@ -40,9 +40,15 @@ pub(crate) fn scatter_windows<T: Copy>(parts: &[T], grid: &Grid, add: impl Fn(T,
 /// Transposed convolution of channels-first images. `grid` is the convolution that this transposes: its windows are the input pixels,
 /// its input is the result. `x` of `[batch, channels.input, grid.output]`, `w` of `[channels.input, group_out, grid.window.kernel]`,
 /// the result of `[batch, channels.output, grid.input]`. Runs on the current rayon pool.
-pub fn conv_transpose_nchw(x: &[f32], w: &[f32], bias: Option<&[f32]>, channels: Channels, grid: &Grid) -> Vec<f32> {
+pub fn conv_transpose_nchw(
+    batch: usize,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    channels: Channels,
+    grid: &Grid,
+) -> Vec<f32> {
     let (pixels, plane) = (grid.out_len(), grid.in_len());
-    let batch = x.len().checked_div(channels.input * pixels).unwrap_or(0);
     let mut out = vec![0.0f32; batch * channels.output * plane];
     let (group_in, group_out) = (channels.group_in(), channels.group_out());
     let rows = group_out * grid.window.taps();
@@ -52,12 +58,7 @@ pub fn conv_transpose_nchw(x: &[f32], w: &[f32], bias: Option<&[f32]>, channels:
         let w = &w[i % channels.groups * group_in * rows..][..group_in * rows];
         sgemm_parallel(rows, pixels, group_in, Mat::rows(w, rows).t(), Mat::rows(x, pixels), &mut parts);
         scatter_windows(&parts, grid, |a, b| a + b, out);
-        let first = i % channels.groups * group_out;
-        if let Some(bias) = bias {
-            for (line, &b) in out.chunks_exact_mut(plane.max(1)).zip(&bias[first..]) {
-                line.iter_mut().for_each(|v| *v += b);
-            }
-        }
     }
+    add_bias_planes(&mut out, plane, bias);
     out
 }

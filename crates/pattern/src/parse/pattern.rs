@@ -95,11 +95,36 @@ fn commutative(at: &Sexp, args: &[Sexp], style: Style, repeated: bool, scope: &m
     let [inner] = args else { return Err(at.error("`commutative` takes one call").hint(hint)) };
     match pat(inner, style, repeated, scope)? {
         Pat::Call(call) if call.inputs.len() >= 2 => {
+            if let Some(op) = call.ops.iter().find(|op| !COMMUTATIVE.contains(&op.name())) {
+                return Err(inner.error(format!("the order of the inputs of `{op}` matters")).hint(hint));
+            }
+            // Each order is an alternative of its own, and those inside it are there twice.
+            if call.inputs.iter().map(size).sum::<usize>() > MAX_SIZE {
+                return Err(at
+                    .error("too many `commutative` and `either` inside one another")
+                    .hint("are the orders needed at every level?"));
+            }
             let mut swapped = call.clone();
             swapped.inputs.swap(0, 1);
             Ok(Pat::Either(vec![Pat::Call(call), Pat::Call(swapped)]))
         }
         _ => Err(inner.error("`commutative` takes a call with two inputs").hint(hint)),
+    }
+}
+
+/// Operators whose first two inputs may change places.
+const COMMUTATIVE: &[&str] =
+    &["add", "mul", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor"];
+
+/// Parts of a pattern with all its alternatives.
+const MAX_SIZE: usize = 8192;
+
+fn size(pat: &Pat) -> usize {
+    1 + match pat {
+        Pat::Any | Pat::Var(_) | Pat::Optional(_) | Pat::None | Pat::Scalar(_) | Pat::Near(_) => 0,
+        Pat::Either(pats) => pats.iter().map(size).sum(),
+        Pat::Output { of, .. } => size(of),
+        Pat::Call(call) => call.inputs.iter().map(size).sum::<usize>() + call.rest.as_ref().map_or(0, size),
     }
 }
 

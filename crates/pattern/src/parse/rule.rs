@@ -15,6 +15,9 @@ use crate::parse::template::template;
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
+/// Elements of an input of an example: it is evaluated, many times.
+const MAX_EXAMPLE: usize = 1 << 20;
+
 pub(super) const KEYWORDS: &[&str] = &["for", "doc", "class", "match", "when", "replace", "example", "inputs"];
 
 const REQUIRED: &[(&str, &str)] = &[
@@ -181,6 +184,10 @@ fn input(at: &Sexp) -> Result<ExampleInput, QpatError> {
             _ => Err(d.expected("a size")),
         })
         .collect::<Result<_, _>>()?;
+    let numel = shape.to_known().and_then(|s| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
+    if numel.is_none_or(|n| n > MAX_EXAMPLE) {
+        return Err(dims.error(format!("an input of an example has at most {MAX_EXAMPLE} elements")));
+    }
     let range = match range {
         [] => match dtype.quantized_range() {
             Some((lo, hi)) if dtype.size() == 1 => (lo as f32, hi as f32),

@@ -118,7 +118,7 @@ impl Report {
 /// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.
 fn sample(ty: &TensorType) -> Result<Tensor, Error> {
     let shape = ty.shape.to_known().ok_or_else(|| Error::Data(format!("the shape of {ty} is not known")))?;
-    let n: usize = shape.iter().product();
+    let n = quantc_ops::dims::numel(&shape).map_err(|e| Error::Data(e.to_string()))?;
     let floats = Tensor::from_vec(&shape, (0..n).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect())
         .map_err(|e| Error::Data(e.to_string()))?;
     Ok(if ty.dtype == DType::F32 { floats } else { Tensor::full(&shape, 1i64).cast(ty.dtype) })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quantc::data::{Batches, bind_inputs, read_arrays};
-use quantc::{Compiled, Error, Model, Preprocess, quantizes_dynamically};
+use quantc::{Compiled, Error, Model, Preprocess};
 use quantc_ir::Graph;
 use quantc_ops::dims::{MAX_ELEMENTS, numel};
 use quantc_pattern::Library;
@@ -14,11 +14,6 @@ use quantc_tensor::{Dim, Tensor, TensorType};
 
 /// Samples run at once where the model takes any number.
 const BATCH: usize = 16;
-
-/// How many samples of a model run at once, so that no sample's result depends on another: one where ranges are those of a whole tensor.
-fn batch_size(graph: &Graph) -> usize {
-    if quantizes_dynamically(graph) { 1 } else { BATCH }
-}
 
 /// More threads than any machine has cores.
 const MAX_THREADS: usize = 1024;
@@ -28,6 +23,13 @@ const MAX_THREADS: usize = 1024;
 pub struct NamedFile {
     name: Option<String>,
     path: PathBuf,
+}
+
+impl NamedFile {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl std::str::FromStr for NamedFile {
@@ -66,7 +68,7 @@ pub fn load_batches(
             arrays.push((name, tensor));
         }
     }
-    Batches::new(graph, bind_inputs(graph, arrays)?, preprocess.as_ref(), batch_size(graph), limit)
+    Batches::new(graph, bind_inputs(graph, arrays)?, preprocess.as_ref(), BATCH, limit)
 }
 
 /// `--patterns DIR`: rules and backends besides those that are embedded.

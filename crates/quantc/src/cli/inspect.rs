@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return ui::print_json(&json!({
             "producer": producer,
             "backend": report.backend,
-            "file_bytes": model.file_size,
+            "file_bytes": model.size,
             "parameter_bytes": param_bytes,
             "inputs": inputs,
             "outputs": outputs,
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         "{} (written by {producer}, backend {})\n  {} file, {} parameters\n  inputs:  {}\n  outputs: {}\n",
         args.model.display(),
         report.backend,
-        ui::size(model.file_size),
+        ui::size(model.size),
         ui::size(param_bytes as u64),
         inputs.join(", "),
         outputs.join(", ")

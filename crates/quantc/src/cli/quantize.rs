@@ -1,15 +1,17 @@
 //! `quantc quantize`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::data::Batches;
-use quantc::{Compiled, Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize};
+use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
-use quantc_quant::QConfigMapping;
 use quantc_quant::report::Decision;
+use quantc_quant::{QConfigMapping, qconfig};
 use serde_json::json;
 
-use super::inputs::{NamedFile, PatternsOption, bind_shapes, load_batches};
+use super::inputs::{NamedFile, PatternsOption, ShapeOption, bind_shapes, load_batches};
+use super::outputs::{check_distinct, model_files};
 use super::{plan, ui};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -76,8 +78,10 @@ pub struct Args {
     #[arg(long)]
     limit: Option<usize>,
     /// How activations are quantized
-    #[arg(long, value_enum, default_value = "static")]
-    mode: ModeArg,
+    ///
+    /// [default: static, or as --qconfig has it; a mapping decides for itself]
+    #[arg(long, value_enum, conflicts_with = "qconfig_mapping")]
+    mode: Option<ModeArg>,
     /// What the target supports
     #[arg(long, default_value = "x86")]
     backend: String,
@@ -95,10 +99,13 @@ pub struct Args {
     /// Apply rules that change values too, each within the tolerance it states
     #[arg(long)]
     allow_approximate: bool,
-    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, or the kernel calls it
-    /// is compiled to (plan), for one sample
+    /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, with the values of its
+    /// parameters in PATH.safetensors, or the kernel calls it is compiled to (plan), for one sample or the shapes given
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
+    /// The shape of an input in the plan that is written
+    #[arg(long, value_name = "NAME=D,D,...", requires = "emit")]
+    shape: Vec<ShapeOption>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -109,18 +116,14 @@ pub struct Args {
 /// # Errors
 /// The one message that the user sees; nothing is written then.
 pub fn run(args: &Args) -> Result<(), Error> {
-    files::check_writable(&args.output)?;
-    for emit in &args.emit {
-        files::check_writable(&emit.path)?;
-    }
+    check_outputs(args)?;
     let model = Model::load(&args.model)?;
-    if model.is_compiled() {
+    let is_quantized = |name: &str| name == "observer" || name.starts_with("quantized.");
+    let mut ops = model.graph.calls().filter_map(|id| model.graph.node(id).call());
+    if model.is_compiled() || ops.any(|(op, _)| is_quantized(op.name())) {
         return Err(Error::file(&args.model, "is already quantized"));
     }
-    let mode = match args.mode {
-        ModeArg::Static => Mode::Static,
-        ModeArg::Dynamic => Mode::Dynamic,
-    };
+    let mode = mode(args)?;
     let library = args.patterns.library()?;
     let mut options = QuantizeOptions::with_library(&library, mode, &args.backend, args.qconfig.as_deref())?;
     options.bias_correction = !args.no_bias_correction;
@@ -134,15 +137,18 @@ pub fn run(args: &Args) -> Result<(), Error> {
     } else {
         Some(load_batches(&model.graph, &args.calibration, args.preprocess.as_deref(), args.limit)?)
     };
+    // What can't be planned is reported before any work is done.
+    let has_plan = args.emit.iter().any(|e| e.stage == Stage::Plan);
+    let shapes = if has_plan { plan_shapes(args, &model.graph, batches.as_ref())? } else { Vec::new() };
     let bar = ui::progress("calibrating", batches.as_ref().map_or(0, |b| b.samples()));
     let result = quantize(&model.graph, &options, batches.as_ref(), |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     let quantized = result?;
+    let plan = if has_plan { plan_text(&quantized.stages.quantized, &shapes)? } else { String::new() };
     for emit in &args.emit {
         let graph = match emit.stage {
             Stage::Plan => {
-                let text = plan_text(&quantized.stages.quantized, batches.as_ref())?;
-                files::write(&emit.path, |sink| sink.write_all(text.as_bytes()))?;
+                files::write(&emit.path, |sink| sink.write_all(plan.as_bytes()))?;
                 continue;
             }
             Stage::Imported => &model.graph,
@@ -151,24 +157,104 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Stage::Converted => &quantized.stages.converted,
             Stage::Quantized => &quantized.stages.quantized,
         };
-        files::write(&emit.path, |sink| sink.write_all(graph.to_string().as_bytes()))?;
+        text::write(&emit.path, graph)?;
+    }
+    let warnings = warnings(args, &options.mapping, &quantized);
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
     }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
-    report(args, &model, &quantized, batches.map_or(0, |b| b.samples()), size as u64)
+    report(args, &model, &quantized, &warnings, batches.map_or(0, |b| b.samples()), size as u64)
 }
 
-/// The plan of the quantized graph for one sample, which says how large open dimensions are.
-fn plan_text(graph: &Graph, samples: Option<&Batches>) -> Result<String, Error> {
-    let shapes = match samples {
-        Some(batches) => batches.get(0, 1)?.iter().map(|(name, tensor)| (name.clone(), tensor.ty())).collect(),
-        None => bind_shapes(graph, &[], None)?,
-    };
+/// What is allowed and hardly meant: nothing quantized, entries of the mapping that no call goes by.
+fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for node in &quantized.report.nodes {
+        match &node.decision {
+            Decision::Quantized { .. } => {
+                reasons.clear();
+                break;
+            }
+            Decision::Float { reason } => *reasons.entry(reason.to_string()).or_default() += 1,
+        }
+    }
+    let mut reasons: Vec<(String, usize)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|r| std::cmp::Reverse(r.1));
+    if !reasons.is_empty() {
+        let all: usize = reasons.iter().map(|r| r.1).sum();
+        let main: Vec<String> = reasons.iter().take(3).map(|(why, n)| format!("{n} because {why}")).collect();
+        warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
+    }
+    if args.qconfig_mapping.is_some() {
+        let unused = mapping.resolver(&quantized.stages.canonical).unused();
+        warnings.extend(unused.into_iter().map(|(entry, hint)| {
+            let hint = hint.map_or(String::new(), |h| format!(" (hint: {h})"));
+            format!("no call goes by the entry `{entry}` of the mapping{hint}")
+        }));
+    }
+    warnings
+}
+
+/// The mode that is asked for: by name, or by a QConfig.
+fn mode(args: &Args) -> Result<Mode, Error> {
+    let of_qconfig = args.qconfig.as_deref().and_then(|name| Some((name, qconfig::named(name)?.is_dynamic())));
+    let asked = args.mode.map(|m| matches!(m, ModeArg::Dynamic));
+    match (asked, of_qconfig) {
+        (Some(asked), Some((name, dynamic))) if asked != dynamic => {
+            let is = |dynamic: bool| if dynamic { "dynamic" } else { "static" };
+            Err(Error::Data(format!("--mode {}: the QConfig `{name}` is {}", is(asked), is(dynamic))))
+        }
+        (asked, of_qconfig) => {
+            let dynamic = asked.or(of_qconfig.map(|q| q.1)).unwrap_or(false);
+            Ok(if dynamic { Mode::Dynamic } else { Mode::Static })
+        }
+    }
+}
+
+/// Fails if an output would be lost, or an input.
+fn check_outputs(args: &Args) -> Result<(), Error> {
+    if args.output.extension().is_none_or(|e| e != "qtc") && !files::is_special(&args.output) {
+        return Err(Error::file(&args.output, "the compiled model must be a .qtc file: that is how it is known again"));
+    }
+    let mut inputs = model_files(&args.model);
+    inputs.extend(args.calibration.iter().map(|f| (f.path().to_owned(), "the calibration data")));
+    inputs.extend(args.preprocess.iter().map(|p| (p.clone(), "the preprocessing")));
+    inputs.extend(args.qconfig_mapping.iter().map(|p| (p.clone(), "the mapping")));
+    let mut outputs = vec![(args.output.clone(), "the compiled model")];
+    for emit in &args.emit {
+        outputs.push((emit.path.clone(), "the graph of a stage"));
+        if emit.stage != Stage::Plan && !files::is_special(&emit.path) {
+            outputs.push((text::values_path(&emit.path), "the parameters of a stage"));
+        }
+    }
+    check_distinct(inputs, outputs)
+}
+
+/// The input shapes that a plan is shown for: those of `--shape`, else of one sample.
+fn plan_shapes(args: &Args, graph: &Graph, samples: Option<&Batches>) -> Result<InputShapes, Error> {
+    match samples.filter(|b| args.shape.is_empty() && b.samples() > 0) {
+        Some(batches) => Ok(batches.get(0, 1)?.into_iter().map(|(name, tensor)| (name, tensor.ty())).collect()),
+        None => bind_shapes(graph, &args.shape, None),
+    }
+}
+
+/// The plan of the quantized graph.
+fn plan_text(graph: &Graph, shapes: &InputShapes) -> Result<String, Error> {
     let mut compiled = Compiled::from_graph(graph.clone(), 1)?;
-    let made = compiled.plan(&shapes)?;
+    let made = compiled.plan(shapes)?;
     Ok(format!("{}{}", plan::ports(&made), plan::text(&made, compiled.isa())))
 }
 
-fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, size: u64) -> Result<(), Error> {
+fn report(
+    args: &Args,
+    model: &Model,
+    quantized: &Quantized,
+    warnings: &[String],
+    samples: usize,
+    size: u64,
+) -> Result<(), Error> {
     let nodes = &quantized.report.nodes;
     let done = nodes.iter().filter(|n| matches!(n.decision, Decision::Quantized { .. })).count();
     let t = &quantized.timings;
@@ -176,12 +262,13 @@ fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, siz
     if args.json {
         return ui::print_json(&json!({
             "output": args.output,
-            "float_bytes": model.file_size,
+            "float_bytes": model.size,
             "quantized_bytes": size,
             "calls": nodes.len(),
             "quantized_calls": done,
             "observers": quantized.report.observers.len(),
             "calibration_samples": samples,
+            "warnings": warnings,
             "seconds": {
                 "canonicalize": seconds(t.canonicalize),
                 "prepare": seconds(t.prepare),
@@ -196,9 +283,9 @@ fn report(args: &Args, model: &Model, quantized: &Quantized, samples: usize, siz
         "{}: {done} of {} calls quantized, {} -> {} ({:.2}x smaller), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
         args.output.display(),
         nodes.len(),
-        ui::size(model.file_size),
+        ui::size(model.size),
         ui::size(size),
-        model.file_size as f64 / size.max(1) as f64,
+        model.size as f64 / size.max(1) as f64,
         t.without_calibration().as_secs_f64(),
         t.calibrate.as_secs_f64(),
     ))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quantc::{Error, Model, files};
+use quantc::{Error, Model, files, text};
 use quantc_ir::Graph;
 use quantc_pattern::Phase;
 use quantc_rewrite::explain::{Extra, Fate, Matched, NearMiss, NotChosen, WhyNot, not_chosen, why_not};
@@ -11,6 +11,7 @@ use quantc_rewrite::{Budget, NodeTrace, RewriteReport, RuleStats, Step, rewrite}
 use serde_json::{Value, json};
 
 use super::inputs::PatternsOption;
+use super::outputs::{check_distinct, model_files};
 use super::ui;
 
 /// Near misses that are printed.
@@ -37,7 +38,10 @@ pub struct Args {
     /// With the rules that run for this backend, as `quantc quantize` does [default: those for every backend]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
-    /// Write the result in the text form
+    /// Apply rules that change values too, each within the tolerance it states
+    #[arg(long)]
+    allow_approximate: bool,
+    /// Write the result in the text form, with the values of its parameters in OUT.qg.safetensors
     #[arg(short, long, value_name = "OUT.qg")]
     output: Option<PathBuf>,
     /// Show which rules made which node of the result from which
@@ -69,14 +73,22 @@ pub struct Args {
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(output) = &args.output {
-        files::check_writable(output)?;
+        if output.extension().is_none_or(|e| e != "qg") && !files::is_special(output) {
+            return Err(Error::file(output, "the result must be a .qg file: that is how it is known again"));
+        }
+        let mut outputs = vec![(output.clone(), "the result")];
+        if !files::is_special(output) {
+            outputs.push((text::values_path(output), "its parameters"));
+        }
+        check_distinct(model_files(&args.model), outputs)?;
     }
     let model = Model::load(&args.model)?;
     let library = args.patterns.library()?;
-    let rules = match &args.backend {
+    let mut rules = match &args.backend {
         Some(name) => library.rules_for(library.backend(name)?),
         None => library.rules.clone(),
     };
+    rules.allow_approximate |= args.allow_approximate;
     let phase = match args.phase {
         PhaseArg::Canonical => Phase::Canonical,
         PhaseArg::Lower => Phase::Lower,
@@ -89,7 +101,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (graph, report) = rewrite(&model.graph, &rules, phase, &budget)?;
     let others = if args.not_chosen { Some(not_chosen(&model.graph, &rules, phase, &budget)?) } else { None };
     if let Some(output) = &args.output {
-        files::write(output, |sink| sink.write_all(graph.to_string().as_bytes()))?;
+        text::write(output, &graph)?;
     }
     if args.json {
         return ui::print_json(&as_json(args, &report, answer.as_ref(), others.as_deref()));

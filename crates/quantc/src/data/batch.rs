@@ -5,7 +5,7 @@ use quantc_tensor::{Dim, Tensor, TensorType};
 
 use super::Array;
 use super::convert::convert;
-use crate::independence::samples_are_independent;
+use crate::independence::{quantizes_dynamically, samples_are_independent};
 use crate::{Error, Preprocess};
 
 /// Matches data to the model's inputs: arrays with a name to the input of that name, those without to the inputs left over,
@@ -79,7 +79,8 @@ impl Batches {
     ///
     /// - If the first dimension of an input is a fixed number `k` and there is a multiple of it, a sample has `k` rows of that input
     ///   and one of an input with an open first dimension, and a batch is one sample.
-    /// - Otherwise the data are cut if that is proven to change no result; else all data are one batch.
+    /// - Otherwise the data are cut if that is proven to change no result; else all data are one batch. Where values are quantized
+    ///   over the range of a whole tensor, a batch is one sample, so that no result depends on another sample.
     ///
     /// At most `limit` samples are used.
     ///
@@ -111,7 +112,7 @@ impl Batches {
             this.each_alone(&rows, limit)?;
         } else if open.len() == rows.len() && samples_are_independent(graph) && !rows.is_empty() {
             this.each_alone(&rows, limit)?;
-            this.batch = batch.max(1);
+            this.batch = if quantizes_dynamically(graph) { 1 } else { batch.max(1) };
         } else {
             this.whole(&open, limit)?;
         }

@@ -30,8 +30,10 @@ pub(super) struct Dense {
     first_user: Vec<u32>,
     /// The component of each class.
     pub(super) component: Vec<u32>,
-    /// Classes of each strongly connected component; children's components come first.
-    pub(super) members: Vec<Vec<u32>>,
+    /// Classes of the strongly connected components, one component after the other; children's components come first.
+    members: Vec<u32>,
+    /// Where the members of each component begin; one more at the end.
+    first_member: Vec<u32>,
     /// One more than the largest identity.
     pub(super) identities: usize,
 }
@@ -80,6 +82,7 @@ impl Dense {
             first_user,
             component: Vec::new(),
             members: Vec::new(),
+            first_member: vec![0],
             identities,
         };
         dense.find_components();
@@ -89,6 +92,17 @@ impl Dense {
     /// The alternatives of a class.
     pub(super) fn of(&self, class: u32) -> std::ops::Range<u32> {
         self.first[class as usize]..self.first[class as usize + 1]
+    }
+
+    /// The classes of a component.
+    pub(super) fn members(&self, component: u32) -> &[u32] {
+        let component = component as usize;
+        &self.members[self.first_member[component] as usize..self.first_member[component + 1] as usize]
+    }
+
+    /// The classes of each component; children's components come first.
+    pub(super) fn components(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.first_member.len() as u32 - 1).map(|component| self.members(component))
     }
 
     /// The e-node that an alternative is.
@@ -153,17 +167,17 @@ impl Dense {
                     low[parent as usize] = low[parent as usize].min(low[vi]);
                 }
                 if low[vi] == index[vi] {
-                    let mut members = Vec::new();
+                    let start = self.members.len();
                     while let Some(w) = stack.pop() {
                         on_stack[w as usize] = false;
-                        self.component[w as usize] = self.members.len() as u32;
-                        members.push(w);
+                        self.component[w as usize] = self.first_member.len() as u32 - 1;
+                        self.members.push(w);
                         if w == v {
                             break;
                         }
                     }
-                    members.sort_unstable();
-                    self.members.push(members);
+                    self.members[start..].sort_unstable();
+                    self.first_member.push(self.members.len() as u32);
                 }
             }
         }

@@ -140,7 +140,7 @@ impl<'d> Search<'d> {
             return true;
         }
         let component = self.dense.component[a.owner as usize];
-        if self.dense.members[component as usize].len() == 1 {
+        if self.dense.members(component).len() == 1 {
             return a.children.contains(&a.owner);
         }
         self.stamp += 1;

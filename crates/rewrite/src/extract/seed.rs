@@ -19,7 +19,7 @@ pub(super) fn cheapest(dense: &Dense) -> Option<Vec<u32>> {
     let total = |share: &[u64], a: &Alternative| {
         a.children.iter().fold(a.cost.saturating_mul(SCALE), |sum, c| sum.saturating_add(share[*c as usize]))
     };
-    for members in &dense.members {
+    for members in dense.components() {
         // The cheapest class whose node only needs finished classes is finished next. A component of one class without a cycle
         // is the simple case of it.
         for i in members.iter().flat_map(|class| dense.of(*class)) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use quantc_interp::Interpreter;
 use quantc_ir::Graph;
-use quantc_tensor::{DType, Dim, Tensor, TensorType};
+use quantc_tensor::{DType, Dim, Gap, Tensor, TensorType};
 use rand::RngExt;
 
 use crate::random::{random_tensor, rng};
@@ -72,17 +72,16 @@ pub(super) fn compare(
         if a.bits_eq(b) {
             continue;
         }
-        let (a, b) = (a.to_f32_vec(), b.to_f32_vec());
-        let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let (at, worst) = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).enumerate().fold((0, 0f32), |m, (i, d)| {
-            // A NaN on one side only is as far away as can be.
-            if d > m.1 || d.is_nan() { (i, if d.is_nan() { f32::INFINITY } else { d }) } else { m }
-        });
-        if tolerance == 0.0 || worst > tolerance * largest {
+        let gap = Gap::between(a, b);
+        if tolerance == 0.0 || !gap.within(tolerance) {
+            let (a, b) = (a.to_f32_vec(), b.to_f32_vec());
             return Err(format!(
-                "output `{name}` differs by {worst:e} at element {at} ({} before, {} after), the largest being {largest}; {}",
-                a[at],
-                b[at],
+                "output `{name}` differs by {:e} at element {} ({} before, {} after), the largest being {}; {}",
+                gap.worst,
+                gap.at,
+                a[gap.at],
+                b[gap.at],
+                gap.largest,
                 if tolerance == 0.0 {
                     "the same bits were promised".to_owned()
                 } else {

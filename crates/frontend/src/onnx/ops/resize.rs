@@ -13,14 +13,63 @@ enum Target {
     Scales(Vec<f32>),
 }
 
+/// How: the attributes `mode`, `coordinate_transformation_mode` and `nearest_mode`.
+struct Sampling {
+    mode: String,
+    coordinates: String,
+    rounding: String,
+}
+
+impl Sampling {
+    /// Before opset 11 there are no attributes. What shrinks is rounded up by onnxruntime; the standard says nothing.
+    fn old(cx: &NodeCx<'_>, scales: &[f32]) -> Result<Sampling, NodeError> {
+        let rounding = if scales.iter().all(|s| *s >= 1.0) { "floor" } else { "floor_or_ceil" };
+        Ok(Sampling { mode: mode(cx)?, coordinates: "asymmetric".to_owned(), rounding: rounding.to_owned() })
+    }
+
+    fn new(cx: &NodeCx<'_>) -> Result<Sampling, NodeError> {
+        let coordinates = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn"];
+        Ok(Sampling {
+            mode: mode(cx)?,
+            coordinates: cx.one_of("coordinate_transformation_mode", "half_pixel", &coordinates)?,
+            rounding: cx.one_of(
+                "nearest_mode",
+                "round_prefer_floor",
+                &["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"],
+            )?,
+        })
+    }
+
+    /// The attributes of `interpolate` over some spatial dimensions. Whole factors put every pixel of the result strictly nearest to
+    /// the one it is a copy of: that is the plain way, which stays in integers.
+    fn attrs(self, spatial: usize, whole_factors: bool) -> Attrs {
+        let Sampling { mode, mut coordinates, mut rounding } = self;
+        if mode == "linear" {
+            let mode = ["linear", "bilinear", "trilinear"][spatial - 1];
+            let attrs = Attrs::new().with("mode", mode);
+            return if coordinates == "half_pixel" { attrs } else { attrs.with("coordinates", coordinates) };
+        }
+        let centred = ["half_pixel", "pytorch_half_pixel"].contains(&coordinates.as_str());
+        if whole_factors && centred && rounding.starts_with("round") {
+            (coordinates, rounding) = ("asymmetric".to_owned(), "floor".to_owned());
+        }
+        let mut attrs = Attrs::new();
+        if coordinates != "asymmetric" {
+            attrs.set("coordinates", coordinates);
+        }
+        if rounding != "floor" {
+            attrs.set("rounding", rounding);
+        }
+        attrs
+    }
+}
+
+fn mode(cx: &NodeCx<'_>) -> Result<String, NodeError> {
+    cx.one_of("mode", "nearest", &["nearest", "linear"])
+}
+
 /// An image resized over its dimensions behind batch and channel.
-fn interpolate(
-    im: &mut Importer,
-    cx: &NodeCx<'_>,
-    mode: &str,
-    [transform, nearest]: [&str; 2],
-    target: Target,
-) -> Result<Vec<Val>, NodeError> {
+fn interpolate(im: &mut Importer, cx: &NodeCx<'_>, how: Sampling, target: Target) -> Result<Vec<Val>, NodeError> {
     let x = cx.input(0, "X")?;
     let rank = im.rank(x);
     let shape = im.ty(x).shape;
@@ -28,7 +77,7 @@ fn interpolate(
         Target::Sizes(v) => v.len(),
         Target::Scales(v) => v.len(),
     };
-    if len != rank || rank < 3 {
+    if len != rank || !(3..=5).contains(&rank) {
         return Err(NodeError::mismatch(format!("it has {len} scales or sizes for an input {}", im.ty(x))));
     }
     let outer_kept = match &target {
@@ -38,33 +87,7 @@ fn interpolate(
     if !outer_kept {
         return Err(NodeError::mismatch("only the dimensions behind batch and channel can be resized"));
     }
-    let mut attrs = Attrs::new();
-    match (mode, transform, rank) {
-        ("nearest", "asymmetric", _) if nearest == "floor" => {}
-        // Whole factors put every pixel of the result strictly nearest to the one it is a copy of.
-        ("nearest", "half_pixel" | "pytorch_half_pixel", _)
-            if nearest.starts_with("round") && whole_factors(&shape, &target) => {}
-        ("nearest", ..) => {
-            return Err(NodeError::attribute(
-                "nearest_mode",
-                format!("{nearest} with {transform}"),
-                "nearest resizing is supported as PyTorch does it (asymmetric with floor), and by whole factors",
-            ));
-        }
-        (_, "half_pixel" | "pytorch_half_pixel", 4) => attrs.set("mode", "bilinear"),
-        (_, "align_corners", 4) => {
-            attrs.set("mode", "bilinear");
-            attrs.set("align_corners", true);
-        }
-        (_, other, 4) => {
-            return Err(NodeError::attribute(
-                "coordinate_transformation_mode",
-                other,
-                "linear resizing is supported with half_pixel and align_corners",
-            ));
-        }
-        _ => return Err(NodeError::attribute("mode", mode, "linear resizing is supported for images (4 dimensions)")),
-    }
+    let attrs = how.attrs(rank - 2, whole_factors(&shape, &target));
     let attrs = match target {
         Target::Sizes(v) => attrs.with("size", v[2..].to_vec()),
         Target::Scales(v) => attrs.with("scale_factor", v[2..].to_vec()),
@@ -85,12 +108,11 @@ fn whole_factors(shape: &Shape, target: &Target) -> bool {
 
 /// Opset 7 and 8 have the scales as attribute, 9 as input.
 pub(super) fn upsample(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
-    let mode = cx.one_of("mode", "nearest", &["nearest", "linear"])?;
     let scales = match cx.opset {
         ..9 => cx.need("scales", cx.floats("scales")?)?,
         _ => floats(im, cx.input(1, "scales")?, "scales")?,
     };
-    interpolate(im, cx, &mode, ["asymmetric", "floor"], Target::Scales(scales))
+    interpolate(im, cx, Sampling::old(cx, &scales)?, Target::Scales(scales))
 }
 
 fn floats(im: &Importer, val: Val, name: &str) -> Result<Vec<f32>, NodeError> {
@@ -98,22 +120,16 @@ fn floats(im: &Importer, val: Val, name: &str) -> Result<Vec<f32>, NodeError> {
 }
 
 pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
-    let mode = cx.one_of("mode", "nearest", &["nearest", "linear"])?;
     if cx.opset < 11 {
         let scales = floats(im, cx.input(1, "scales")?, "scales")?;
-        return interpolate(im, cx, &mode, ["asymmetric", "floor"], Target::Scales(scales));
+        return interpolate(im, cx, Sampling::old(cx, &scales)?, Target::Scales(scales));
     }
+    let how = Sampling::new(cx)?;
     // They only matter to cubic interpolation and to cropping.
     cx.ignore(&["cubic_coeff_a", "extrapolation_value"]);
     cx.only_int("exclude_outside", 0, "only sampling inside the image is supported")?;
     cx.only_int("antialias", 0, "resizing without antialiasing is supported")?;
     cx.one_of("keep_aspect_ratio_policy", "stretch", &["stretch"])?;
-    let transform = cx.one_of(
-        "coordinate_transformation_mode",
-        "half_pixel",
-        &["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"],
-    )?;
-    let nearest = cx.str("nearest_mode", "round_prefer_floor")?;
     let given = |i: usize| cx.opt_input(i).filter(|v| im.ty(*v).shape.to_known() != Some(vec![0]));
     let mut target = match (given(3), given(2)) {
         (Some(sizes), _) => Target::Sizes(im.need_ints(sizes, "sizes")?),
@@ -123,7 +139,7 @@ pub(super) fn resize(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, Nod
     if let Some(axes) = cx.ints("axes")? {
         target = for_all_dims(im, cx, target, &axes)?;
     }
-    interpolate(im, cx, &mode, [&transform, &nearest], target)
+    interpolate(im, cx, how, target)
 }
 
 /// Sizes or scales given for some axes only.

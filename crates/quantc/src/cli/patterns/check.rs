@@ -35,8 +35,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
         if mine(&rule.span.source.name) {
             rules += 1;
             examples += rule.examples.len();
-            found.extend(check_examples(rule));
-            found.extend(unreachable(rule, all).map(|message| format!("{}: {message}", rule.span)));
+            let wrong = check_examples(rule);
+            if wrong.is_empty() {
+                found.extend(unreachable(rule, all).map(|message| format!("{}: {message}", rule.span)));
+            }
+            found.extend(wrong);
         }
     };
     library.rules.rules.iter().for_each(|rule| check(rule, &library.rules));

@@ -1,0 +1,184 @@
+//! Near misses: the examples of all rules with constants, attributes, sizes and operand orders changed at random. Whatever the rules
+//! make of them, it must compute the same. This is what finds a condition that a rule forgot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quantc_interp::Interpreter;
+use quantc_ir::Graph;
+use quantc_ops::{Attr, Attrs};
+use quantc_pattern::ast::{ExampleInput, Term};
+use quantc_pattern::{Example, Library, Rule, RuleSet};
+use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType};
+use rand::{Rng, RngExt};
+
+use crate::examples::{example_graph, random};
+use crate::{Budget, RewriteReport, fold_constants, run_phase};
+
+/// A term that is changed step by step, with its inputs.
+struct Variant<'r, R> {
+    rng: &'r mut R,
+    inputs: Vec<ExampleInput>,
+}
+
+impl<R: Rng> Variant<'_, R> {
+    fn one_in(&mut self, n: u32) -> bool {
+        self.rng.random_range(0..n) == 0
+    }
+
+    /// An input in place of a constant: not known, or of more elements than one.
+    fn input_for(&mut self, shape: &[usize], dtype: DType) -> Term {
+        let name: Arc<str> = format!("in{}", self.inputs.len()).into();
+        self.inputs.push(ExampleInput {
+            name: Arc::clone(&name),
+            ty: TensorType::new(dtype, shape.iter().copied().map(Dim::Known).collect::<Shape>()),
+            constant: self.rng.random_range(0..2) == 0,
+            range: (-1.5, 1.5),
+        });
+        Term::Input(name)
+    }
+
+    fn term(&mut self, term: &Term) -> Term {
+        match term {
+            Term::Input(_) | Term::None => term.clone(),
+            Term::Const(Attr::Float(v)) => match self.rng.random_range(0..5) {
+                0 => {
+                    let columns = self.inputs.first().and_then(|i| i.ty.shape.dims().last()?.known()).unwrap_or(1);
+                    let shapes: [&[usize]; 3] = [&[], &[columns], &[1]];
+                    let shape = shapes[self.rng.random_range(0..3)];
+                    self.input_for(shape, DType::F32)
+                }
+                1 => Term::Const(self.number(v.0)),
+                _ => term.clone(),
+            },
+            Term::Const(Attr::Ints(v)) if self.one_in(4) => Term::Const(Attr::Ints(self.integers(v))),
+            Term::Const(value) => Term::Const(value.clone()),
+            Term::Call { op, inputs, attrs } => {
+                let mut inputs: Vec<Term> = inputs.iter().map(|i| self.term(i)).collect();
+                if inputs.len() >= 2 && self.one_in(6) {
+                    inputs.swap(0, 1);
+                }
+                let mut changed = Attrs::new();
+                for (name, value) in attrs.iter() {
+                    match value {
+                        value if !self.one_in(4) => changed.set(name, value.clone()),
+                        Attr::Float(v) => changed.set(name, self.number(v.0)),
+                        Attr::Int(v) => changed.set(name, v + self.rng.random_range(-1..=1)),
+                        Attr::Bool(v) => changed.set(name, !v),
+                        Attr::Ints(v) => changed.set(name, self.integers(v)),
+                        Attr::Floats(v) => {
+                            changed.set(name, v.iter().map(|f| f.0 + 0.25).collect::<Vec<f32>>());
+                        }
+                        Attr::Str(_) | Attr::DType(_) => changed.set(name, value.clone()),
+                    }
+                }
+                Term::Call { op: *op, inputs, attrs: changed }
+            }
+            Term::Output(i, of) => Term::Output(*i, Box::new(self.term(of))),
+        }
+    }
+
+    fn number(&mut self, v: f32) -> Attr {
+        let values = [-v, v + 1.0, v * 1.001, 0.0, 1.0, v / 2.0];
+        Attr::from(values[self.rng.random_range(0..values.len())])
+    }
+
+    fn integers(&mut self, v: &[i64]) -> Vec<i64> {
+        v.iter().map(|i| if self.one_in(2) { i + self.rng.random_range(-1..=1) } else { *i }).collect()
+    }
+
+    /// Other sizes, the same where they were the same; some inputs broadcast; some are constants or no longer.
+    fn sizes(&mut self) {
+        let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+        for i in 0..self.inputs.len() {
+            let mut dims = Vec::new();
+            for dim in self.inputs[i].ty.shape.dims() {
+                let old = dim.known().unwrap_or(2);
+                let next = old + self.rng.random_range(0..3usize);
+                dims.push(if old <= 1 { old } else { *sizes.entry(old).or_insert(next) });
+            }
+            if self.one_in(8) && !dims.is_empty() {
+                let at = self.rng.random_range(0..dims.len());
+                dims[at] = 1;
+            }
+            if self.one_in(8) && !dims.is_empty() {
+                dims.remove(0);
+            }
+            let input = &mut self.inputs[i];
+            input.ty.shape = dims.into_iter().map(Dim::Known).collect::<Shape>();
+            if self.rng.random_range(0..8) == 0 {
+                input.constant = !input.constant;
+            }
+        }
+    }
+}
+
+fn run(graph: &Graph, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
+    let given: Vec<(&str, Tensor)> = (0..)
+        .zip(inputs)
+        .filter(|(_, i)| !i.constant && graph.placeholders().any(|p| graph.node(p).name() == &*i.name))
+        .map(|(n, i)| (&*i.name, random(i, seed, n)))
+        .collect();
+    let outputs = Interpreter::new(graph).run(&given).map_err(|e| e.to_string())?;
+    outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
+}
+
+/// Whether the rules did something with a variant; `None` if it is no valid graph or its values say nothing.
+fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<bool> {
+    let mut rng = quantc_testkit::rng(seed);
+    let mut variant = Variant { rng: &mut rng, inputs: example.inputs.clone() };
+    if variant.one_in(2) {
+        variant.sizes();
+    }
+    let term = variant.term(&example.before);
+    let inputs = variant.inputs;
+    let graph = example_graph(&term, &inputs, Some(seed)).ok()?;
+    let before = run(&graph, &inputs, seed).ok()?;
+    let (a, quantized) = (before.to_f32_vec(), before.dtype() != DType::F32);
+    if a.iter().any(|v| !v.is_finite() || v.abs() > 1e6) {
+        return None;
+    }
+    let mut report = RewriteReport::default();
+    let after = run_phase(&graph, rules, rule.phase, &Budget::default(), &mut report).and_then(|mut after| {
+        fold_constants(&mut after)?;
+        Ok(after)
+    });
+    let context = |message: &str| format!("{}: variant {seed} of `{}`: {message}\n{graph}", example.span, rule.name);
+    let after = after.unwrap_or_else(|e| panic!("{}", context(&e.to_string())));
+    let result = run(&after, &inputs, seed).unwrap_or_else(|e| panic!("{}\n{after}", context(&e)));
+    assert_eq!(before.shape(), result.shape(), "{}\n{after}", context("another shape"));
+    assert_eq!(before.dtype(), result.dtype(), "{}\n{after}", context("another type"));
+    let used: Vec<f32> = report
+        .rules
+        .iter()
+        .filter(|(_, stats)| stats.applied > 0)
+        .filter_map(|(name, stats)| Some(rules.find(name)?.class.tolerance() * stats.applied as f32))
+        .collect();
+    let allowed = used.iter().sum::<f32>();
+    let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let worst = a
+        .iter()
+        .zip(result.to_f32_vec())
+        .fold(0f32, |m, (a, b)| if b.is_nan() { f32::INFINITY } else { m.max((a - b).abs()) });
+    let bound = if quantized { 0.0 } else { allowed * largest.max(1.0) * 8.0 };
+    assert!(worst <= bound, "{}\n{after}", context(&format!("differs by {worst}, allowed {bound}")));
+    Some(!used.is_empty())
+}
+
+#[test]
+fn near_misses_of_examples_keep_their_meaning() {
+    let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
+    let (mut all, mut valid, mut rewritten) = (0, 0, 0);
+    for rule in &library.rules.rules {
+        for example in &rule.examples {
+            for seed in 1..=40 {
+                all += 1;
+                if let Some(used) = check(rule, example, &library.rules, seed) {
+                    valid += 1;
+                    rewritten += usize::from(used);
+                }
+            }
+        }
+    }
+    assert!(valid * 2 > all && rewritten * 2 > valid, "{rewritten} rewritten of {valid} valid of {all}");
+}

@@ -22,7 +22,7 @@ pub enum LowerError {
     },
     /// A shape that depends on values known only when the model runs.
     #[error(
-        "node `{node}` ({op}): its type {ty} is not known before the model runs (hint: give the dimension a size with --shape, or export the model with fixed shapes)"
+        "node `{node}` ({op}): its type {ty} is not known before the model runs (hint: export the model with fixed shapes)"
     )]
     UnknownShape {
         /// The node.

@@ -108,7 +108,7 @@ impl fmt::Display for QpatErrors {
 impl std::error::Error for QpatErrors {}
 
 /// `did you mean ...?` for a misspelt name, else the list of what there is (if short).
-pub(crate) fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let known: Vec<&str> = known.into_iter().collect();
     let best = known.iter().map(|k| (distance(wrong, k), *k)).min()?;
     if best.0 <= 2.max(wrong.len() / 4) && best.0 < wrong.chars().count() {

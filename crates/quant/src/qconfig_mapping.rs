@@ -1,9 +1,10 @@
 //! QConfigMapping: which QConfig a call gets, by where it came from (torch.ao.quantization.QConfigMapping).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, Node, NodeId, Origin};
+use quantc_pattern::source::suggest;
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -210,12 +211,14 @@ impl QConfigMapping {
         })
     }
 
-    /// Every entry but the global one, as reports print it.
-    fn entries(&self) -> impl Iterator<Item = String> {
-        let types = self.object_type.iter().map(|e| of_type(&e.0));
-        let regexes = self.module_name_regex.iter().map(|e| of_regex(&e.0));
-        let names = self.module_name.iter().map(|e| of_name(&e.0));
-        let orders = self.module_name_object_type_order.iter().map(|(m, t, i, _)| of_order(m, t, *i));
+    /// Every entry but the global one, as reports print it, with the module path and the type it names.
+    fn entries(&self) -> impl Iterator<Item = (String, Option<&str>, Option<&str>)> {
+        let types = self.object_type.iter().map(|e| (of_type(&e.0), None, Some(e.0.as_str())));
+        let regexes = self.module_name_regex.iter().map(|e| (of_regex(&e.0), None, None));
+        let names = self.module_name.iter().map(|e| (of_name(&e.0), Some(e.0.as_str()), None));
+        let order = |(m, t, i, _): &'_ (String, String, u32, MaybeQConfig)| of_order(m, t, *i);
+        let orders = self.module_name_object_type_order.iter();
+        let orders = orders.map(move |e| (order(e), Some(e.0.as_str()), Some(e.1.as_str())));
         types.chain(regexes).chain(names).chain(orders)
     }
 
@@ -245,10 +248,23 @@ impl Resolver<'_> {
         self.mapping.resolve_call(node, node.origins().first(), self.index_in_parent.get(&id).copied())
     }
 
-    /// Entries that give no call its QConfig: they name nothing that is there, or others come before them everywhere.
-    pub fn unused(&self) -> Vec<String> {
+    /// Entries that give no call its QConfig: they name nothing that is there, or others come before them everywhere. With a hint,
+    /// if a name is not there.
+    pub fn unused(&self) -> Vec<(String, Option<String>)> {
         let used: HashSet<String> = self.graph.calls().map(|id| self.resolve(id).entry).collect();
-        self.mapping.entries().filter(|entry| !used.contains(entry)).collect()
+        let (mut paths, mut types) = (BTreeSet::new(), BTreeSet::new());
+        for id in self.graph.calls() {
+            let node = self.graph.node(id);
+            let origin = node.origins().first();
+            let path = origin.map_or("", |o| &*o.module_path);
+            paths.extend(std::iter::successors(Some(path), |p| Some(parent_of(p))).take_while(|p| !p.is_empty()));
+            types.extend(types_of(node, origin).into_iter().filter(|t| !t.is_empty()));
+        }
+        let unused = self.mapping.entries().filter(|(entry, ..)| !used.contains(entry));
+        let missing = |name: Option<&str>, known: &BTreeSet<&str>| {
+            name.filter(|n| !n.is_empty() && !known.contains(n)).and_then(|n| suggest(n, known.iter().copied()))
+        };
+        unused.map(|(entry, path, ty)| (entry, missing(path, &paths).or_else(|| missing(ty, &types)))).collect()
     }
 
     /// The QConfig that an entry for a call's type gives it, whatever its name says; `None` also if that entry says float.

@@ -12,7 +12,7 @@ use quantc_runtime::{Executor, Plan, Threads};
 use quantc_tensor::{Tensor, TensorType};
 
 use crate::data::Batches;
-use crate::{Error, Model, split};
+use crate::{Error, Model};
 
 /// Input types with every dimension known, in the order of the model's inputs.
 pub type InputShapes = Vec<(String, TensorType)>;
@@ -116,8 +116,7 @@ impl Compiled {
         Ok(names.into_iter().zip(outputs).collect())
     }
 
-    /// Runs all samples, batch by batch, and joins the outputs along axis 0, where the model treats each sample alone; else in one
-    /// batch. `progress` is called with the number of samples done.
+    /// Runs all samples, batch by batch, and joins the outputs along axis 0. `progress` is called with the number of samples done.
     ///
     /// # Errors
     /// As [`Compiled::run`]; also if there are no samples.
@@ -126,7 +125,6 @@ impl Compiled {
         batches: &Batches,
         mut progress: impl FnMut(usize),
     ) -> Result<Vec<(String, Tensor)>, Error> {
-        let batches = &batches.in_batches_of(split::batch(self, batches)?);
         let mut parts: Vec<(String, Vec<Tensor>)> = Vec::new();
         for (start, count) in batches.ranges() {
             let outputs = self.run(&batches.get(start, count)?)?;
@@ -146,7 +144,7 @@ impl Compiled {
 }
 
 /// Tensors joined along axis 0; a scalar becomes a row.
-pub(crate) fn join(name: &str, parts: &[Tensor]) -> Result<Tensor, Error> {
+fn join(name: &str, parts: &[Tensor]) -> Result<Tensor, Error> {
     let Some(first) = parts.first() else { return Err(Error::Data(format!("output `{name}` is empty"))) };
     if parts.len() == 1 {
         return Ok(first.clone());

@@ -31,7 +31,7 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
         return Err(fail(std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder")));
     }
     match Target::of(path) {
-        Target::File(file) => tempfile::NamedTempFile::new_in(folder(&file)).map(drop).map_err(fail),
+        Target::File(file) => temporary_beside(&file).map(drop).map_err(fail),
         Target::Special => std::fs::OpenOptions::new().write(true).open(path).map(drop).map_err(fail),
     }
 }
@@ -80,18 +80,31 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn WriteSeek) -> std::io::Resu
         let mut out = std::fs::OpenOptions::new().write(true).open(path).map_err(fail)?;
         return std::io::copy(&mut whole, &mut out).and_then(|_| out.flush()).map_err(fail);
     };
-    let mut temporary = tempfile::NamedTempFile::new_in(folder(&file)).map_err(fail)?;
+    let mut temporary = temporary_beside(&file).map_err(fail)?;
     fill(temporary.as_file_mut()).map_err(fail)?;
     temporary.as_file_mut().flush().map_err(fail)?;
-    // Temporary files are private; an output gets the permissions a plain create would give it.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&file).map_or(0o644, |m| m.permissions().mode());
-        temporary.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
+    // A file that is replaced keeps its permissions.
+    if let Ok(old) = std::fs::metadata(&file) {
+        temporary.as_file().set_permissions(old.permissions()).map_err(fail)?;
     }
     temporary.persist(&file).map_err(|e| fail(e.error))?;
     Ok(())
+}
+
+/// A file in the same folder, with the permissions that any new file gets. Errors are about that folder.
+fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The system takes away what the umask says.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    // The message of the library names the temporary file, which means nothing to a user.
+    builder.tempfile_in(folder(path)).map_err(|e| match e.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::from(e.kind()),
+    })
 }
 
 /// A sink for [`write()`].

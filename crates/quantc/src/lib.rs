@@ -9,16 +9,17 @@ mod compiled;
 pub mod data;
 mod error;
 pub mod files;
+mod independence;
 pub mod metrics;
 mod model;
 mod pipeline;
 pub mod qtc;
-mod split;
 pub mod text;
 
 pub use compiled::{Compiled, InputShapes};
 pub use data::Preprocess;
 pub use error::Error;
+pub use independence::samples_are_independent;
 pub use model::{Model, ModelKind};
 pub use quantc_quant::{Calibrator, QConfigMapping, convert_fx, correct_biases, fuse_fx, prepare_fx};
 pub use quantc_rewrite::{canonicalize, lower_quantized};

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{arg, demo, ok, quantc, quantize_demo};
+use common::{arg, demo, ok, quantc, quantize_demo, refused};
 
 /// Runs the command, which must succeed and print JSON.
 fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
@@ -150,7 +150,7 @@ fn emitted_graphs_run() {
     ok(at, &[&quantize[..], &emit, &["--preprocess", arg(&preprocess)]].concat());
     let answers = |model: &str| {
         ok(at, &["run", model, "--input", arg(&x), "--preprocess", arg(&preprocess), "-o", "y.npz"]);
-        ::quantc::data::read_arrays(&at.join("y.npz")).expect("read").remove(0).1
+        ::quantc::data::read_arrays(&at.join("y.npz")).expect("read").remove(0).1.all().expect("read")
     };
     let (float, int8) = (answers(arg(&model)), answers("digits.qtc"));
     for (graph, expected) in [("a.qg", &float), ("b.qg", &float), ("c.qg", &int8), ("d.qg", &int8)] {
@@ -179,6 +179,10 @@ fn no_output_replaces_the_model_or_another_output() {
         (&["quantize", "m.onnx", "-o", "m.onnx"][..], "must be a .qtc file"),
         (&["quantize", "m.qtc", "-o", "./m.qtc"], "the compiled model would replace the model"),
         (&["quantize", "m.onnx", "-o", "a.qtc", "--emit", "imported=m.onnx"], "would replace the model"),
+        (&["quantize", "m.onnx", "-o", "x.qtc", "--calibration", "x.qtc"], "would replace the calibration data"),
+        (&["run", "m.onnx", "--input", "x.npz", "-o", "./x.npz"], "would replace the data"),
+        (&["rewrite", "g.qg", "-o", "g.qg"], "would replace the model"),
+        (&["rewrite", "m.onnx", "-o", "out"], "must be a .qg file"),
         (&["quantize", "m.onnx", "-o", "a.qtc", "--emit", "imported=a.qtc"], "would replace the compiled model"),
         (
             &["quantize", "m.onnx", "-o", "a.qtc", "--emit", "imported=b", "canonical=b"],
@@ -204,7 +208,7 @@ fn what_is_hardly_meant_is_a_warning() {
     let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
     let preprocess = demo("digits_preprocess.json");
     let mapping =
-        r#"{"global": "x86", "module_name": [["stem", null], ["nosuch", null]], "object_type": [["NoSuch", null]]}"#;
+        r#"{"global": "x86", "module_name": [["stem", null], ["stam", null]], "object_type": [["conv2", null]]}"#;
     std::fs::write(at.join("mapping.json"), mapping).expect("written");
     let base =
         ["quantize", arg(&model), "-o", "a.qtc", "--preprocess", arg(&preprocess), "--calibration", arg(&calibration)];
@@ -222,10 +226,27 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(
         warnings(&["--qconfig-mapping", "mapping.json"]),
         [
-            "no call goes by the entry `object_type NoSuch` of the mapping",
-            "no call goes by the entry `module_name nosuch` of the mapping"
+            "no call goes by the entry `object_type conv2` of the mapping (hint: did you mean `conv2d`?)",
+            "no call goes by the entry `module_name stam` of the mapping (hint: did you mean `stem`?)"
         ]
     );
     let nothing = warnings(&["--qconfig", "qnnpack_symmetric"]);
     assert!(nothing.len() == 1 && nothing[0].starts_with("nothing is quantized; "), "{nothing:?}");
+}
+
+#[test]
+fn a_plan_of_open_sizes_takes_shapes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let graph = "graph g(%x: f32[N,S,2]) {\n  param @w: f32[2,2] = [1, 2, 3, 4]\n  %y = linear(%x, @w) : f32[N,S,2]\n  return y=%y\n}\n";
+    std::fs::write(at.join("m.qg"), graph).expect("written");
+    let command = ["quantize", "m.qg", "-o", "m.qtc", "--mode", "dynamic", "--emit", "canonical=c.qg", "plan=p.txt"];
+    let message = refused(at, &command);
+    assert!(message.contains("--shape x=D,D,..."), "{message}");
+    assert!(!at.join("m.qtc").exists() && !at.join("c.qg").exists());
+    ok(at, &[&command[..], &["--shape", "x=1,7,2"]].concat());
+    assert!(std::fs::read_to_string(at.join("p.txt")).expect("written").contains("output y: f32[1,7,2]"));
+    // A stage that is quantized already is no float model.
+    ok(at, &["quantize", "m.qg", "-o", "m.qtc", "--mode", "dynamic", "--emit", "quantized=q.qg"]);
+    assert!(refused(at, &["quantize", "q.qg", "-o", "n.qtc", "--mode", "dynamic"]).contains("already quantized"));
 }

@@ -5,18 +5,12 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{arg, demo, ok, quantc, quantize_demo};
-use ndarray::{ArrayD, IxDyn};
+use common::{arg, demo, ok, quantc, quantize_demo, refused, write_array};
 
-/// Runs the command, which must fail as a user's error; gives the message.
+/// Runs the command, which must fail as a user's error and leave no file; gives the message.
 fn fails(folder: &Path, args: &[&str]) -> String {
     let before = listing(folder);
-    let out = quantc(folder, args);
-    let stderr = String::from_utf8(out.stderr).expect("UTF-8");
-    assert_eq!(out.status.code(), Some(1), "quantc {}: {stderr}", args.join(" "));
-    assert!(stderr.starts_with("error: ") && stderr.matches("error: ").count() == 1, "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(out.stdout.is_empty(), "it printed a result all the same");
+    let stderr = refused(folder, args);
     assert_eq!(before, listing(folder), "it left files behind");
     stderr
 }
@@ -33,9 +27,7 @@ fn listing(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn write_npy(path: &Path, shape: &[usize], value: impl Fn(usize) -> f32) {
-    let n = shape.iter().product();
-    let array = ArrayD::from_shape_vec(IxDyn(shape), (0..n).map(value).collect()).expect("fits");
-    ndarray_npy::write_npy(path, &array).expect("written");
+    write_array(path, shape, (0..shape.iter().product()).map(value).collect());
 }
 
 /// `quantize MODEL` with the embedded calibration data.

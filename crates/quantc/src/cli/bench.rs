@@ -8,8 +8,11 @@ use quantc_runtime::StepInfo;
 use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
-use super::inputs::{ShapeOption, bind_shapes, load_compiled, thread_count};
+use super::inputs::{ShapeOption, bind_shapes, load_compiled, threads, within};
 use super::{memory, ui};
+
+/// Times of runs are kept, so there are not any number of them.
+const MAX_RUNS: usize = 10_000_000;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -17,14 +20,14 @@ pub struct Args {
     /// The model: .onnx, .json, .qg (in float) or .qtc
     model: PathBuf,
     /// Number of threads
-    #[arg(long, default_value_t = 1, value_parser = thread_count)]
+    #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Measured runs
     #[arg(long, default_value_t = 50)]
     runs: usize,
-    /// Samples in a run, where the model leaves it open
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    /// Samples in a run, where the model leaves it open [default: 1]
+    #[arg(long)]
+    batch: Option<usize>,
     /// The shape of an input with other open dimensions
     #[arg(long, value_name = "NAME=D,D,...")]
     shape: Vec<ShapeOption>,
@@ -126,10 +129,8 @@ fn sample(ty: &TensorType) -> Result<Tensor, Error> {
 /// # Errors
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
-    if args.runs == 0 || args.batch == 0 {
-        return Err(Error::Data("--runs and --batch must be at least 1".to_owned()));
-    }
-    let (_, mut compiled) = load_compiled(&args.model, args.threads)?;
+    within("--runs", args.runs, MAX_RUNS)?;
+    let (_, mut compiled) = load_compiled(&args.model, threads(Some(args.threads))?)?;
     let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;
     let inputs = shapes.iter().map(|(name, ty)| Ok((name.clone(), sample(ty)?))).collect::<Result<Vec<_>, Error>>()?;
     for _ in 0..args.runs.div_ceil(10).max(2) {

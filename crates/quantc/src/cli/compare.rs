@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use quantc::Error;
 use quantc::metrics::{difference, top1_agreement};
+use quantc_tensor::Tensor;
 use serde_json::json;
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, thread_count, threads};
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
 use super::ui;
 
 /// Arguments.
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "P.json")]
     preprocess: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long, value_parser = thread_count)]
+    #[arg(long)]
     threads: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
@@ -37,23 +38,22 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let mut results = Vec::new();
     for model in [&args.float, &args.quantized] {
-        let (_, mut compiled) = load_compiled(model, threads(args.threads))?;
+        let (_, mut compiled) = load_compiled(model, threads(args.threads)?)?;
         let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
         results.push(run_all(&mut compiled, &batches, "running")?);
     }
     let (Some(quantized), Some(float)) = (results.pop(), results.pop()) else { return Ok(()) };
-    if float.len() != quantized.len() {
-        return Err(Error::Data(format!("one model has {} outputs, the other {}", float.len(), quantized.len())));
-    }
-    let mut outputs = Vec::new();
-    for ((name, a), (_, b)) in float.iter().zip(&quantized) {
-        outputs.push(difference(name, a, b)?);
-    }
+    let names = |outputs: &[(String, Tensor)]| outputs.iter().map(|o| o.0.clone()).collect::<Vec<_>>();
+    let of_quantized = |name: &str| quantized.iter().find(|o| o.0 == name).map(|o| &o.1);
+    let pairs: Option<Vec<_>> = float.iter().map(|(name, a)| Some((name, a, of_quantized(name)?))).collect();
+    let Some(pairs) = pairs.filter(|p| p.len() == quantized.len()) else {
+        let [a, b] = [&float, &quantized].map(|o| names(o).join(", "));
+        return Err(Error::Data(format!("the models have different outputs: {a} and {b}")));
+    };
+    let outputs = pairs.iter().map(|(name, a, b)| difference(name, a, b)).collect::<Result<Vec<_>, _>>()?;
     // Agreement of the first output, where it is a row of scores for each sample.
-    let agreement = match (float.first(), quantized.first()) {
-        (Some((_, a)), Some((_, b))) if a.rank() >= 2 && a.shape()[2..].iter().all(|d| *d == 1) => {
-            Some(top1_agreement(a, b)?)
-        }
+    let agreement = match pairs.first() {
+        Some((_, a, b)) if a.rank() >= 2 && a.shape()[2..].iter().all(|d| *d == 1) => Some(top1_agreement(a, b)?),
         _ => None,
     };
     if args.json {
@@ -69,6 +69,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ]);
     }
     let mut text = ui::table(&rows);
+    for o in outputs.iter().filter(|o| o.not_finite > 0) {
+        text.push_str(&format!("{}: {} elements left out, NaN or the same infinity in both\n", o.name, o.not_finite));
+    }
     if let Some(a) = agreement {
         text.push_str(&format!("top-1 agreement {:.2} %\n", a * 100.0));
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use quantc::data::read_npy;
 use quantc::{Error, metrics};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, thread_count, threads};
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
 use super::ui;
 
 /// Arguments.
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "P.json")]
     preprocess: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long, value_parser = thread_count)]
+    #[arg(long)]
     threads: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
@@ -36,7 +36,7 @@ pub struct Args {
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
     let labels = read_npy(&args.labels)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads))?;
+    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "evaluating")?;
     let scores = outputs.first().ok_or_else(|| Error::Data("the model has no outputs".to_owned()))?;

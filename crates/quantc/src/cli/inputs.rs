@@ -1,22 +1,35 @@
 //! Options that several commands share.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use quantc::data::{Batches, NpyRows, Rows, bind_inputs, read_arrays};
+use quantc::data::{Batches, bind_inputs, read_arrays};
 use quantc::{Compiled, Error, Model, Preprocess};
 use quantc_ir::Graph;
+use quantc_ops::dims::{MAX_ELEMENTS, numel};
 use quantc_pattern::Library;
 use quantc_tensor::{Dim, Tensor, TensorType};
 
 /// Samples run at once where the model takes any number.
 const BATCH: usize = 16;
 
+/// More threads than any machine has cores.
+const MAX_THREADS: usize = 1024;
+
 /// `[NAME=]FILE`: a file of arrays, for the input of that name.
 #[derive(Clone, Debug)]
 pub struct NamedFile {
     name: Option<String>,
     path: PathBuf,
+}
+
+impl NamedFile {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl std::str::FromStr for NamedFile {
@@ -44,19 +57,15 @@ pub fn load_batches(
     limit: Option<usize>,
 ) -> Result<Batches, Error> {
     let preprocess = preprocess.map(Preprocess::read).transpose()?;
-    let mut arrays: Vec<(Option<String>, Rows)> = Vec::new();
+    let mut arrays = Vec::new();
     let wanted = graph.placeholders().count();
     for file in files {
-        if let Some(rows) = NpyRows::open(&file.path)? {
-            arrays.push((file.name.clone(), Rows::File(rows)));
-            continue;
-        }
         let found = read_arrays(&file.path)?;
         let single = found.len() == 1;
         for (name, tensor) in found {
             // A single array is given by position unless the command line names it; in an archive, names are the inputs'.
             let name = file.name.clone().or(if single && wanted == 1 { None } else { name });
-            arrays.push((name, tensor.into()));
+            arrays.push((name, tensor));
         }
     }
     Batches::new(graph, bind_inputs(graph, arrays)?, preprocess.as_ref(), BATCH, limit)
@@ -108,45 +117,61 @@ impl std::str::FromStr for ShapeOption {
     }
 }
 
-/// Input types with every dimension known: from `--shape`, equal symbols alike, the first dimension from `--batch`.
+/// Input types with every dimension known: from `--shape`, equal symbols alike, the first dimension from `--batch` (1 if not given).
 ///
 /// # Errors
-/// If a dimension stays unknown or a shape does not fit.
-pub fn bind_shapes(graph: &Graph, shapes: &[ShapeOption], batch: usize) -> Result<Vec<(String, TensorType)>, Error> {
+/// If a dimension stays unknown, a shape does not fit or contradicts another option, or a tensor would be too large.
+pub fn bind_shapes(
+    graph: &Graph,
+    shapes: &[ShapeOption],
+    batch: Option<usize>,
+) -> Result<Vec<(String, TensorType)>, Error> {
+    let batch = batch.map(|n| within("--batch", n, MAX_ELEMENTS)).transpose()?;
     let inputs: Vec<_> =
         graph.placeholders().map(|id| (graph.node(id).name().to_owned(), graph.node(id).types()[0].clone())).collect();
-    if let Some(s) = shapes.iter().find(|s| !inputs.iter().any(|i| i.0 == s.name)) {
-        return Err(Error::Data(format!("--shape: the model has no input `{}`", s.name)));
-    }
-    let given = |name: &str| shapes.iter().find(|s| s.name == name).map(|s| &s.shape);
-    let mut symbols = std::collections::HashMap::new();
-    for (name, ty) in &inputs {
-        let Some(shape) = given(name) else { continue };
-        if !ty.shape.compatible(&shape.as_slice().into()) {
-            return Err(Error::Data(format!("--shape {name}={shape:?} does not fit {ty}")));
+    let mut given: HashMap<&str, &[usize]> = HashMap::new();
+    let mut symbols: HashMap<Arc<str>, usize> = HashMap::new();
+    for ShapeOption { name, shape } in shapes {
+        let fail = |why: String| Err(Error::Data(format!("--shape {name}={}: {why}", comma_separated(shape))));
+        let Some((_, ty)) = inputs.iter().find(|i| i.0 == *name) else {
+            return fail(format!("the model has no input `{name}`"));
+        };
+        if given.insert(name, shape).is_some() {
+            return fail("the input has a --shape already".to_owned());
         }
-        for (dim, size) in ty.shape.dims().iter().zip(shape) {
-            if let Dim::Symbol(symbol) = dim {
-                symbols.entry(symbol.clone()).or_insert(*size);
+        if !ty.shape.compatible(&shape.as_slice().into()) {
+            return fail(format!("it does not fit {ty}"));
+        }
+        for (i, (dim, size)) in ty.shape.dims().iter().zip(shape).enumerate() {
+            if let (0, None, Some(n)) = (i, dim.known(), batch.filter(|n| n != size)) {
+                return fail(format!("--batch {n} is another size of the first dimension"));
+            }
+            if let Dim::Symbol(symbol) = dim
+                && let Some(other) = symbols.insert(symbol.clone(), *size).filter(|n| n != size)
+            {
+                return fail(format!("`{symbol}` is {other} elsewhere"));
             }
         }
     }
-    inputs
-        .into_iter()
-        .map(|(name, ty)| {
-            let dims = ty.shape.dims().iter().enumerate().map(|(i, dim)| match dim {
-                Dim::Known(n) => Ok(*n),
-                _ if given(&name).is_some() => Ok(given(&name).map_or(0, |s| s[i])),
-                Dim::Symbol(s) if symbols.contains_key(s) => Ok(symbols[s]),
-                _ if i == 0 => Ok(batch),
-                _ => Err(Error::Data(format!(
-                    "the dimension {i} of the input `{name}`: {ty} is not known (hint: --shape {name}=D,D,...)"
-                ))),
-            });
-            let shape: Vec<usize> = dims.collect::<Result<_, _>>()?;
-            Ok((name, TensorType::new(ty.dtype, shape.as_slice())))
-        })
-        .collect()
+    let size = |name: &str, ty: &TensorType, i: usize| match &ty.shape.dims()[i] {
+        Dim::Known(n) => Ok(*n),
+        _ if given.contains_key(name) => Ok(given[name][i]),
+        Dim::Symbol(s) if symbols.contains_key(s) => Ok(symbols[s]),
+        _ if i == 0 => Ok(batch.unwrap_or(1)),
+        _ => Err(Error::Data(format!(
+            "the dimension {i} of the input `{name}`: {ty} is not known (hint: --shape {name}=D,D,...)"
+        ))),
+    };
+    let bind = |(name, ty): (String, TensorType)| {
+        let shape = (0..ty.shape.rank()).map(|i| size(&name, &ty, i)).collect::<Result<Vec<_>, _>>()?;
+        numel(&shape).map_err(|e| Error::Data(format!("the input `{name}`: {e}")))?;
+        Ok((name, TensorType::new(ty.dtype, shape.as_slice())))
+    };
+    inputs.into_iter().map(bind).collect()
+}
+
+fn comma_separated(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Loads a model of any kind, ready to run.
@@ -171,19 +196,19 @@ pub fn run_all(compiled: &mut Compiled, batches: &Batches, what: &str) -> Result
     outputs
 }
 
-/// Most threads that may be asked for: more only cost time to start.
-const MAX_THREADS: usize = 1024;
-
-/// `--threads`.
+/// The number of threads: as asked, or all the machine has.
 ///
 /// # Errors
-/// If it is no number from 1 to [`MAX_THREADS`].
-pub fn thread_count(s: &str) -> Result<usize, String> {
-    let n = s.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
-    n.ok_or_else(|| format!("must be a number from 1 to {MAX_THREADS}"))
+/// If it is 0 or more than any machine has.
+pub fn threads(asked: Option<usize>) -> Result<usize, Error> {
+    let all = || std::thread::available_parallelism().map_or(1, Into::into);
+    asked.map_or(Ok(all().min(MAX_THREADS)), |n| within("--threads", n, MAX_THREADS))
 }
 
-/// The number of threads: as asked, or all the machine has.
-pub fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+/// An option's number, from 1 to `max`.
+///
+/// # Errors
+/// If it is outside.
+pub fn within(option: &str, n: usize, max: usize) -> Result<usize, Error> {
+    if (1..=max).contains(&n) { Ok(n) } else { Err(Error::Data(format!("{option} {n}: must be from 1 to {max}"))) }
 }

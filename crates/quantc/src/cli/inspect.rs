@@ -14,9 +14,9 @@ use super::{plan, ui};
 pub struct Args {
     /// The compiled model
     model: PathBuf,
-    /// Number of samples the plan is shown for
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    /// Number of samples the plan is shown for, where the model leaves it open [default: 1]
+    #[arg(long)]
+    batch: Option<usize>,
     /// The shape of an input with other open dimensions
     #[arg(long, value_name = "NAME=D,D,...")]
     shape: Vec<ShapeOption>,

@@ -9,6 +9,7 @@ mod explain;
 mod inputs;
 mod inspect;
 mod memory;
+mod outputs;
 mod patterns;
 mod plan;
 mod quantize;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::data::Batches;
-use quantc::{Compiled, Error, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
+use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
 use quantc_quant::report::Decision;
 use quantc_quant::{QConfigMapping, qconfig};
 use serde_json::json;
 
-use super::inputs::{NamedFile, PatternsOption, bind_shapes, load_batches};
+use super::inputs::{NamedFile, PatternsOption, ShapeOption, bind_shapes, load_batches};
+use super::outputs::{check_distinct, model_files};
 use super::{plan, ui};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -99,9 +100,12 @@ pub struct Args {
     #[arg(long)]
     allow_approximate: bool,
     /// Write the graph after a stage (imported, canonical, prepared, converted, quantized) in the text form, with the values of its
-    /// parameters in PATH.safetensors, or the kernel calls it is compiled to (plan), for one sample
+    /// parameters in PATH.safetensors, or the kernel calls it is compiled to (plan), for one sample or the shapes given
     #[arg(long, value_name = "STAGE=PATH", num_args = 1..)]
     emit: Vec<Emit>,
+    /// The shape of an input in the plan that is written
+    #[arg(long, value_name = "NAME=D,D,...", requires = "emit")]
+    shape: Vec<ShapeOption>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -114,7 +118,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     check_outputs(args)?;
     let model = Model::load(&args.model)?;
-    if model.is_compiled() {
+    let is_quantized = |name: &str| name == "observer" || name.starts_with("quantized.");
+    let mut ops = model.graph.calls().filter_map(|id| model.graph.node(id).call());
+    if model.is_compiled() || ops.any(|(op, _)| is_quantized(op.name())) {
         return Err(Error::file(&args.model, "is already quantized"));
     }
     let mode = mode(args)?;
@@ -131,15 +137,18 @@ pub fn run(args: &Args) -> Result<(), Error> {
     } else {
         Some(load_batches(&model.graph, &args.calibration, args.preprocess.as_deref(), args.limit)?)
     };
+    // What can't be planned is reported before any work is done.
+    let has_plan = args.emit.iter().any(|e| e.stage == Stage::Plan);
+    let shapes = if has_plan { plan_shapes(args, &model.graph, batches.as_ref())? } else { Vec::new() };
     let bar = ui::progress("calibrating", batches.as_ref().map_or(0, |b| b.samples()));
     let result = quantize(&model.graph, &options, batches.as_ref(), |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     let quantized = result?;
+    let plan = if has_plan { plan_text(&quantized.stages.quantized, &shapes)? } else { String::new() };
     for emit in &args.emit {
         let graph = match emit.stage {
             Stage::Plan => {
-                let text = plan_text(&quantized.stages.quantized, batches.as_ref())?;
-                files::write(&emit.path, |sink| sink.write_all(text.as_bytes()))?;
+                files::write(&emit.path, |sink| sink.write_all(plan.as_bytes()))?;
                 continue;
             }
             Stage::Imported => &model.graph,
@@ -171,13 +180,19 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
             Decision::Float { reason } => *reasons.entry(reason.to_string()).or_default() += 1,
         }
     }
-    if let Some((reason, count)) = reasons.iter().max_by_key(|r| *r.1) {
-        let all: usize = reasons.values().sum();
-        warnings.push(format!("nothing is quantized; {count} of {all} calls stay float because: {reason}"));
+    let mut reasons: Vec<(String, usize)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|r| std::cmp::Reverse(r.1));
+    if !reasons.is_empty() {
+        let all: usize = reasons.iter().map(|r| r.1).sum();
+        let main: Vec<String> = reasons.iter().take(3).map(|(why, n)| format!("{n} because {why}")).collect();
+        warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
     }
     if args.qconfig_mapping.is_some() {
         let unused = mapping.resolver(&quantized.stages.canonical).unused();
-        warnings.extend(unused.iter().map(|entry| format!("no call goes by the entry `{entry}` of the mapping")));
+        warnings.extend(unused.into_iter().map(|(entry, hint)| {
+            let hint = hint.map_or(String::new(), |h| format!(" (hint: {h})"));
+            format!("no call goes by the entry `{entry}` of the mapping{hint}")
+        }));
     }
     warnings
 }
@@ -198,35 +213,37 @@ fn mode(args: &Args) -> Result<Mode, Error> {
     }
 }
 
-/// Fails if two outputs are one file, or an output is the model: one would be lost.
+/// Fails if an output would be lost, or an input.
 fn check_outputs(args: &Args) -> Result<(), Error> {
     if args.output.extension().is_none_or(|e| e != "qtc") && !files::is_special(&args.output) {
         return Err(Error::file(&args.output, "the compiled model must be a .qtc file: that is how it is known again"));
     }
-    let mut taken = vec![(files::place(&args.model), "the model")];
-    let outputs = std::iter::once((&args.output, "the compiled model"));
-    for (path, what) in outputs.chain(args.emit.iter().map(|e| (&e.path, "the graph of a stage"))) {
-        files::check_writable(path)?;
-        if files::is_special(path) {
-            continue;
+    let mut inputs = model_files(&args.model);
+    inputs.extend(args.calibration.iter().map(|f| (f.path().to_owned(), "the calibration data")));
+    inputs.extend(args.preprocess.iter().map(|p| (p.clone(), "the preprocessing")));
+    inputs.extend(args.qconfig_mapping.iter().map(|p| (p.clone(), "the mapping")));
+    let mut outputs = vec![(args.output.clone(), "the compiled model")];
+    for emit in &args.emit {
+        outputs.push((emit.path.clone(), "the graph of a stage"));
+        if emit.stage != Stage::Plan && !files::is_special(&emit.path) {
+            outputs.push((text::values_path(&emit.path), "the parameters of a stage"));
         }
-        let place = files::place(path);
-        if let Some((_, other)) = taken.iter().find(|(p, _)| *p == place) {
-            return Err(Error::file(path, format!("{what} would replace {other}")));
-        }
-        taken.push((place, what));
     }
-    Ok(())
+    check_distinct(inputs, outputs)
 }
 
-/// The plan of the quantized graph for one sample, which says how large open dimensions are.
-fn plan_text(graph: &Graph, samples: Option<&Batches>) -> Result<String, Error> {
-    let shapes = match samples {
-        Some(batches) => batches.get(0, 1)?.iter().map(|(name, tensor)| (name.clone(), tensor.ty())).collect(),
-        None => bind_shapes(graph, &[], 1)?,
-    };
+/// The input shapes that a plan is shown for: those of `--shape`, else of one sample.
+fn plan_shapes(args: &Args, graph: &Graph, samples: Option<&Batches>) -> Result<InputShapes, Error> {
+    match samples.filter(|b| args.shape.is_empty() && b.samples() > 0) {
+        Some(batches) => Ok(batches.get(0, 1)?.into_iter().map(|(name, tensor)| (name, tensor.ty())).collect()),
+        None => bind_shapes(graph, &args.shape, None),
+    }
+}
+
+/// The plan of the quantized graph.
+fn plan_text(graph: &Graph, shapes: &InputShapes) -> Result<String, Error> {
     let mut compiled = Compiled::from_graph(graph.clone(), 1)?;
-    let made = compiled.plan(&shapes)?;
+    let made = compiled.plan(shapes)?;
     Ok(format!("{}{}", plan::ports(&made), plan::text(&made, compiled.isa())))
 }
 

@@ -11,6 +11,7 @@ use quantc_rewrite::{Budget, NodeTrace, RewriteReport, RuleStats, Step, rewrite}
 use serde_json::{Value, json};
 
 use super::inputs::PatternsOption;
+use super::outputs::{check_distinct, model_files};
 use super::ui;
 
 /// Near misses that are printed.
@@ -72,7 +73,14 @@ pub struct Args {
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(output) = &args.output {
-        files::check_writable(output)?;
+        if output.extension().is_none_or(|e| e != "qg") && !files::is_special(output) {
+            return Err(Error::file(output, "the result must be a .qg file: that is how it is known again"));
+        }
+        let mut outputs = vec![(output.clone(), "the result")];
+        if !files::is_special(output) {
+            outputs.push((text::values_path(output), "its parameters"));
+        }
+        check_distinct(model_files(&args.model), outputs)?;
     }
     let model = Model::load(&args.model)?;
     let library = args.patterns.library()?;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use quantc::Error;
 use quantc::data::write_npz;
-use quantc::{Error, files};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, thread_count, threads};
+use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::outputs::{check_distinct, model_files};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "P.json")]
     preprocess: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long, value_parser = thread_count)]
+    #[arg(long)]
     threads: Option<usize>,
 }
 
@@ -31,8 +32,11 @@ pub struct Args {
 /// # Errors
 /// The one message that the user sees; nothing is written then.
 pub fn run(args: &Args) -> Result<(), Error> {
-    files::check_writable(&args.output)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads))?;
+    let mut inputs = model_files(&args.model);
+    inputs.extend(args.input.iter().map(|f| (f.path().to_owned(), "the data")));
+    inputs.extend(args.preprocess.iter().map(|p| (p.clone(), "the preprocessing")));
+    check_distinct(inputs, vec![(args.output.clone(), "the outputs")])?;
+    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.input, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "running")?;
     write_npz(&args.output, &outputs)

@@ -1,11 +1,12 @@
 //! Sample data: `.npy` / `.npz` files, preprocessing, batches.
 
+mod array;
 mod batch;
+mod convert;
 mod npy;
 mod preprocess;
-mod rows;
 
+pub use array::{Array, read_arrays, write_npz};
 pub use batch::{Batches, bind_inputs};
-pub use npy::{decode_npy, read_arrays, read_npy, write_npz};
+pub use npy::{decode_npy, read_npy};
 pub use preprocess::{ChannelOrder, Preprocess};
-pub use rows::{NpyRows, Rows};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use quantc_tensor::{DType, Tensor};
+use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Deserialize;
 
 use crate::{Error, files};
@@ -25,7 +25,7 @@ enum Layout {
     Nchw,
 }
 
-/// `((x - mean) / std)` per channel, NHWC (or NHW) or NCHW data to NCHW f32.
+/// `((x - mean) / std)` per channel, NHWC (or NHW) or NCHW data to NCHW f32, for one input.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
@@ -34,18 +34,12 @@ pub struct Preprocess {
     std: Vec<f32>,
     #[serde(default)]
     channel_order: ChannelOrder,
-    #[serde(default)]
     input: Option<String>,
 }
 
 impl Preprocess {
-    /// The input it is for, if it says so; else the model's only image.
-    pub fn input(&self) -> Option<&str> {
-        self.input.as_deref()
-    }
-
-    /// Reads the JSON file `{"layout": "nhwc", "mean": [..], "std": [..], "channel_order": "rgb"|"bgr", "input": "NAME"}`; the last
-    /// two may be left out.
+    /// Reads the JSON file `{"layout": "nhwc", "mean": [..], "std": [..], "channel_order": "rgb"|"bgr",
+    /// "input": NAME}`; the last two may be left out.
     ///
     /// # Errors
     /// If it cannot be read or is not of that form.
@@ -66,6 +60,37 @@ impl Preprocess {
             return Err(Error::file(path, "`mean` must be finite, `std` finite and not 0"));
         }
         Ok(p)
+    }
+
+    /// Which of the inputs is made by it: the one it names, else the only one of type f32[N,C,H,W] with as many channels as there are
+    /// means (any number, if there is one mean).
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub fn input_among(&self, inputs: &[(&str, &TensorType)]) -> Result<usize, Error> {
+        let is_image = |ty: &TensorType| ty.dtype == DType::F32 && ty.shape.rank() == 4;
+        let channels_fit = |ty: &TensorType| {
+            let channels = ty.shape.dims().get(1).and_then(|d| d.known());
+            self.mean.len() == 1 || channels.is_none_or(|c| c == self.mean.len())
+        };
+        let all = || inputs.iter().map(|(n, t)| format!("{n}: {t}")).collect::<Vec<_>>().join(", ");
+        let fail = |why: String| Err(Error::Data(format!("the preprocessing {why}; the inputs are {}", all())));
+        if let Some(name) = &self.input {
+            return match inputs.iter().position(|i| i.0 == name) {
+                Some(i) if is_image(inputs[i].1) => Ok(i),
+                Some(_) => fail(format!("makes f32[N,C,H,W], the input `{name}` is something else")),
+                None => fail(format!("is for an input `{name}`, which the model does not have")),
+            };
+        }
+        let fitting = |i: &usize| is_image(inputs[*i].1) && channels_fit(inputs[*i].1);
+        match (0..inputs.len()).filter(fitting).collect::<Vec<_>>().as_slice() {
+            [only] => Ok(*only),
+            [] => fail(format!("makes f32[N,C,H,W] with {} means, which no input is", self.mean.len())),
+            several => {
+                let names: Vec<String> = several.iter().map(|i| format!("`{}`", inputs[*i].0)).collect();
+                fail(format!("could be for {} (hint: \"input\": NAME says which)", names.join(" or ")))
+            }
+        }
     }
 
     /// Applies it to a batch of samples on axis 0.
@@ -136,5 +161,23 @@ mod tests {
         assert_eq!(y.slice::<f32>().expect("f32"), [1.0, 2.0, 1.0, 2.0, 0.0, 1.0]);
         let gray = Tensor::from_vec::<u8>(&[2, 2, 2], vec![0; 8]).expect("fits");
         assert!(p.apply(&gray).is_err());
+    }
+
+    #[test]
+    fn the_input_is_the_only_image_or_the_one_named() {
+        let parse = |text: &str| Preprocess::parse(Path::new("p.json"), text).expect("parses");
+        let rgb = parse(r#"{"layout": "nhwc", "mean": [0, 0, 0], "std": [1, 1, 1]}"#);
+        let gray = parse(r#"{"layout": "nhwc", "mean": [0], "std": [1]}"#);
+        let named = parse(r#"{"layout": "nhwc", "mean": [0], "std": [1], "input": "b"}"#);
+        let ty = |channels: usize| TensorType::new(DType::F32, &[1, channels, 4, 4][..]);
+        let (three, one, flat) = (ty(3), ty(1), TensorType::new(DType::F32, &[1, 16][..]));
+        let of = |p: &Preprocess, inputs: &[(&str, &TensorType)]| p.input_among(inputs).map_err(|e| e.to_string());
+        assert_eq!(of(&rgb, &[("flat", &flat), ("a", &one), ("b", &three)]), Ok(2));
+        assert_eq!(of(&named, &[("a", &one), ("b", &three)]), Ok(1));
+        assert_eq!(of(&gray, &[("a", &flat), ("b", &three)]), Ok(1));
+        assert!(of(&gray, &[("a", &one), ("b", &three)]).expect_err("two").contains("\"input\""));
+        assert!(of(&rgb, &[("a", &one), ("flat", &flat)]).expect_err("none").contains("no input"));
+        assert!(of(&named, &[("a", &three)]).expect_err("no such").contains("`b`"));
+        assert!(of(&named, &[("b", &flat)]).is_err());
     }
 }

@@ -23,6 +23,29 @@ pub fn ok(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("UTF-8")
 }
 
+/// Runs the command, which must fail as a user's error and print nothing else; gives the message.
+pub fn refused(folder: &Path, args: &[&str]) -> String {
+    let out = quantc(folder, args);
+    let stderr = String::from_utf8(out.stderr).expect("UTF-8");
+    assert_eq!(out.status.code(), Some(1), "quantc {}: {stderr}", args.join(" "));
+    assert!(stderr.starts_with("error: ") && stderr.matches("error: ").count() == 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(out.stdout.is_empty(), "it printed a result all the same");
+    stderr
+}
+
+/// Writes a `.npy` file.
+pub fn write_array<T: ndarray_npy::WritableElement>(path: &Path, shape: &[usize], values: Vec<T>) {
+    let array = ndarray::ArrayD::from_shape_vec(ndarray::IxDyn(shape), values).expect("fits");
+    ndarray_npy::write_npy(path, &array).expect("written");
+}
+
+/// An f32 array of a `.npz` file.
+pub fn stored(path: &Path, name: &str) -> ndarray::ArrayD<f32> {
+    let file = std::fs::File::open(path).expect("there");
+    ndarray_npy::NpzReader::new(file).expect("npz").by_name(name).expect("an array of that name")
+}
+
 /// The path as the command line takes it.
 pub fn arg(path: &Path) -> &str {
     path.to_str().expect("UTF-8 path")

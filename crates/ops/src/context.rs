@@ -1,5 +1,7 @@
 //! What an operator sees when it is typed or evaluated.
 
+use std::cell::Cell;
+
 use quantc_tensor::{DType, Tensor, TensorType, Value};
 
 use crate::{Attr, Attrs, OpError, Signature};
@@ -122,12 +124,13 @@ pub struct InferCx<'a> {
     sig: &'static Signature,
     inputs: &'a [Option<InputInfo<'a>>],
     attrs: &'a Attrs,
+    asked_for_values: Cell<bool>,
 }
 
 impl<'a> InferCx<'a> {
     /// A view of a call.
     pub fn new(sig: &'static Signature, inputs: &'a [Option<InputInfo<'a>>], attrs: &'a Attrs) -> InferCx<'a> {
-        InferCx { sig, inputs, attrs }
+        InferCx { sig, inputs, attrs, asked_for_values: Cell::new(false) }
     }
 
     attr_getters!();
@@ -157,7 +160,13 @@ impl<'a> InferCx<'a> {
 
     /// The constant value of input `i`, if it has one.
     pub fn value(&self, i: usize) -> Option<&'a Tensor> {
+        self.asked_for_values.set(true);
         self.inputs.get(i).and_then(|x| x.as_ref()).and_then(|x| x.value)
+    }
+
+    /// Whether an input's value was asked for: then the result may depend on more than types and attributes.
+    pub fn asked_for_values(&self) -> bool {
+        self.asked_for_values.get()
     }
 
     /// Integers that come either as attribute `name` or as the constant input `i`; `Ok(None)` if they are only known when

@@ -43,6 +43,12 @@ impl Host for Graph {
         }
     }
 
+    fn calls_of(&self, value: ValueRef, ops: &[OpRef]) -> SmallVec<[NodeId; 2]> {
+        let mut nodes = self.definitions(value);
+        nodes.retain(|id| ops.contains(&self.call(*id).0));
+        nodes
+    }
+
     fn projections(&self, value: ValueRef) -> SmallVec<[(u32, ValueRef); 1]> {
         if value.output != WHOLE && self.node(value.node).types().len() > 1 {
             smallvec![(value.output, ValueRef { node: value.node, output: WHOLE })]

@@ -19,6 +19,8 @@ pub trait Host {
 
     /// The calls that compute the value, in a fixed order.
     fn definitions(&self, value: Self::Value) -> SmallVec<[Self::Node; 2]>;
+    /// Those of [`Host::definitions`] that are calls of one of the operators.
+    fn calls_of(&self, value: Self::Value, ops: &[OpRef]) -> SmallVec<[Self::Node; 2]>;
     /// If the value is an output of calls with several outputs: which one, and the value that stands for all outputs of the
     /// call.
     fn projections(&self, value: Self::Value) -> SmallVec<[(u32, Self::Value); 1]>;
@@ -196,8 +198,7 @@ fn step<H: Host>(
                     sink.missed(&Miss { pat, value, node, state: &state });
                     return ControlFlow::Continue(());
                 }
-                let nodes: SmallVec<[H::Node; 2]> =
-                    host.definitions(v).into_iter().filter(|n| call.ops.contains(&host.call(*n).0)).collect();
+                let nodes = host.calls_of(v, &call.ops);
                 let [nodes @ .., last] = &nodes[..] else {
                     sink.missed(&Miss { pat, value, node, state: &state });
                     return ControlFlow::Continue(());

@@ -11,16 +11,23 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::encode::add_typed;
 use crate::host::{Call, View};
-use crate::lang::{EGraph, ENode, LEAF, NONE, OUTPUT, Types};
+use crate::lang::{EGraph, ENode, LEAF, NONE, OUTPUT, UNKNOWN};
 
 /// A template with every expression evaluated: what is left is to add nodes. Made while the e-graph is still as it was
-/// searched, applied when it has changed.
+/// searched, applied when it has changed. Small, since there are as many at a time as there are matches.
 pub(crate) enum Plan {
     Existing(Id),
     None,
-    Const(Attr),
-    Call { op: OpRef, inputs: Vec<Plan>, attrs: Attrs },
+    Const(Box<Attr>),
+    Call(Box<CallPlan>),
     Output { index: u32, of: Box<Plan> },
+}
+
+/// A call of a [`Plan`].
+pub(crate) struct CallPlan {
+    pub(crate) op: OpRef,
+    pub(crate) inputs: Vec<Plan>,
+    pub(crate) attrs: Attrs,
 }
 
 /// Evaluates a template under the bindings of a match.
@@ -37,7 +44,7 @@ pub(crate) fn plan(template: &Template, env: Env<'_, View<'_>>) -> Result<Plan, 
         },
         Template::Const(expr) => {
             let value = env.eval(expr).ok_or("a constant of the template has no value")?;
-            Ok(Plan::Const(value))
+            Ok(Plan::Const(Box::new(value)))
         }
         Template::Output { index, of } => match env.eval(index) {
             Some(Attr::Int(i)) if i >= 0 => Ok(Plan::Output { index: i as u32, of: Box::new(plan(of, env)?) }),
@@ -75,13 +82,16 @@ fn plan_call(call: &CallTemplate, env: Env<'_, View<'_>>) -> Result<Plan, String
         }
     }
     let attrs = attrs.check(sig).map_err(|e| e.to_string())?;
-    let mut inputs: Vec<Plan> = call.inputs.iter().map(|i| plan(i, env)).collect::<Result<_, _>>()?;
+    let mut inputs = Vec::with_capacity(call.inputs.len());
+    for input in &call.inputs {
+        inputs.push(plan(input, env)?);
+    }
     if let Some(rest) = &call.rest {
         for i in 0..repetitions(rest, env) {
             inputs.push(plan(rest, env.at(i))?);
         }
     }
-    Ok(Plan::Call { op: call.op, inputs, attrs })
+    Ok(Plan::Call(Box::new(CallPlan { op: call.op, inputs, attrs })))
 }
 
 /// Whether an expression without a value means that the new call has no such attribute, as the matched one or by `except`. Any
@@ -138,12 +148,29 @@ impl From<&str> for Refusal {
     }
 }
 
+/// What an application keeps of the calls that its rule matched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Matched {
+    /// Their provenance, the root first.
+    pub(crate) provenance: SmallVec<[u32; 4]>,
+    /// The identity of the product among them, 0 without one.
+    identity: u32,
+}
+
+impl From<&[Call]> for Matched {
+    fn from(calls: &[Call]) -> Matched {
+        Matched {
+            provenance: calls.iter().map(|c| c.provenance).collect(),
+            identity: calls.iter().map(|c| c.identity).find(|i| *i != 0).unwrap_or(0),
+        }
+    }
+}
+
 /// Adds the nodes of a plan.
 pub(crate) struct Applier<'a> {
     pub(crate) egraph: &'a mut EGraph,
     rule: u32,
-    /// The matched calls, the root first.
-    matched: &'a [Call],
+    matched: &'a Matched,
     /// Logged when the first node is added.
     application: Option<u32>,
     /// No node is added if there are this many.
@@ -152,7 +179,7 @@ pub(crate) struct Applier<'a> {
 
 impl<'a> Applier<'a> {
     /// An applier for one match of a rule.
-    pub(crate) fn new(egraph: &'a mut EGraph, rule: u32, matched: &'a [Call], max_nodes: usize) -> Applier<'a> {
+    pub(crate) fn new(egraph: &'a mut EGraph, rule: u32, matched: &'a Matched, max_nodes: usize) -> Applier<'a> {
         Applier { egraph, rule, matched, application: None, max_nodes }
     }
 
@@ -167,8 +194,7 @@ impl<'a> Applier<'a> {
             Plan::Const(value) => {
                 let facts = &mut self.egraph.analysis;
                 let leaf = facts.constant(value).ok_or_else(|| format!("a constant can't be a {}", value.kind()))?;
-                let ty = facts.leaves[leaf as usize].ty.clone();
-                let ty = facts.type_id(&[ty]);
+                let ty = facts.leaves[leaf as usize].ty;
                 self.insert(ENode::leaf(LEAF, leaf), ty)?
             }
             Plan::Output { index, of } => {
@@ -179,12 +205,12 @@ impl<'a> Applier<'a> {
                 let ty = self.egraph.analysis.type_id(&[ty]);
                 self.insert(ENode { children: smallvec![whole], ..ENode::leaf(OUTPUT, *index) }, ty)?
             }
-            Plan::Call { op, inputs, attrs } => {
+            Plan::Call(call) => {
                 let mut given: SmallVec<[Option<Id>; 6]> = SmallVec::new();
-                for input in inputs {
+                for input in &call.inputs {
                     given.push(self.add(input, false)?);
                 }
-                self.call(*op, &given, attrs, is_root)?
+                self.call(call.op, &given, &call.attrs, is_root)?
             }
         }))
     }
@@ -209,26 +235,32 @@ impl<'a> Applier<'a> {
         }
         // The product that a match has is the product that its replacement has.
         let heavy = op.class() == OpClass::Heavy;
-        let identity = if heavy { self.matched.iter().map(|c| c.identity).find(|i| *i != 0).unwrap_or(0) } else { 0 };
+        let identity = if heavy { self.matched.identity } else { 0 };
         let facts = &mut self.egraph.analysis;
         let op_code = facts.op_code(op);
         let mut node = ENode { op: op_code, payload: facts.attrs_id(attrs), identity, children, provenance: 0 };
         if let Some(existing) = self.egraph.lookup(&mut node) {
             return Ok(existing);
         }
-        let types = self.infer(op, inputs, attrs)?;
+        let ty = self.infer(op, &node, inputs, attrs)?;
         let facts = &mut self.egraph.analysis;
-        let ty = facts.type_id(&types);
         let application = match self.application {
             Some(application) => application,
-            None => facts.log.apply(self.rule, self.matched.iter().map(|c| c.provenance).collect()),
+            None => facts.log.apply(self.rule, self.matched.provenance.clone()),
         };
         self.application = Some(application);
         node.provenance = facts.log.made(op_code, application, is_root);
         self.insert(node, ty)
     }
 
-    fn infer(&self, op: OpRef, inputs: &[Option<Id>], attrs: &Attrs) -> Result<Types, String> {
+    /// The types of a new call, an index in [`Facts::types`]. What a call of the same operator with the same attributes has on inputs
+    /// of the same types is looked up, if it did not depend on the values of its inputs.
+    fn infer(&mut self, op: OpRef, node: &ENode, inputs: &[Option<Id>], attrs: &Attrs) -> Result<u32, String> {
+        let types = inputs.iter().map(|i| i.map_or(UNKNOWN, |id| self.egraph[id].data.ty)).collect();
+        let call = (node.op, node.payload, types);
+        if let Some(ty) = self.egraph.analysis.inferred.get(&call) {
+            return Ok(*ty);
+        }
         let given: SmallVec<[bool; 8]> = inputs.iter().map(Option::is_some).collect();
         op.signature().check_inputs(&given).map_err(|e| e.to_string())?;
         let view = View::new(self.egraph);
@@ -240,7 +272,15 @@ impl<'a> Applier<'a> {
             }
         };
         let infos = inputs.iter().map(info).collect::<Result<SmallVec<[_; 6]>, _>>()?;
-        let types = op.infer(&InferCx::new(op.signature(), &infos, attrs)).map_err(|e| e.to_string())?;
-        Ok(types.into_iter().collect())
+        let cx = InferCx::new(op.signature(), &infos, attrs);
+        let types = op.infer(&cx).map_err(|e| e.to_string())?;
+        let depends_on_values = cx.asked_for_values();
+        drop(infos);
+        let facts = &mut self.egraph.analysis;
+        let ty = facts.type_id(&types);
+        if !depends_on_values {
+            facts.inferred.insert(call, ty);
+        }
+        Ok(ty)
     }
 }

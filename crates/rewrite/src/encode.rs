@@ -53,9 +53,12 @@ impl Encoded {
 
 /// Adds the calls of a region and what they use.
 pub(crate) fn encode(graph: &Graph, region: &Region) -> Encoded {
+    let mut facts = Facts::new();
+    let inputs = region.calls.iter().flat_map(|id| graph.node(*id).inputs().iter().flatten());
+    facts.leaves.reserve_exact(inputs.filter(|v| graph.node(v.node).param().is_some()).count());
     let mut e = Encoder {
         graph,
-        egraph: EGraph::new(Facts::new()),
+        egraph: EGraph::new(facts),
         class_of: vec![None; graph.bound()],
         inputs: Vec::new(),
         values: FxHashMap::default(),
@@ -129,13 +132,11 @@ impl Encoder<'_> {
                 self.add(node, types)
             }
             (None, Some(param)) => {
-                let leaf = Leaf {
-                    name: Some(Arc::clone(param)),
-                    value: self.graph.params().get(param).and_then(|p| p.value.clone()),
-                    ty: types[0].clone(),
-                };
-                let node = ENode::leaf(LEAF, self.egraph.analysis.leaf(leaf));
-                self.add(node, types)
+                let facts = &mut self.egraph.analysis;
+                let ty = facts.type_id(types);
+                let value = self.graph.params().get(param).and_then(|p| p.value.clone()).map(Box::new);
+                let leaf = facts.leaf(Leaf { name: Some(Arc::clone(param)), value, ty });
+                add_typed(&mut self.egraph, ENode::leaf(LEAF, leaf), ty)
             }
             (None, None) => {
                 self.inputs.push(value);

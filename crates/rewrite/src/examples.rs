@@ -10,7 +10,7 @@ use quantc_pattern::ast::{ExampleInput, Term};
 use quantc_pattern::{Example, Rule, RuleClass};
 use quantc_tensor::{DType, Gap, Tensor};
 
-use crate::apply::{Applier, Plan, Refusal, constant};
+use crate::apply::{Applier, CallPlan, Matched, Plan, Refusal, constant};
 use crate::encode::encode;
 use crate::regions::Region;
 use crate::report::Budget;
@@ -39,7 +39,7 @@ fn check_structure(rule: &Rule, example: &Example) -> Result<(), String> {
     let classes: HashMap<Arc<str>, Id> = inputs.iter().map(|(name, _)| name.clone()).zip(roots).collect();
     let add = |egraph: &mut crate::lang::EGraph, term: &Term| {
         let plan = plan(term, &classes)?;
-        match Applier::new(egraph, 0, &[], usize::MAX).add(&plan, true) {
+        match Applier::new(egraph, 0, &Matched::default(), usize::MAX).add(&plan, true) {
             Ok(class) => class.ok_or_else(|| "a term can't be `none`".to_owned()),
             Err(Refusal::Unfit(reason)) => Err(reason),
             Err(Refusal::Full) => Err("it is too large".to_owned()),
@@ -69,10 +69,10 @@ fn plan(term: &Term, inputs: &HashMap<Arc<str>, Id>) -> Result<Plan, String> {
     Ok(match term {
         Term::Input(name) => Plan::Existing(*inputs.get(name).ok_or_else(|| format!("`{name}` is not declared"))?),
         Term::None => Plan::None,
-        Term::Const(value) => Plan::Const(value.clone()),
+        Term::Const(value) => Plan::Const(Box::new(value.clone())),
         Term::Call { op, inputs: args, attrs } => {
             let args = args.iter().map(|a| plan(a, inputs)).collect::<Result<_, _>>()?;
-            Plan::Call { op: *op, inputs: args, attrs: attrs.clone() }
+            Plan::Call(Box::new(CallPlan { op: *op, inputs: args, attrs: attrs.clone() }))
         }
         Term::Output(index, of) => Plan::Output { index: *index, of: Box::new(plan(of, inputs)?) },
     })

@@ -229,7 +229,7 @@ fn refusal(case: &mut Case<'_>, number: usize, class: Id) -> Option<String> {
         ControlFlow::Continue(())
     });
     for (plan, nodes) in plans {
-        match Applier::new(&mut case.encoded.egraph, number as u32, &nodes, usize::MAX).add(&plan, true) {
+        match Applier::new(&mut case.encoded.egraph, number as u32, &nodes[..].into(), usize::MAX).add(&plan, true) {
             Err(Refusal::Unfit(e)) => reason = Some(e),
             _ => return None,
         }

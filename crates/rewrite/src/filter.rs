@@ -3,7 +3,6 @@
 
 use egg::Id;
 use quantc_pattern::ast::Pat;
-use smallvec::SmallVec;
 
 use crate::host::Classes;
 use crate::lang::{Facts, OUTPUT, UNKNOWN};
@@ -24,10 +23,10 @@ pub(crate) enum Filter {
     /// An output of a call.
     Output(Box<Filter>),
     Call {
-        ops: SmallVec<[u32; 2]>,
+        ops: Box<[u32]>,
         bits: Ops,
         /// Of the inputs that must be something, by position.
-        inputs: Vec<(usize, Filter)>,
+        inputs: Box<[(usize, Filter)]>,
     },
     Either(Vec<Filter>),
 }
@@ -44,11 +43,31 @@ impl Filter {
             }
             Pat::Output { of, .. } => Filter::Output(Box::new(Filter::new(of, facts))),
             Pat::Call(call) => {
-                let ops: SmallVec<[u32; 2]> = call.ops.iter().filter_map(|op| facts.code_of(*op)).collect();
+                let ops: Box<[u32]> = call.ops.iter().filter_map(|op| facts.code_of(*op)).collect();
                 let inputs = call.inputs.iter().map(|p| Filter::new(p, facts)).enumerate();
                 let inputs = inputs.filter(|(_, f)| !matches!(f, Filter::Anything)).collect();
                 Filter::Call { bits: ops.iter().fold(0, |bits, op| bits | op_bit(*op)), ops, inputs }
             }
+        }
+    }
+
+    /// The operators of which a class must have one to pass, if it can be said by operators.
+    fn operators(&self) -> Option<Ops> {
+        match self {
+            Filter::Anything | Filter::Leaf => None,
+            Filter::Output(_) => Some(op_bit(OUTPUT)),
+            Filter::Call { bits, .. } => Some(*bits),
+            Filter::Either(all) => all.iter().try_fold(0, |bits, f| Some(bits | f.operators()?)),
+        }
+    }
+
+    /// The sets of operators of each of which a class's inputs must have one for the class to pass: cheaper to test, and true of
+    /// every class that [`Filter::passes`].
+    pub(crate) fn below(&self) -> Box<[Ops]> {
+        match self {
+            Filter::Call { inputs, .. } => inputs.iter().filter_map(|(_, f)| f.operators()).collect(),
+            Filter::Output(of) => of.operators().into_iter().collect(),
+            Filter::Anything | Filter::Leaf | Filter::Either(_) => Box::new([]),
         }
     }
 
@@ -57,7 +76,7 @@ impl Filter {
         match self {
             Filter::Anything | Filter::Leaf => {}
             Filter::Output(_) => out.push(OUTPUT),
-            Filter::Call { ops, .. } => out.extend(ops),
+            Filter::Call { ops, .. } => out.extend(ops.iter()),
             Filter::Either(all) => all.iter().for_each(|f| f.roots(out)),
         }
     }

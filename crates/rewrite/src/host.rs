@@ -45,6 +45,24 @@ impl<'a> View<'a> {
         View { egraph, classes }
     }
 
+    /// The e-nodes of a class that are wanted, all of them calls.
+    fn calls(&self, value: Id, wanted: impl Fn(&ENode) -> bool) -> SmallVec<[Call; 2]> {
+        let mut calls = SmallVec::new();
+        for (i, n) in self.class(value).nodes.iter().enumerate() {
+            if wanted(n) {
+                calls.push(Call {
+                    class: value,
+                    position: i as u32,
+                    op: n.op,
+                    attrs: n.payload,
+                    identity: n.identity,
+                    provenance: n.provenance,
+                });
+            }
+        }
+        calls
+    }
+
     fn class(&self, id: Id) -> &'a Class {
         match self.classes.get(usize::from(id)) {
             Some(Some(class)) => class,
@@ -59,17 +77,12 @@ impl Host for View<'_> {
     type Node = Call;
 
     fn definitions(&self, value: Id) -> SmallVec<[Call; 2]> {
-        let nodes = self.class(value).nodes.iter().enumerate().filter(|(_, n)| n.is_call());
-        nodes
-            .map(|(i, n)| Call {
-                class: value,
-                position: i as u32,
-                op: n.op,
-                attrs: n.payload,
-                identity: n.identity,
-                provenance: n.provenance,
-            })
-            .collect()
+        self.calls(value, ENode::is_call)
+    }
+
+    fn calls_of(&self, value: Id, ops: &[OpRef]) -> SmallVec<[Call; 2]> {
+        let facts = &self.egraph.analysis;
+        self.calls(value, |n| facts.op(n.op).is_some_and(|op| ops.contains(&op)))
     }
 
     fn projections(&self, value: Id) -> SmallVec<[(u32, Id); 1]> {
@@ -107,7 +120,7 @@ impl Host for View<'_> {
     }
 
     fn constant(&self, value: Id) -> Option<&Tensor> {
-        self.egraph.analysis.leaves.get(self.class(value).data.leaf as usize)?.value.as_ref()
+        self.egraph.analysis.leaves.get(self.class(value).data.leaf as usize)?.value.as_deref()
     }
 
     fn is_constant(&self, value: Id) -> bool {

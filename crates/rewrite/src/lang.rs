@@ -124,8 +124,10 @@ pub(crate) const UNKNOWN: u32 = u32::MAX;
 pub(crate) struct Leaf {
     /// The parameter's name; `None` for a constant of a rule.
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) value: Option<Tensor>,
-    pub(crate) ty: TensorType,
+    /// Boxed: most parameters of a big graph are looked at by type only.
+    pub(crate) value: Option<Box<Tensor>>,
+    /// Index in [`Facts::types`].
+    pub(crate) ty: u32,
 }
 
 /// Output types of a call.
@@ -137,6 +139,8 @@ pub(crate) struct Facts {
     codes: FxHashMap<&'static str, u32>,
     pub(crate) attrs: IndexSet<Attrs, FxBuildHasher>,
     pub(crate) types: IndexSet<Types, FxBuildHasher>,
+    /// Types of calls, by operator, attributes and the types of their inputs ([`UNKNOWN`] for an absent one).
+    pub(crate) inferred: FxHashMap<(u32, u32, SmallVec<[u32; 4]>), u32>,
     pub(crate) leaves: Vec<Leaf>,
     /// Leaves of the constants that rules made.
     constants: FxHashMap<Attr, u32>,
@@ -160,6 +164,7 @@ impl Facts {
             codes,
             attrs: IndexSet::default(),
             types: IndexSet::default(),
+            inferred: FxHashMap::default(),
             leaves: Vec::new(),
             constants: FxHashMap::default(),
             log: Log::default(),
@@ -208,7 +213,7 @@ impl Facts {
     /// A parameter or constant. Exporters write a number out at each of its uses: equal numbers are one leaf, so that a rule that
     /// mentions a value twice finds it.
     pub(crate) fn leaf(&mut self, leaf: Leaf) -> u32 {
-        let number = leaf.value.as_ref().filter(|v| v.rank() == 0 && v.dtype() == DType::F32);
+        let number = leaf.value.as_deref().filter(|v| v.rank() == 0 && v.dtype() == DType::F32);
         match number.and_then(Tensor::as_scalar_f32).map(Attr::from) {
             Some(number) => {
                 let next = self.leaves.len() as u32;
@@ -232,7 +237,8 @@ impl Facts {
         }
         let tensor = constant(value)?;
         let leaf = self.leaves.len() as u32;
-        self.leaves.push(Leaf { name: None, ty: tensor.ty(), value: Some(tensor) });
+        let ty = self.type_id(&[tensor.ty()]);
+        self.leaves.push(Leaf { name: None, ty, value: Some(Box::new(tensor)) });
         self.constants.insert(value.clone(), leaf);
         Some(leaf)
     }

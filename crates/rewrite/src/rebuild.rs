@@ -239,7 +239,7 @@ impl<'a> Builder<'a> {
                     (None, Some(value)) => {
                         let base = value.as_scalar_f32().map_or("const".to_owned(), |v| format!("const_{v}"));
                         let name = self.fresh_param(&base);
-                        self.graph.param(&name, value.clone()).into()
+                        self.graph.param(&name, (**value).clone()).into()
                     }
                     (None, None) => return Err(RewriteError::NoTerm),
                 })

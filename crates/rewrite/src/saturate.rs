@@ -2,10 +2,12 @@
 //! the rules were given in.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use egg::Id;
+use foldhash::quality::FixedState;
 use quantc_pattern::Rule;
 use quantc_pattern::ast::Pat;
 use quantc_pattern::expr::Env;
@@ -14,9 +16,9 @@ use quantc_tensor::{Dim, Shape};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::apply::{Applier, Plan, Refusal, plan};
+use crate::apply::{Applier, Matched, Plan, Refusal, plan};
 use crate::filter::{Filter, Ops, op_bit};
-use crate::host::{Call, Classes, View};
+use crate::host::{Classes, View};
 use crate::lang::EGraph;
 use crate::report::{Budget, Stop};
 
@@ -67,30 +69,39 @@ pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget, sc
         }
         iterations += 1;
         let matches = engine.search(egraph, near.as_ref());
+        // Matches come rule by rule.
+        let mut clock = None;
         for m in matches {
             if applied == budget.applications {
                 stop = Stop::Applications;
+                engine.stop(&mut clock);
                 egraph.rebuild();
                 break 'rounds;
             }
-            let outcome = engine.timed(m.rule, |_| apply(egraph, &m, max_nodes));
+            if clock.as_ref().is_none_or(|(rule, _)| *rule != m.rule) {
+                engine.stop(&mut clock);
+                clock = Some((m.rule, Instant::now()));
+            }
+            let outcome = apply(egraph, &m, max_nodes);
             match outcome {
                 Ok(changed) => {
                     engine.seen.insert(m.key, Seen::Applied);
                     if changed {
                         engine.counts[m.rule].applied += 1;
                         applied += 1;
-                        last = Some((m.rule, m.nodes));
+                        last = Some((m.rule, m.matched.provenance));
                     }
                 }
                 Err(Refusal::Unfit(reason)) => engine.reject(m.rule, m.key, reason),
                 Err(Refusal::Full) => {
                     stop = Stop::Nodes;
+                    engine.stop(&mut clock);
                     egraph.rebuild();
                     break 'rounds;
                 }
             }
         }
+        engine.stop(&mut clock);
         egraph.rebuild();
         let changed = std::mem::take(&mut egraph.analysis.changed);
         if changed.is_empty() {
@@ -102,25 +113,27 @@ pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget, sc
             Scope::Everything => None,
         };
     }
-    let last = last.map(|(rule, nodes)| (rule, nodes.iter().map(|n| n.provenance).collect()));
+    // What is chosen from need not have room to grow.
+    egraph.analysis.inferred = FxHashMap::default();
+    egraph.classes_mut().for_each(|class| class.nodes.shrink_to_fit());
     Saturation { counts: engine.counts, iterations, stop, applied, last }
 }
 
-/// What identifies a match: the rule, the matched calls, the bound values.
-type Key = SmallVec<[u32; 10]>;
+/// What identifies a match, a hash of the rule, the matched calls and the bound values: 128 bits, since to keep what is hashed would
+/// take a good part of the memory of the whole e-graph.
+type Key = (u64, u64);
 
 /// A match whose template is ready to be added.
 struct Pending {
     rule: usize,
     class: Id,
-    /// The matched calls.
-    nodes: SmallVec<[Call; 4]>,
+    matched: Matched,
     plan: Plan,
     key: Key,
 }
 
 fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Refusal> {
-    let new = Applier::new(egraph, m.rule as u32, &m.nodes, max_nodes).add(&m.plan, true)?;
+    let new = Applier::new(egraph, m.rule as u32, &m.matched, max_nodes).add(&m.plan, true)?;
     let new = new.ok_or("the result is absent")?;
     let old = egraph.find(m.class);
     let facts = &egraph.analysis;
@@ -152,6 +165,8 @@ fn show(types: &[quantc_tensor::TensorType]) -> String {
 struct Engine<'r> {
     rules: &'r [&'r Rule],
     filters: Vec<Filter>,
+    /// See [`Filter::below`].
+    below: Vec<Box<[Ops]>>,
     /// The operators a match can have at its root.
     roots: Vec<Vec<u32>>,
     /// How far below a match's root a change can matter.
@@ -184,16 +199,17 @@ impl<'r> Engine<'r> {
                 roots
             })
             .collect();
+        let below = filters.iter().map(Filter::below).collect();
         let max_depth = depths.iter().copied().max().unwrap_or(0);
         let counts = vec![Counts::default(); rules.len()];
-        Engine { rules, filters, roots, depths, max_depth, counts, seen: FxHashMap::default() }
+        Engine { rules, filters, below, roots, depths, max_depth, counts, seen: FxHashMap::default() }
     }
 
-    fn timed<T>(&mut self, rule: usize, f: impl FnOnce(&mut Self) -> T) -> T {
-        let start = Instant::now();
-        let result = f(self);
-        self.counts[rule].time += start.elapsed();
-        result
+    /// Adds the time since a rule was started to it.
+    fn stop(&mut self, clock: &mut Option<(usize, Instant)>) {
+        if let Some((rule, start)) = clock.take() {
+            self.counts[rule].time += start.elapsed();
+        }
     }
 
     /// Counts a refused match, once.
@@ -218,13 +234,13 @@ impl<'r> Engine<'r> {
                 classes.dedup();
             }
             if !classes.is_empty() {
-                self.timed(rule, |engine| {
-                    for class in &classes {
-                        if near.is_none_or(|near| near.distance(*class) <= engine.depths[rule]) {
-                            engine.search_at(egraph, &index, rule, *class, &mut out);
-                        }
+                let start = Instant::now();
+                for class in &classes {
+                    if near.is_none_or(|near| near.distance(*class) <= self.depths[rule]) {
+                        self.search_at(egraph, &index, rule, *class, &mut out);
                     }
-                });
+                }
+                self.counts[rule].time += start.elapsed();
             }
         }
         out
@@ -232,7 +248,10 @@ impl<'r> Engine<'r> {
 
     fn search_at(&mut self, egraph: &EGraph, index: &Index<'_>, rule: usize, class: Id, out: &mut Vec<Pending>) {
         self.counts[rule].searched += 1;
-        if !self.filters[rule].passes(&index.classes, &index.ops, class) {
+        let below = index.below[usize::from(class)];
+        if self.below[rule].iter().any(|ops| below & ops == 0)
+            || !self.filters[rule].passes(&index.classes, &index.ops, class)
+        {
             return;
         }
         let view = View::with_classes(egraph, &index.classes);
@@ -245,10 +264,10 @@ impl<'r> Engine<'r> {
                 if definition.conditions.iter().all(|c| env.holds(c)) {
                     if seen.is_none() {
                         self.counts[rule].matched += 1;
-                        self.seen.insert(key.clone(), Seen::Matched);
+                        self.seen.insert(key, Seen::Matched);
                     }
                     match plan(&definition.template, env) {
-                        Ok(plan) => out.push(Pending { rule, class, nodes: found.nodes, plan, key }),
+                        Ok(plan) => out.push(Pending { rule, class, matched: found.nodes[..].into(), plan, key }),
                         Err(reason) => self.reject(rule, key, reason),
                     }
                 }
@@ -259,22 +278,23 @@ impl<'r> Engine<'r> {
 }
 
 fn key(rule: usize, definition: &Rule, class: Id, found: &Found<View<'_>>) -> Key {
-    fn add(key: &mut Key, binding: &Binding<View<'_>>) {
+    fn add(parts: &mut SmallVec<[u32; 16]>, binding: &Binding<View<'_>>) {
         match binding {
-            Binding::Value(id) => key.push(usize::from(*id) as u32),
-            Binding::Seq(items) => items.iter().for_each(|b| add(key, b)),
+            Binding::Value(id) => parts.push(usize::from(*id) as u32),
+            Binding::Seq(items) => items.iter().for_each(|b| add(parts, b)),
             // Determined by the matched calls.
             Binding::Unset | Binding::Absent | Binding::Record(_) | Binding::Field(_) | Binding::Node(_) => {}
         }
     }
-    let mut key = Key::new();
-    key.push(rule as u32);
+    let mut parts = SmallVec::new();
+    parts.push(rule as u32);
     if matches!(definition.pattern.root, Pat::Output { .. }) {
-        key.push(usize::from(class) as u32);
+        parts.push(usize::from(class) as u32);
     }
-    key.extend(found.nodes.iter().map(|n| n.provenance));
-    found.bindings.iter().for_each(|b| add(&mut key, b));
-    key
+    parts.extend(found.nodes.iter().map(|n| n.provenance));
+    found.bindings.iter().for_each(|b| add(&mut parts, b));
+    // Fixed seeds: the same matches are found in every run.
+    (FixedState::with_seed(0).hash_one(&parts), FixedState::with_seed(1).hash_one(&parts))
 }
 
 /// Classes that are searched, by the operators they have.
@@ -282,13 +302,15 @@ struct Index<'a> {
     classes: Classes<'a>,
     /// The operators of every class.
     ops: Vec<Ops>,
+    /// The operators of the inputs of every class that is searched.
+    below: Vec<Ops>,
     by_op: Vec<Vec<Id>>,
 }
 
 impl<'a> Index<'a> {
     fn new(egraph: &'a EGraph, near: Option<&Near>) -> Index<'a> {
         let n = egraph.nodes().len();
-        let mut index = Index { classes: vec![None; n], ops: vec![0; n], by_op: Vec::new() };
+        let mut index = Index { classes: vec![None; n], ops: vec![0; n], below: vec![0; n], by_op: Vec::new() };
         let mut classes = Vec::with_capacity(egraph.number_of_classes());
         for class in egraph.classes() {
             index.classes[usize::from(class.id)] = Some(class);
@@ -302,6 +324,7 @@ impl<'a> Index<'a> {
             let mut last = None;
             // A class's nodes are sorted by operator.
             for node in index.classes[usize::from(id)].into_iter().flat_map(|class| &class.nodes) {
+                index.below[usize::from(id)] |= node.children.iter().fold(0, |ops, c| ops | index.ops[usize::from(*c)]);
                 if last != Some(node.op) {
                     last = Some(node.op);
                     if index.by_op.len() <= node.op as usize {

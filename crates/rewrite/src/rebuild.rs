@@ -130,7 +130,8 @@ impl<'a> Builder<'a> {
             all.dedup();
             all
         };
-        let sources: Vec<Vec<NodeId>> = extracted.nodes.iter().map(|(_, node)| sources(node)).collect();
+        let mut sources: Vec<Vec<NodeId>> = extracted.nodes.iter().map(|(_, node)| sources(node)).collect();
+        self.keep_work(encoded, extracted, &mut sources);
         let order = self.order(encoded, extracted, &sources);
         let mut values = vec![None; encoded.egraph.nodes().len()];
         let context = Context { region, encoded, rules };
@@ -139,6 +140,33 @@ impl<'a> Builder<'a> {
             values[usize::from(*class)] = self.emit(&context, *class, node, &sources[i], &values)?;
         }
         Ok(())
+    }
+
+    /// Adds the calls that do work and are among nobody's sources, because what was chosen was found on another way, to the sources of the
+    /// node that has their value, or of what was computed from it.
+    fn keep_work(&self, encoded: &Encoded, extracted: &Extracted, sources: &mut [Vec<NodeId>]) {
+        let named: FxHashSet<NodeId> = sources.iter().flatten().copied().collect();
+        let works = |id: &NodeId| {
+            self.source.node(*id).call().is_some_and(|(op, _)| {
+                matches!(op.class(), OpClass::Heavy | OpClass::Pool | OpClass::Reduction) && !named.contains(id)
+            })
+        };
+        if !encoded.calls.iter().any(works) {
+            return;
+        }
+        let calls = extracted.nodes.iter().enumerate().filter(|(_, (_, node))| node.op >= CALL);
+        let chosen: FxHashMap<Id, usize> = calls.map(|(i, (class, _))| (*class, i)).collect();
+        let mut carrier: FxHashMap<NodeId, usize> = FxHashMap::default();
+        for id in encoded.calls.iter().rev() {
+            let own = encoded.class(*id).and_then(|class| chosen.get(&class).copied());
+            let of_users = || self.source.uses(*id).iter().find_map(|(user, ..)| carrier.get(user).copied());
+            let Some(node) = own.or_else(of_users) else { continue };
+            carrier.insert(*id, node);
+            if works(id) {
+                sources[node].push(*id);
+                sources[node].sort_unstable_by_key(|s| self.position[s.index()]);
+            }
+        }
     }
 
     /// The new graph, with the outputs of the source graph.

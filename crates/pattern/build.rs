@@ -18,6 +18,8 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A target directory may be shared with another copy of the sources.
+    println!("cargo:rerun-if-env-changed=CARGO_MANIFEST_DIR");
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
     let mut files = Vec::new();
     collect(&root.join("patterns"), &mut files)?;

@@ -97,6 +97,44 @@ fn one_dimensional() {
 }
 
 #[test]
+fn functions_of_layers() {
+    let mut random = Random(19);
+    for dtype in ["u8", "i8"] {
+        let zero = if dtype == "u8" { 3 } else { -125 };
+        let text = r#"graph g(%x: f32[N,3,13,11]) {
+  param @w1: i8[20,3,3,3]
+  param @w1.scale: f32[20]
+  param @b1: f32[20]
+  param @w2: i8[20,1,3,3]
+  param @w3: i8[20,5,2,2]
+  param @w4: i8[7,20,1,1]
+  param @one: f32[1]
+  param @fc: i8[4,7]
+  %q = quantize_per_tensor(%x) {scale=0.023, zero_point=ZP, dtype=DT}
+  %c1 = quantized.conv2d(%q, @w1, @w1.scale, @b1) {stride=[2,2], padding=[1,1], x_scale=0.023, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT, function="hardswish"}
+  %c2 = quantized.conv2d(%c1, @w2, @w1.scale) {padding=[1,1], groups=20, x_scale=0.2, x_zero_point=ZP, scale=0.25, zero_point=ZP, dtype=DT, activation_max=1.5, function="leaky_relu", negative_slope=0.2}
+  %c3 = quantized.conv_transpose2d(%c2, @w3, @one) {groups=4, x_scale=0.25, x_zero_point=ZP, scale=0.17, zero_point=ZP, dtype=DT, function="elu", alpha=0.7}
+  %c4 = quantized.conv2d(%c3, @w4, @one) {x_scale=0.17, x_zero_point=ZP, scale=0.03, zero_point=ZP, dtype=DT, function="mish"}
+  %mean = quantized.mean(%c4) {dims=[2,3], x_scale=0.03, x_zero_point=ZP, scale=0.04, zero_point=ZP, dtype=DT}
+  %y = quantized.linear(%mean, @fc, @one) {x_scale=0.04, x_zero_point=ZP, scale=0.01, zero_point=ZP, dtype=DT, quant_max=100, function="gelu", approximate="tanh"}
+  return y=%y, c=%c3
+}"#
+        .replace("ZP", &zero.to_string())
+        .replace("DT", dtype);
+        let g = graph(&text, &mut random);
+        no_reference(&check(&g, &[1, 2, 5], &mut random));
+    }
+    // A layer of one row that is large enough to be cut for threads.
+    let text = r#"graph g(%x: u8[1,300]) {
+  param @w: i8[4000,300]
+  param @scale: f32[1]
+  %y = quantized.linear(%x, @w, @scale) {x_scale=0.04, x_zero_point=9, scale=0.01, zero_point=128, function="tanh"}
+  return y=%y
+}"#;
+    no_reference(&check(&graph(text, &mut random), &[1], &mut random));
+}
+
+#[test]
 fn quantized_attention() {
     let mut random = Random(13);
     let g = graph(

@@ -49,7 +49,8 @@ pub(crate) struct Group {
 
 /// Finds the groups: in reverse order of execution, the largest pattern first, ties by order of registration
 /// (torch.ao.quantization.fx `_find_matches`). Calls whose QConfigs keep them apart get smaller groups, where PyTorch refuses the
-/// mapping. Returns them in order of execution.
+/// mapping, and so do those whose pattern does not run with the dtypes of their QConfig, where PyTorch leaves them float. Returns them in
+/// order of execution.
 pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
     let resolver = mapping.resolver(graph);
     let mut taken: HashSet<NodeId> = HashSet::new();
@@ -60,25 +61,38 @@ pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &Bac
         }
         let mut matches = backend.matches_at(graph, root);
         matches.retain(|(_, m)| m.nodes.iter().all(|n| !taken.contains(n)));
-        let agreed = matches.iter().position(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main));
-        if matches.is_empty() {
-            continue;
+        let mut chosen = None;
+        if matches.iter().any(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main)) {
+            matches.retain(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main));
         }
-        let (config, found) = matches.swap_remove(agreed.unwrap_or(0));
-        taken.extend(found.nodes.iter().copied());
-        groups.push(make_group(graph, &resolver, config, found));
+        for (config, found) in matches {
+            let group = make_group(graph, &resolver, config, found);
+            let refused = matches!(group.plan, Plan::Float(FloatReason::DTypeConstraint { .. }));
+            // If all are, the smallest group leaves the other calls to theirs.
+            chosen = Some(group);
+            if !refused {
+                break;
+            }
+        }
+        if let Some(group) = chosen {
+            taken.extend(group.nodes.iter().copied());
+            groups.push(group);
+        }
     }
     groups.reverse();
     groups
 }
 
-/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only entries for
-/// types tell them apart, as in PyTorch, which compares those of fused modules. Anything else needs the same QConfig.
+/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only an entry for
+/// a type tells them apart, as in PyTorch, which compares those of fused modules, and then only if activations are observed otherwise: it has
+/// no weight. Anything else needs the same QConfig.
 fn members_agree(graph: &Graph, resolver: &Resolver<'_>, nodes: &[NodeId], main: NodeId) -> bool {
     let (own, own_type) = (resolver.resolve(main).qconfig, resolver.of_type(main));
+    let observed = |qconfig: Option<Arc<QConfig>>| qconfig.map(|q| q.activation.clone());
     nodes.iter().filter(|n| **n != main).all(|n| {
         if graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Unary) {
-            resolver.of_type(*n) == own_type
+            let of_type = resolver.of_type(*n);
+            of_type == own_type || observed(resolver.resolve(*n).qconfig) == observed(own.clone())
         } else {
             resolver.resolve(*n).qconfig == own
         }

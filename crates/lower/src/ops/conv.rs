@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use quantc_ir::ValueRef;
-use quantc_kernels::{ConvGeometry, ConvPlan, is_depthwise};
+use quantc_kernels::{ConvGeometry, ConvPlan, QuantizeParams, is_depthwise};
 use quantc_ops::window::Window;
 use quantc_runtime::steps::{
-    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvStep, QEpilogue, QPart, QWeights, dynamic_codes_len,
+    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvFunctionStep, QConvStep, QEpilogue, QFunction, QPart,
+    QWeights, dynamic_codes_len,
 };
 use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
@@ -16,6 +17,7 @@ use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
+use crate::ops::rows::{UNCLAMPED, unary_op};
 use crate::view::{channels_last, row_major};
 
 /// The window of a convolution of at most two spatial dimensions, as `[vertical, horizontal]` of everything.
@@ -126,7 +128,11 @@ impl Constants {
         };
         let shape = geometry.weight_shape();
         let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
-        let cut = geometry.rows() == 1 && shape.groups == 1 && shape.taps() == 1 && shape.len() >= CUT_MACS;
+        let cut = function_name(call)?.is_none()
+            && geometry.rows() == 1
+            && shape.groups == 1
+            && shape.taps() == 1
+            && shape.len() >= CUT_MACS;
         let size = if cut { shape.oc.div_ceil(PARTS).next_multiple_of(PART_CHANNELS) } else { shape.oc.max(1) };
         let mut parts = Vec::new();
         for first in (0..shape.oc.max(1)).step_by(size) {
@@ -192,6 +198,39 @@ impl Layer {
         let Layer { weights, offsets, .. } = self;
         QConvStep { weights, offsets: Arc::from(offsets), x, x_zero_point, epilogue, out, out_stride }
     }
+
+    /// The same with a function of the real result, which has these bounds, in place of an epilogue.
+    fn function_step(
+        self,
+        function: QFunction,
+        clamp: (f32, f32),
+        x: Source,
+        x_zero_point: u8,
+        (out, out_stride): (Slot, usize),
+    ) -> QConvFunctionStep {
+        let Layer { weights, scale, offsets } = self;
+        let (offsets, scale) = (Arc::from(offsets), Arc::from(scale));
+        QConvFunctionStep { weights, offsets, x, x_zero_point, scale, clamp, function, out, out_stride }
+    }
+}
+
+/// The function of one element that a layer applies to its real result.
+fn function_name(call: &Call<'_>) -> Result<Option<String>, NodeError> {
+    if call.op.signature().attr_name("function").is_none() {
+        return Ok(None);
+    }
+    Ok(Some(call.attrs.str("function")?).filter(|name| name != "none"))
+}
+
+/// The kernels of a layer's function; `None` if there are none.
+fn function(lw: &Lowering<'_>, call: &Call<'_>, name: &str) -> Result<Option<QFunction>, NodeError> {
+    let (Some(op), Some(out), None) =
+        (unary_op(name, &call.attrs)?, Quantized::of(&call.attrs, UNCLAMPED)?, call.opt(4))
+    else {
+        return Ok(None);
+    };
+    let params = QuantizeParams { inverse_scale: 1.0 / out.scale, zero_point: out.stored_zero_point, clamp: out.clamp };
+    Ok(Some(QFunction { float: lw.kernels.float, op, quantize: lw.kernels.quantize, params }))
 }
 
 /// The epilogue of a fused integer layer; `None` if no kernel has it.
@@ -256,6 +295,13 @@ pub(crate) fn push_conv(
 ) -> Result<bool, NodeError> {
     let Some(layer) = Layer::new(lw, call, geometry, form, x_zero_point)? else { return Ok(false) };
     let order = channels_last(lw.shape(call.out()).len());
+    if let Some(name) = function_name(call)? {
+        let Some(function) = function(lw, call, &name)? else { return Ok(false) };
+        let x = x(lw)?;
+        let out = lw.destination(call.out());
+        lw.push_in(call, &order, layer.function_step(function, activation(&call.attrs)?, x, x_zero_point, out));
+        return Ok(true);
+    }
     let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
     let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
     let x = x(lw)?;
@@ -292,6 +338,13 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let geometry = ConvGeometry::linear(rows, depth, oc);
     let Some(layer) = Layer::new(lw, call, &geometry, &LINEAR, x_zero_point)? else { return Ok(false) };
     let order = row_major(shape.len());
+    if let Some(name) = function_name(call)? {
+        let Some(function) = function(lw, call, &name)? else { return Ok(false) };
+        let x = lw.row_major(x)?.source;
+        let out = (lw.define(call.out(), order.clone()).slot(), oc);
+        lw.push_in(call, &order, layer.function_step(function, activation(&call.attrs)?, x, x_zero_point, out));
+        return Ok(true);
+    }
     let residual = call.opt(4).map(|r| (r, &order[..], oc));
     let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
     let x = lw.row_major(x)?.source;

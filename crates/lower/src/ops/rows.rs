@@ -9,13 +9,14 @@ use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::requantize_multiplier;
 use quantc_tensor::{DType, Value};
 
+use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering, Operand};
 use crate::ops::quantized::{Quantized, activation, all_codes, is_code, stored_zero_point};
 use crate::view::{View, channels_last, row_major, same_order};
 
 /// The real line: no activation.
-const UNCLAMPED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+pub(crate) const UNCLAMPED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 /// The result of an elementwise step as rows and columns, and how each operand is read.
 struct Rows {
@@ -283,12 +284,12 @@ pub(crate) fn quantized_mul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bo
     Ok(true)
 }
 
-/// The kernel's function for an operator's call.
-fn unary_op(call: &Call<'_>) -> Result<Option<UnaryOp>, NodeError> {
-    Ok(Some(match call.op.name() {
+/// The kernel's function for the operator of that name with these attributes.
+pub(crate) fn unary_op(name: &str, attrs: &AttrView<'_>) -> Result<Option<UnaryOp>, NodeError> {
+    Ok(Some(match name {
         "relu" => UnaryOp::Relu,
         "relu6" => UnaryOp::Clamp { lo: 0.0, hi: 6.0 },
-        "clamp" => UnaryOp::Clamp { lo: call.attrs.float("min")?, hi: call.attrs.float("max")? },
+        "clamp" => UnaryOp::Clamp { lo: attrs.float("min")?, hi: attrs.float("max")? },
         "neg" => UnaryOp::Neg,
         "abs" => UnaryOp::Abs,
         "sqrt" => UnaryOp::Sqrt,
@@ -299,14 +300,14 @@ fn unary_op(call: &Call<'_>) -> Result<Option<UnaryOp>, NodeError> {
         "erf" => UnaryOp::Erf,
         "silu" => UnaryOp::Silu,
         "hardswish" => UnaryOp::Hardswish,
-        "gelu" => match call.attrs.str("approximate")?.as_str() {
+        "gelu" => match attrs.str("approximate")?.as_str() {
             "none" => UnaryOp::Gelu,
             "tanh" => UnaryOp::GeluTanh,
             _ => return Ok(None),
         },
-        "hardsigmoid" => UnaryOp::Hardsigmoid { alpha: call.attrs.float("alpha")?, beta: call.attrs.float("beta")? },
-        "leaky_relu" => UnaryOp::LeakyRelu { slope: call.attrs.float("negative_slope")? },
-        "elu" => UnaryOp::Elu { alpha: call.attrs.float("alpha")? },
+        "hardsigmoid" => UnaryOp::Hardsigmoid { alpha: attrs.float("alpha")?, beta: attrs.float("beta")? },
+        "leaky_relu" => UnaryOp::LeakyRelu { slope: attrs.float("negative_slope")? },
+        "elu" => UnaryOp::Elu { alpha: attrs.float("alpha")? },
         "reciprocal" => UnaryOp::Reciprocal,
         "floor" => UnaryOp::Floor,
         "ceil" => UnaryOp::Ceil,
@@ -324,7 +325,7 @@ fn unary_op(call: &Call<'_>) -> Result<Option<UnaryOp>, NodeError> {
 /// Functions of one f32.
 pub(crate) fn unary(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let x = call.input(0)?;
-    let (DType::F32, Some(op)) = (lw.dtype(x), unary_op(call)?) else { return Ok(false) };
+    let (DType::F32, Some(op)) = (lw.dtype(x), unary_op(call.op.name(), &call.attrs)?) else { return Ok(false) };
     elementwise(lw, call, &[x], RowOp::Unary { kernel: lw.kernels.float, op })?;
     Ok(true)
 }

@@ -2,10 +2,11 @@
 
 use quantc_tensor::{DType, Dim, TensorType, Value};
 
+use super::function::{ALPHA, APPROXIMATE, BETA, FUNCTION, NEGATIVE_SLOPE, infer_function};
 use super::{
     ACTIVATION_MAX, ACTIVATION_MIN, ACTIVATION_TYPES, DTYPE, QUANT_MAX, QUANT_MIN, RESIDUAL_SCALE, RESIDUAL_ZERO_POINT,
-    SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, dequantize_weight, dequantized_input, finish, infer_residual,
-    infer_weight_scale, output_dtype, residual_input,
+    SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, dequantize_weight, dequantized_input, finish, finish_with_function,
+    infer_residual, infer_weight_scale, output_dtype, residual_input,
 };
 use crate::activation::clamp_value;
 use crate::conv::infer_bias;
@@ -22,7 +23,7 @@ impl Operator for QLinear {
         const {
             &Signature {
                 name: "quantized.linear",
-                doc: "quantize(clamp(linear(dequantize(input), dequantize(weight), bias) + dequantize(residual))); the weight is i8 [out, in], its zero points 0.",
+                doc: "quantize(function(clamp(linear(dequantize(input), dequantize(weight), bias) + dequantize(residual)))); the weight is i8 [out, in], its zero points 0.",
                 inputs: &[
                     required("input"),
                     required("weight"),
@@ -42,6 +43,11 @@ impl Operator for QLinear {
                     QUANT_MAX,
                     ACTIVATION_MIN,
                     ACTIVATION_MAX,
+                    FUNCTION,
+                    NEGATIVE_SLOPE,
+                    ALPHA,
+                    BETA,
+                    APPROXIMATE,
                 ],
                 class: OpClass::Heavy,
             }
@@ -52,6 +58,7 @@ impl Operator for QLinear {
         cx.expect_dtype(0, ACTIVATION_TYPES)?;
         cx.expect_dtype(1, &[DType::I8])?;
         infer_weight_scale(cx, 2)?;
+        infer_function(cx)?;
         let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
         infer_residual(cx, 4, &shape)?;
@@ -63,7 +70,7 @@ impl Operator for QLinear {
         let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
         let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
         let residual = residual_input(cx, 4, y.shape())?;
-        Ok(vec![finish(cx, y, residual)?])
+        Ok(vec![finish_with_function(cx, y, residual)?])
     }
 }
 

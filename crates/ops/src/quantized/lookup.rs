@@ -2,6 +2,7 @@
 
 use quantc_tensor::{DType, Tensor, TensorType, Value};
 
+use super::function::function;
 use super::{
     ACTIVATION_TYPES, DTYPE, Output, QUANT_MAX, QUANT_MIN, SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, output_dtype,
 };
@@ -12,16 +13,6 @@ use crate::{Attr, AttrDefault, Attrs, EvalCx, InferCx, OpClass, OpError, OpRef, 
 
 /// `quantized.lookup`.
 pub struct QLookup;
-
-/// The operator of that name, which must be a function of one element.
-fn function(name: &str) -> Result<OpRef, OpError> {
-    crate::lookup(name)
-        .filter(|op| op.class() == OpClass::Unary && !op.signature().attrs.iter().any(|a| a.default.is_required()))
-        .ok_or_else(|| {
-            OpError::new(format!("`function` of `quantized.lookup` can't be `{name}`"))
-                .with_hint("the name of an operator of one element, such as sigmoid")
-        })
-}
 
 /// The attributes of the function: its first real one is `alpha`, its second `beta`, its word is `approximate`.
 fn function_attrs(sig: &Signature, alpha: f32, beta: f32, approximate: &str) -> Result<Attrs, OpError> {

@@ -1,9 +1,10 @@
 //! Fused integer operators. Each evaluates as the composition it stands for, by calling the functions of its parts: dequantize, the
-//! float operator on scaled values, the residual added, the activation's clamp, quantize. So a fused call has the bits of the graph it
+//! float operator on scaled values, the residual added, the activation's clamp, a function of one element, quantize. So a fused call has the bits of the graph it
 //! replaced.
 
 pub mod conv;
 pub mod elementwise;
+pub(crate) mod function;
 pub mod linear;
 pub mod lookup;
 pub mod pool;
@@ -11,6 +12,7 @@ pub mod pool;
 use quantc_tensor::scaled::quantize_dense;
 use quantc_tensor::{DType, QRange, Scale, ScaledInt, Tensor, Value};
 
+use self::function::apply_function;
 use crate::activation::clamp_value;
 use crate::quantize::{check_scale, check_zero_point, dequantize, range_of};
 use crate::spec::attr;
@@ -114,12 +116,20 @@ pub(crate) fn dequantize_weight(w: &Tensor, scales: &Tensor, axis: usize) -> Res
 }
 
 /// What follows the accumulation: residual added, activation, result stored.
-pub(crate) fn finish(cx: &EvalCx<'_>, mut v: Value, residual: Option<Value>) -> Result<Value, OpError> {
+pub(crate) fn finish(cx: &EvalCx<'_>, v: Value, residual: Option<Value>) -> Result<Value, OpError> {
+    Output::from_eval(cx)?.store(&activated(cx, v, residual)?)
+}
+
+/// The same with the operator's function before the result is stored.
+pub(crate) fn finish_with_function(cx: &EvalCx<'_>, v: Value, residual: Option<Value>) -> Result<Value, OpError> {
+    Output::from_eval(cx)?.store(&apply_function(cx, activated(cx, v, residual)?)?)
+}
+
+fn activated(cx: &EvalCx<'_>, mut v: Value, residual: Option<Value>) -> Result<Value, OpError> {
     if let Some(residual) = residual {
         v = crate::elementwise::add(&v, &residual)?;
     }
-    v = clamp_value(&v, cx.float("activation_min")?, cx.float("activation_max")?)?;
-    Output::from_eval(cx)?.store(&v)
+    clamp_value(&v, cx.float("activation_min")?, cx.float("activation_max")?)
 }
 
 /// The residual input `i` of a call, if it is given.

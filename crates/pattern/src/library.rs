@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::ast::{Phase, Rule, RuleClass, family};
+use crate::ast::{Phase, Rule, RuleClass};
 use crate::backend::BackendConfig;
 use crate::parse::check;
 use crate::source::{QpatErrors, Source};
@@ -133,9 +133,8 @@ impl Library {
 
     /// The rules that run for a backend: those for every backend, without what it removes or would not benefit from, and its own.
     pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
-        let own: Vec<&str> = backend.rules.iter().map(|r| family(&r.name)).collect();
-        let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
-        let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
+        let kept = self.rules.rules.iter().filter(|r| backend.keeps_rule(r));
+        let mut rules: Vec<Rule> = kept.chain(&backend.rules).cloned().collect();
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         RuleSet { rules, allow_approximate: self.rules.allow_approximate }.restricted(backend)
     }
@@ -154,7 +153,7 @@ impl Library {
 
 /// The embedded files.
 pub fn builtin_sources() -> Vec<Arc<Source>> {
-    embedded::FILES.iter().map(|(name, text)| Source::new(name, text)).collect()
+    embedded::FILES.iter().map(|(name, text)| Source::embedded(name, text)).collect()
 }
 
 /// A file that was read.
@@ -164,15 +163,14 @@ struct OwnFile {
     names: Vec<String>,
 }
 
-/// The embedded files, each replaced by the own one of the same path.
+/// The embedded files, each replaced by the own one of the same path. The own ones come last, so that of two definitions of one
+/// name theirs is the one too many.
 fn extended(own: Vec<OwnFile>) -> Vec<Arc<Source>> {
     let mut sources = builtin_sources();
     for OwnFile { names, source } in own {
         let same = |s: &Arc<Source>| names.iter().any(|n| s.name == format!("patterns/{n}"));
-        match sources.iter_mut().find(|s| same(s)) {
-            Some(old) => *old = source,
-            None => sources.push(source),
-        }
+        sources.retain(|s| !(s.embedded && same(s)));
+        sources.push(source);
     }
     sources
 }

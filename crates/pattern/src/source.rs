@@ -10,12 +10,19 @@ pub struct Source {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Whether it is one of those embedded in the binary: of two definitions that collide, the other file's is at fault.
+    pub embedded: bool,
 }
 
 impl Source {
     /// A source from its name and text.
     pub fn new(name: &str, text: &str) -> Arc<Source> {
-        Arc::new(Source { name: name.to_owned(), text: text.to_owned() })
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), embedded: false })
+    }
+
+    /// One that is embedded in the binary.
+    pub(crate) fn embedded(name: &str, text: &str) -> Arc<Source> {
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), embedded: true })
     }
 
     /// Line and column (both from 1, the column in characters) of a byte offset.

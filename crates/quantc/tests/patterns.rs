@@ -53,7 +53,7 @@ fn check_reports_examples_lints_and_unreachable_rules() {
     let wrong = RULE.replace("(identity ?x)", "?x").replace("=> (identity x)", "=> (relu x)");
     write(folder.path(), "wrong.qpat", &wrong);
     let message = fails(folder.path(), &["patterns", "check", "wrong.qpat"]);
-    assert!(message.contains("example of `twice/neg`: the rule makes something else"), "{message}");
+    insta::assert_snapshot!("check_example", message);
     let again = RULE.split_once("\n\n").expect("two forms").1.replace("twice", "again");
     write(folder.path(), "lint.qpat", &format!("{RULE}\n{again}"));
     let message = fails(folder.path(), &["patterns", "check", "lint.qpat"]);
@@ -68,6 +68,7 @@ fn check_reports_examples_lints_and_unreachable_rules() {
     write(folder.path(), "dead.qpat", &dead);
     let message = fails(folder.path(), &["patterns", "check", "dead.qpat"]);
     assert!(message.contains("never matches: earlier phases rewrite its left side: remove/"), "{message}");
+    assert!(message.contains("\n 3 | (rule twice :for") && message.contains(" = hint: match what"), "{message}");
     for (path, word) in [("nowhere.qpat", "nowhere.qpat"), (".", "qpat")] {
         let empty = tempfile::tempdir().expect("folder");
         assert!(fails(empty.path(), &["patterns", "check", path]).contains(word));
@@ -144,6 +145,20 @@ fn test_fails_with_a_diff_blesses_and_then_passes() {
     // Without the rule, it is another graph.
     assert!(fails(at, &["patterns", "test", "tests"]).contains("reciprocal("));
     assert!(fails(at, &["patterns", "test", "none"]).contains("no .qtest file"));
+    write(
+        at,
+        "tests/b.qtest",
+        "; case: bad\ngraph g(%x: f32[2]) {\n  %a = rellu(%x)\n  return y=%a\n}\n; run: canonicalize\n; case: good\ngraph g(%x: f32[2]) {\n  return y=%x\n}\n; run: canonicalize\nold\n; case: worse\n; run: fry\n",
+    );
+    let message = fails(at, &test);
+    assert!(message.contains("3 of 4 runs failed"), "{message}");
+    for part in [
+        "b.qtest:6: bad: ",
+        "b.qtest:11: good: `canonicalize` gives something else",
+        "b.qtest:14: worse: no step `fry`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
     write(at, "tests/b.qtest", "graph g(%x: f32[2]) {\n  %a = rellu(%x)\n  return y=%a\n}\n; run: canonicalize\n");
     assert!(
         fails(at, &[&test[..], &["--bless"]].concat()).contains("rellu"),

@@ -1,7 +1,7 @@
 //! Putting a rule's template into the e-graph.
 
 use egg::Id;
-use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef};
+use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef, with_article};
 use quantc_pattern::Template;
 use quantc_pattern::ast::CallTemplate;
 use quantc_pattern::expr::{Env, Expr};
@@ -166,7 +166,9 @@ impl<'a> Applier<'a> {
             Plan::Existing(id) => self.egraph.find(*id),
             Plan::Const(value) => {
                 let facts = &mut self.egraph.analysis;
-                let leaf = facts.constant(value).ok_or_else(|| format!("a constant can't be a {}", value.kind()))?;
+                let leaf = facts
+                    .constant(value)
+                    .ok_or_else(|| format!("a constant can't be {}", with_article(value.kind())))?;
                 let ty = facts.leaves[leaf as usize].ty.clone();
                 let ty = facts.type_id(&[ty]);
                 self.insert(ENode::leaf(LEAF, leaf), ty)?

@@ -112,8 +112,8 @@ fn backend_page(backend: &BackendConfig) -> Result<String, Error> {
     }
     if !backend.unsupported.is_empty() {
         text.push_str("\n## What stays float\n\n| operator | why |\n|---|---|\n");
-        for (op, reason) in &backend.unsupported {
-            let _ = writeln!(text, "| `{op}` | {reason} |");
+        for (op, unsupported) in &backend.unsupported {
+            let _ = writeln!(text, "| `{op}` | {} |", unsupported.reason);
         }
     }
     if !backend.rules.is_empty() {

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::ast::{Phase, Rule, RuleClass};
+use crate::ast::{Phase, Rule, RuleClass, family};
 use crate::backend::BackendConfig;
 use crate::parse::check;
-use crate::source::{QpatErrors, Source};
+use crate::source::{QpatErrors, Source, nearest};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -35,6 +35,22 @@ impl RuleSet {
     pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Rule> {
         let allowed = |r: &Rule| self.allow_approximate || !matches!(r.class, RuleClass::Approximate { .. });
         self.rules.iter().filter(move |r| r.phase == phase && allowed(r))
+    }
+
+    /// The rules that a name means: the one of that name, or every row of a definition.
+    ///
+    /// # Errors
+    /// If there is none, with the name that is most like it.
+    pub fn named(&self, name: &str) -> Result<Vec<&Rule>, Option<String>> {
+        if let Some(rule) = self.find(name) {
+            return Ok(vec![rule]);
+        }
+        let rows: Vec<&Rule> = self.rules.iter().filter(|r| family(&r.name) == name).collect();
+        if rows.is_empty() {
+            let names = self.rules.iter().flat_map(|r| [&*r.name, family(&r.name)]);
+            return Err(nearest(name, names));
+        }
+        Ok(rows)
     }
 
     /// The rule of that name.

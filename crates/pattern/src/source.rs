@@ -124,6 +124,16 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     (known.len() <= 24).then(|| format!("there is: {}", known.join(", ")))
 }
 
+/// The name most like `name`, if any is alike: at most a third of it to be changed, or one contains the other.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let far = |other: &'a str| {
+        let distance = distance(name, other);
+        let contains = !name.is_empty() && (other.contains(name) || name.contains(other));
+        (distance <= name.len() / 3 + 1 || contains).then_some((distance, other))
+    };
+    names.into_iter().filter_map(far).min().map(|(_, n)| n.to_owned())
+}
+
 /// Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();

@@ -144,7 +144,7 @@ pub(crate) struct Applier<'a> {
     rule: u32,
     /// The matched calls, the root first.
     matched: &'a [Call],
-    /// Logged when the first node is added.
+    /// Logged when the first node is added, or classes become one.
     application: Option<u32>,
     /// No node is added if there are this many.
     max_nodes: usize,
@@ -191,6 +191,25 @@ impl<'a> Applier<'a> {
         }))
     }
 
+    /// Makes a class one with what was added; whether they were two.
+    pub(crate) fn join(&mut self, class: Id, new: Id) -> bool {
+        let joined = self.egraph.union(class, new);
+        if joined {
+            let application = self.application();
+            self.egraph.analysis.log.join(application, class);
+        }
+        joined
+    }
+
+    /// The place of this application in the log.
+    fn application(&mut self) -> u32 {
+        let application = self.application.unwrap_or_else(|| {
+            self.egraph.analysis.log.apply(self.rule, self.matched.iter().map(|c| c.provenance).collect())
+        });
+        self.application = Some(application);
+        application
+    }
+
     fn insert(&mut self, node: ENode, ty: u32) -> Result<Id, Refusal> {
         if self.egraph.total_size() >= self.max_nodes && self.egraph.lookup(node.clone()).is_none() {
             return Err(Refusal::Full);
@@ -219,13 +238,9 @@ impl<'a> Applier<'a> {
             return Ok(existing);
         }
         let types = self.infer(op, inputs, attrs)?;
+        let application = self.application();
         let facts = &mut self.egraph.analysis;
         let ty = facts.type_id(&types);
-        let application = match self.application {
-            Some(application) => application,
-            None => facts.log.apply(self.rule, self.matched.iter().map(|c| c.provenance).collect()),
-        };
-        self.application = Some(application);
         node.provenance = facts.log.made(op_code, application, is_root);
         self.insert(node, ty)
     }

@@ -82,12 +82,12 @@ fn check_structure(rule: &Rule, example: &Example) -> Result<(), QpatError> {
 fn near_miss(rule: &Rule, egraph: &EGraph, class: Id, names: &HashMap<Arc<str>, Id>) -> String {
     let view = View::new(egraph);
     let name = |c: Id| Writer { egraph, names }.term(c, &[]);
-    match why_not(&view, &rule.pattern, &rule.conditions, class, &name) {
+    match why_not(&view, &rule.pattern, &rule.conditions, class, &name, None) {
         Outcome::Misses(miss) => {
             let calls = rule.pattern.calls();
             format!("{} of {calls} calls match, then at {}: {}", miss.matched, miss.path, miss.reason)
         }
-        Outcome::Matches => "it does once the left side is rewritten".to_owned(),
+        Outcome::Matches | Outcome::Without => "it does once the left side is rewritten".to_owned(),
     }
 }
 

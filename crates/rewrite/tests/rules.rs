@@ -116,3 +116,45 @@ fn what_is_wrong_with_an_example_has_a_place_and_a_hint() {
         .join("\n\n")
     );
 }
+
+/// An unsound rule is named with the nodes that it was applied to, and only what has to do with it.
+#[test]
+fn an_unsound_rule_is_named() {
+    let graph = |text: &str| quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let rule = |name: &str, class: &str, left: &str, right: &str| {
+        format!(
+            "(rule {name} :doc \"d\" :class {class} :match {left} :replace {right}\n  \
+             :inputs (x f32[2]) :example (relu x) => (relu x))\n"
+        )
+    };
+    let error = |definitions: &[String], text: &str| {
+        let rules = parse(&format!("(phase canonical)\n{}", definitions.concat()));
+        match quantc_rewrite::canonicalize(&graph(text), &rules) {
+            Ok((after, _)) => panic!("must be found\n{after}"),
+            Err(e) => e.to_string(),
+        }
+    };
+    let innocent = rule("innocent", "exact", "(neg (neg ?x))", "?x");
+    let zero = rule("zero", "exact", "(sub ?x ?x)", "0");
+    let constants = "graph g(%x: f32[], %z: f32[]) {\n  %n = neg(%z)\n  %nn = neg(%n)\n  %a = abs(%x)\n  %d = sub(%a, %a)\n  return y=%d, z=%nn\n}\n";
+    // Each of these has the type of what it replaces, as far as that is known; together they have not.
+    let types = "graph g(%x: f32[?], %z: f32[2]) {\n  %n = neg(%z)\n  %nn = neg(%n)\n  %a = abs(%x)\n  %b = sin(%x)\n  %s = exp(%a)\n  %t = exp(%b)\n  return s=%s, t=%t, z=%nn\n}\n";
+    let fixed =
+        |name: &str, left: &str, size: usize| rule(name, "exact", left, &format!("(expand ?x :shape [{size}])"));
+    insta::assert_snapshot!(
+        [
+            error(&[innocent.clone(), zero.clone(), rule("one", "exact", "(sub ?x ?x)", "1")], constants),
+            error(
+                &[
+                    innocent,
+                    zero,
+                    fixed("two", "(exp (abs ?x))", 2),
+                    fixed("three", "(exp (sin ?x))", 3),
+                    rule("wave", "exact", "(abs ?x)", "(sin ?x)"),
+                ],
+                types,
+            ),
+        ]
+        .join("\n\n")
+    );
+}

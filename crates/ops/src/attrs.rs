@@ -61,6 +61,12 @@ pub enum Attr {
     Floats(Vec<Float>),
 }
 
+/// A noun with its article, for messages: `an integer`.
+pub fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
 impl Attr {
     /// The kind's name, for messages.
     pub fn kind(&self) -> &'static str {
@@ -179,7 +185,8 @@ impl Attrs {
     }
 
     /// Holds the record to a signature: every name known, every kind right (an integer is accepted for a float, an empty
-    /// integer list for a list of floats), required ones present; values equal to their default are dropped.
+    /// integer list for a list of floats), every word one of its choices, required ones present; values equal to their
+    /// default are dropped.
     ///
     /// # Errors
     /// Naming the attribute and what the operator has instead.
@@ -203,11 +210,17 @@ impl Attrs {
             }
             if !spec.default.accepts(value) {
                 return Err(OpError::new(format!(
-                    "attribute `{name}` of `{}` is a {}, it must be a {}",
+                    "attribute `{name}` of `{}` is {}, it must be {}",
                     sig.name,
-                    value.kind(),
-                    spec.default.kind()
+                    with_article(value.kind()),
+                    with_article(spec.default.kind())
                 )));
+            }
+            if let (Some(choices), Attr::Str(word)) = (spec.default.choices(), &*value)
+                && !choices.contains(&word.as_str())
+            {
+                let error = OpError::new(format!("attribute `{name}` of `{}` can't be {word:?}", sig.name));
+                return Err(error.with_hint(format!("one of {choices:?}")));
             }
         }
         for spec in sig.attrs {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use quantc_tensor::{DType, Tensor, TensorType, Value};
 
+use crate::attrs::with_article;
 use crate::{Attr, Attrs, OpError, Signature};
 
 /// What is known of one input at compile time.
@@ -32,7 +33,7 @@ macro_rules! attr_getters {
         }
 
         fn wrong(&self, name: &str, got: &Attr) -> OpError {
-            OpError::new(format!("attribute `{name}` of `{}` can't be a {}", self.sig.name, got.kind()))
+            OpError::new(format!("attribute `{name}` of `{}` can't be {}", self.sig.name, with_article(got.kind())))
         }
 
         /// An integer attribute or its default.

@@ -35,7 +35,7 @@ pub mod table;
 pub mod unary;
 pub mod window;
 
-pub use attrs::{Attr, Attrs, Float};
+pub use attrs::{Attr, Attrs, Float, with_article};
 pub use context::{EvalCx, InferCx, InputInfo};
 pub use error::OpError;
 pub use operator::{AttrDefault, AttrSpec, InputKind, InputSpec, IntegerUse, OpClass, OpRef, Operator, Signature};

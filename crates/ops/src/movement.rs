@@ -298,6 +298,10 @@ impl Operator for Split {
         }
     }
 
+    fn outputs(&self) -> Option<usize> {
+        None
+    }
+
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
         let d = axis(cx.int("dim")?, x.shape.rank())?;

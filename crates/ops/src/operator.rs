@@ -37,8 +37,8 @@ pub enum AttrDefault {
     Float(f32),
     /// Flag with a default.
     Bool(bool),
-    /// Word with a default.
-    Str(&'static str),
+    /// Word with a default, and every word it may be.
+    Str(&'static str, &'static [&'static str]),
     /// Element type with a default.
     DType(DType),
     /// Integer list with a default.
@@ -72,7 +72,7 @@ impl AttrDefault {
             (D::Int(_) | D::RequiredInt | D::OptionalInt, Attr::Int(_))
                 | (D::Float(_) | D::RequiredFloat, Attr::Float(_))
                 | (D::Bool(_), Attr::Bool(_))
-                | (D::Str(_) | D::RequiredStr, Attr::Str(_))
+                | (D::Str(..) | D::RequiredStr, Attr::Str(_))
                 | (D::DType(_) | D::RequiredDType, Attr::DType(_))
                 | (D::Ints(_) | D::RequiredInts | D::OptionalInts, Attr::Ints(_))
                 | (D::Floats(_) | D::RequiredFloats, Attr::Floats(_))
@@ -86,10 +86,18 @@ impl AttrDefault {
             D::Int(_) | D::RequiredInt | D::OptionalInt => "integer",
             D::Float(_) | D::RequiredFloat => "float",
             D::Bool(_) => "bool",
-            D::Str(_) | D::RequiredStr => "string",
+            D::Str(..) | D::RequiredStr => "string",
             D::DType(_) | D::RequiredDType => "dtype",
             D::Ints(_) | D::RequiredInts | D::OptionalInts => "list of integers",
             D::Floats(_) | D::RequiredFloats => "list of floats",
+        }
+    }
+
+    /// The words it may be, if it is a word out of a list.
+    pub fn choices(&self) -> Option<&'static [&'static str]> {
+        match self {
+            AttrDefault::Str(_, choices) => Some(choices),
+            _ => None,
         }
     }
 
@@ -108,7 +116,7 @@ impl AttrDefault {
             AttrDefault::Int(v) => Attr::from(*v),
             AttrDefault::Float(v) => Attr::from(*v),
             AttrDefault::Bool(v) => Attr::from(*v),
-            AttrDefault::Str(v) => Attr::from(*v),
+            AttrDefault::Str(v, _) => Attr::from(*v),
             AttrDefault::DType(v) => Attr::from(*v),
             AttrDefault::Ints(v) => Attr::from(*v),
             AttrDefault::Floats(v) => Attr::from(v.to_vec()),
@@ -232,6 +240,11 @@ pub trait Operator: Send + Sync + 'static {
     /// If the types do not fit.
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError>;
 
+    /// How many outputs a call has; `None` if that depends on the call.
+    fn outputs(&self) -> Option<usize> {
+        Some(1)
+    }
+
     /// What [`Operator::eval`] does with the integers of scaled inputs.
     fn integer_use(&self) -> IntegerUse {
         match self.signature() {
@@ -266,6 +279,11 @@ impl OpRef {
     /// The class.
     pub fn class(self) -> OpClass {
         self.0.signature().class
+    }
+
+    /// See [`Operator::outputs`].
+    pub fn outputs(self) -> Option<usize> {
+        self.0.outputs()
     }
 
     /// See [`Operator::integer_use`].

@@ -8,7 +8,11 @@ use crate::spec::{attr, optional, required};
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
 
 const HIDDEN: AttrSpec = attr("hidden_size", AttrDefault::RequiredInt, "Elements of the state.");
-const DIRECTION: AttrSpec = attr("direction", AttrDefault::Str("forward"), "`forward`, `reverse` or `bidirectional`.");
+const DIRECTION: AttrSpec = attr(
+    "direction",
+    AttrDefault::Str("forward", &["forward", "reverse", "bidirectional"]),
+    "`forward`, `reverse` or `bidirectional`.",
+);
 const LAYOUT: AttrSpec = attr(
     "layout",
     AttrDefault::Int(0),
@@ -88,6 +92,10 @@ fn hidden_size(value: i64) -> Result<usize, OpError> {
 impl Operator for Recurrent {
     fn signature(&self) -> &'static Signature {
         self.sig
+    }
+
+    fn outputs(&self) -> Option<usize> {
+        Some(if self.gates == 4 { 3 } else { 2 })
     }
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {

@@ -251,17 +251,30 @@ impl Operator for Interpolate {
                     attr("scale_factor", AttrDefault::Floats(&[]), "Factor of each spatial size, instead of `size`."),
                     attr(
                         "mode",
-                        AttrDefault::Str("nearest"),
+                        AttrDefault::Str("nearest", &["nearest", "linear", "bilinear", "trilinear"]),
                         "`nearest`, or for one, two and three spatial dimensions `linear`, `bilinear` and `trilinear`.",
                     ),
                     attr(
                         "coordinates",
-                        AttrDefault::Str(""),
+                        AttrDefault::Str(
+                            "",
+                            &[
+                                "",
+                                "asymmetric",
+                                "half_pixel",
+                                "pytorch_half_pixel",
+                                "tf_half_pixel_for_nn",
+                                "align_corners",
+                            ],
+                        ),
                         "Where the result's pixels lie, as ONNX calls it: `asymmetric`, `half_pixel`, `pytorch_half_pixel`, `tf_half_pixel_for_nn` or `align_corners`; empty is `asymmetric` for `nearest`, else `half_pixel`.",
                     ),
                     attr(
                         "rounding",
-                        AttrDefault::Str("floor"),
+                        AttrDefault::Str(
+                            "floor",
+                            &["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "floor_or_ceil"],
+                        ),
                         "Nearest pixel: `floor`, `ceil`, `round_prefer_floor`, `round_prefer_ceil`, or `floor_or_ceil`, which is `ceil` where the size shrinks.",
                     ),
                 ],

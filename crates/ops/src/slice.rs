@@ -244,7 +244,11 @@ impl Operator for Pad {
                         AttrDefault::OptionalInts,
                         "All counts before, then all after, if they are not an input.",
                     ),
-                    attr("mode", AttrDefault::Str("constant"), "`constant`, `reflect` or `edge`."),
+                    attr(
+                        "mode",
+                        AttrDefault::Str("constant", &["constant", "reflect", "edge"]),
+                        "`constant`, `reflect` or `edge`.",
+                    ),
                     attr("value", AttrDefault::Float(0.0), "The constant, if it is not an input."),
                 ],
                 class: OpClass::Movement,

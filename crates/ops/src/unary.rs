@@ -49,7 +49,8 @@ macro_rules! unary {
 
 const ALPHA_1: &[AttrSpec] = &[attr("alpha", AttrDefault::Float(1.0), "Factor of the negative side.")];
 const SLOPE: &[AttrSpec] = &[attr("negative_slope", AttrDefault::Float(0.01), "Factor of negative inputs.")];
-const APPROXIMATE: &[AttrSpec] = &[attr("approximate", AttrDefault::Str("none"), "`none` (erf) or `tanh`.")];
+const APPROXIMATE: &[AttrSpec] =
+    &[attr("approximate", AttrDefault::Str("none", &["none", "tanh"]), "`none` (erf) or `tanh`.")];
 const HARDSIGMOID: &[AttrSpec] = &[
     attr("alpha", AttrDefault::Float(1.0 / 6.0), "Slope (ONNX)."),
     attr("beta", AttrDefault::Float(0.5), "Value at 0 (ONNX)."),

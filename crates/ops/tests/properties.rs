@@ -217,20 +217,8 @@ fn any_attrs(rng: &mut StdRng, op: OpRef, rank: Option<usize>) -> Attrs {
                 (0..len).map(|_| if tame { rng.random_range(1..3) } else { any_int(rng) }).collect::<Vec<_>>(),
             ),
             D::Floats(_) | D::RequiredFloats => Attr::from((0..len).map(|_| float(rng)).collect::<Vec<_>>()),
-            D::Str(_) | D::RequiredStr => Attr::from(
-                [
-                    "none",
-                    "tanh",
-                    "reflect",
-                    "edge",
-                    "bilinear",
-                    "bidirectional",
-                    "sigmoid",
-                    "clamp",
-                    "ceil",
-                    "half_pixel",
-                ][rng.random_range(0..10usize)],
-            ),
+            D::Str(_, choices) if rng.random_bool(0.9) => Attr::from(choices[rng.random_range(0..choices.len())]),
+            D::Str(..) | D::RequiredStr => Attr::from(["none", "sigmoid", "clamp"][rng.random_range(0..3usize)]),
         };
         attrs.set(spec.name, attr);
     }
@@ -273,6 +261,7 @@ fn no_input_makes_an_operator_panic_and_inference_agrees_with_evaluation() {
                     evaluated += 1;
                     let types = inferred.expect("evaluation has inferred them");
                     assert_eq!(types.len(), values.len(), "{op}{attrs}");
+                    assert!(op.outputs().is_none_or(|n| n == types.len()), "{op}{attrs}");
                     for (ty, v) in types.iter().zip(&values) {
                         assert_eq!(ty.dtype, v.dtype(), "{op}{attrs} of {infos:?}");
                         assert!(
@@ -293,4 +282,42 @@ fn no_input_makes_an_operator_panic_and_inference_agrees_with_evaluation() {
         }
     }
     assert!(evaluated > 10_000 && refused > 10_000, "{evaluated} evaluated, {refused} refused");
+}
+
+/// The words that a signature lists are those that evaluation takes.
+#[test]
+fn a_signature_lists_the_words_of_its_attributes() {
+    let mut lists = 0;
+    for op in operators() {
+        let sig = op.signature();
+        let value = if op.name().starts_with("quantized") { DType::U8 } else { DType::F32 };
+        let one = Tensor::full(&[1, 1, 4, 4], 1.0f32).cast(value);
+        let inputs: Vec<Option<Value>> =
+            sig.inputs.iter().map(|i| (i.kind == InputKind::Required).then(|| one.clone().into())).collect();
+        let mut base = Attrs::new();
+        for spec in sig.attrs {
+            match spec.default {
+                AttrDefault::RequiredInt => base.set(spec.name, 2i64),
+                AttrDefault::RequiredStr => base.set(spec.name, "gelu"),
+                AttrDefault::RequiredFloat => base.set(spec.name, 0.1f32),
+                AttrDefault::Floats(_) => base.set(spec.name, vec![2.0f32]),
+                AttrDefault::OptionalInts => base.set(spec.name, vec![0i64; 8]),
+                _ => {}
+            }
+        }
+        for spec in sig.attrs.iter().filter(|s| s.default.choices().is_some()) {
+            lists += 1;
+            let refused = |word: &str| {
+                let result = op.eval(&inputs, &base.clone().with(spec.name, word));
+                result.err().is_some_and(|e| e.to_string().contains(&format!("can't be {word:?}")))
+            };
+            let taken = spec.default.choices().unwrap_or_default();
+            assert!(taken.iter().all(|word| !refused(word)), "{op}: {}", spec.name);
+            assert!(refused("nonsense"), "{op}: {}", spec.name);
+            assert!(spec.default.value().is_some_and(|v| taken.iter().any(|word| v == Attr::from(*word))), "{op}");
+            let unknown = base.clone().with(spec.name, "nonsense").check(sig);
+            assert!(unknown.is_err_and(|e| e.to_string().contains("can't be")), "{op}: {}", spec.name);
+        }
+    }
+    assert!(lists >= 8, "{lists}");
 }

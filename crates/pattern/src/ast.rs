@@ -57,19 +57,7 @@ impl Pattern {
 
     /// The operators a match can have at its root; empty if it can be anything.
     pub fn root_ops(&self) -> Vec<OpRef> {
-        fn collect(pat: &Pat, out: &mut Vec<OpRef>) {
-            match pat {
-                Pat::Call(call) => out.extend(&call.ops),
-                Pat::Either(pats) => pats.iter().for_each(|p| collect(p, out)),
-                Pat::Output { of, .. } => collect(of, out),
-                _ => {}
-            }
-        }
-        let mut ops = Vec::new();
-        collect(&self.root, &mut ops);
-        ops.sort();
-        ops.dedup();
-        ops
+        self.root.root_ops()
     }
 
     /// How many calls a match has (of alternatives the first counts, repeated inputs count once).
@@ -120,6 +108,23 @@ pub enum Pat {
 }
 
 impl Pat {
+    /// The operators a match can have at its root, sorted.
+    pub(crate) fn root_ops(&self) -> Vec<OpRef> {
+        fn collect(pat: &Pat, out: &mut Vec<OpRef>) {
+            match pat {
+                Pat::Call(call) => out.extend(&call.ops),
+                Pat::Either(pats) => pats.iter().for_each(|p| collect(p, out)),
+                Pat::Output { of, .. } => collect(of, out),
+                _ => {}
+            }
+        }
+        let mut ops = Vec::new();
+        collect(self, &mut ops);
+        ops.sort();
+        ops.dedup();
+        ops
+    }
+
     fn depth(&self) -> usize {
         match self {
             Pat::Call(c) => 1 + c.inputs.iter().chain(c.rest.as_ref()).map(Pat::depth).max().unwrap_or(0),
@@ -312,6 +317,10 @@ pub struct Example {
     pub inputs: Vec<ExampleInput>,
     /// Where it stands.
     pub span: Span,
+    /// Where its left side stands.
+    pub before_span: Span,
+    /// Where its right side stands.
+    pub after_span: Span,
 }
 
 /// An input of an example.

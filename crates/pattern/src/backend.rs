@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_tensor::DType;
 
-use crate::ast::{Pattern, Rule, VarId};
+use crate::ast::{Pattern, Rule, VarId, family};
 use crate::expr::{Env, Expr};
 use crate::graph_host::{self, Match};
 use crate::source::Span;
@@ -162,6 +162,15 @@ impl BackendPatternConfig {
     }
 }
 
+/// An operator that a backend never runs quantized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Why: the reason that is reported.
+    pub reason: String,
+    /// Where it says so.
+    pub span: Span,
+}
+
 /// What a backend supports (PyTorch `BackendConfig`).
 #[derive(Clone, Debug)]
 pub struct BackendConfig {
@@ -173,8 +182,8 @@ pub struct BackendConfig {
     pub dtype_configs: Vec<DTypeConfig>,
     /// What it can run quantized, in order of declaration.
     pub patterns: Vec<BackendPatternConfig>,
-    /// Operators it surely never runs quantized, and why: the reason that is reported for them.
-    pub unsupported: IndexMap<&'static str, String>,
+    /// Operators it surely never runs quantized, and why.
+    pub unsupported: IndexMap<&'static str, Unsupported>,
     /// Rules of its own: they run besides those for every backend, and replace those of the same name.
     pub rules: Vec<Rule>,
     /// Rules for every backend that this one does without.
@@ -187,6 +196,12 @@ impl BackendConfig {
     /// The pattern of that name.
     pub fn pattern(&self, name: &str) -> Option<&BackendPatternConfig> {
         self.patterns.iter().find(|p| &*p.name == name)
+    }
+
+    /// Whether a rule for every backend runs for this one: it is not removed, and no rule of its own has its name.
+    pub(crate) fn keeps_rule(&self, rule: &Rule) -> bool {
+        let replaced = |own: &Rule| family(&own.name) == family(&rule.name);
+        !self.without_rules.contains(&rule.name) && !self.rules.iter().any(replaced)
     }
 
     /// Every match at a node: the one with the most calls first, ties in order of declaration (PyTorch's order). Inner calls

@@ -24,6 +24,17 @@ pub enum Expr {
     Call(&'static Function, Vec<Expr>),
 }
 
+impl Expr {
+    /// Calls `f` for each variable.
+    pub(crate) fn variables(&self, f: &mut dyn FnMut(VarId)) {
+        match self {
+            Expr::Literal(_) => {}
+            Expr::Field(v) | Expr::Value(v) | Expr::Attr(v, _) => f(*v),
+            Expr::Call(_, args) => args.iter().for_each(|a| a.variables(f)),
+        }
+    }
+}
+
 /// What kind of value an expression has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -83,7 +94,7 @@ impl Type {
         match spec.default {
             D::Int(_) | D::RequiredInt | D::OptionalInt | D::Float(_) | D::RequiredFloat => Type::Number,
             D::Bool(_) => Type::Bool,
-            D::Str(_) | D::RequiredStr => Type::Text,
+            D::Str(..) | D::RequiredStr => Type::Text,
             D::DType(_) | D::RequiredDType => Type::DType,
             D::Ints(_) | D::RequiredInts | D::OptionalInts | D::Floats(_) | D::RequiredFloats => Type::List,
         }

@@ -19,6 +19,7 @@ pub mod why_not;
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
 pub use backend::{
     BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
+    Unsupported,
 };
 pub use graph_host::{Match, match_pattern};
 pub use library::{Library, PatternError, RuleSet, builtin_sources};

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::ast::{Phase, Rule, RuleClass, family};
 use crate::backend::BackendConfig;
 use crate::parse::check;
-use crate::source::{QpatErrors, Source};
+use crate::source::{QpatErrors, Source, nearest};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -35,6 +35,22 @@ impl RuleSet {
     pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Rule> {
         let allowed = |r: &Rule| self.allow_approximate || !matches!(r.class, RuleClass::Approximate { .. });
         self.rules.iter().filter(move |r| r.phase == phase && allowed(r))
+    }
+
+    /// The rules that a name means: the one of that name, or every row of a definition.
+    ///
+    /// # Errors
+    /// If there is none, with the name that is most like it.
+    pub fn named(&self, name: &str) -> Result<Vec<&Rule>, Option<String>> {
+        if let Some(rule) = self.find(name) {
+            return Ok(vec![rule]);
+        }
+        let rows: Vec<&Rule> = self.rules.iter().filter(|r| family(&r.name) == name).collect();
+        if rows.is_empty() {
+            let names = self.rules.iter().flat_map(|r| [&*r.name, family(&r.name)]);
+            return Err(nearest(name, names));
+        }
+        Ok(rows)
     }
 
     /// The rule of that name.
@@ -133,9 +149,8 @@ impl Library {
 
     /// The rules that run for a backend: those for every backend, without what it removes or would not benefit from, and its own.
     pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
-        let own: Vec<&str> = backend.rules.iter().map(|r| family(&r.name)).collect();
-        let kept = |r: &&Rule| !backend.without_rules.contains(&r.name) && !own.contains(&family(&r.name));
-        let mut rules: Vec<Rule> = self.rules.rules.iter().filter(kept).chain(&backend.rules).cloned().collect();
+        let kept = self.rules.rules.iter().filter(|r| backend.keeps_rule(r));
+        let mut rules: Vec<Rule> = kept.chain(&backend.rules).cloned().collect();
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         RuleSet { rules, allow_approximate: self.rules.allow_approximate }.restricted(backend)
     }
@@ -154,7 +169,7 @@ impl Library {
 
 /// The embedded files.
 pub fn builtin_sources() -> Vec<Arc<Source>> {
-    embedded::FILES.iter().map(|(name, text)| Source::new(name, text)).collect()
+    embedded::FILES.iter().map(|(name, text)| Source::embedded(name, text)).collect()
 }
 
 /// A file that was read.
@@ -164,15 +179,14 @@ struct OwnFile {
     names: Vec<String>,
 }
 
-/// The embedded files, each replaced by the own one of the same path.
+/// The embedded files, each replaced by the own one of the same path. The own ones come last, so that of two definitions of one
+/// name theirs is the one too many.
 fn extended(own: Vec<OwnFile>) -> Vec<Arc<Source>> {
     let mut sources = builtin_sources();
     for OwnFile { names, source } in own {
         let same = |s: &Arc<Source>| names.iter().any(|n| s.name == format!("patterns/{n}"));
-        match sources.iter_mut().find(|s| same(s)) {
-            Some(old) => *old = source,
-            None => sources.push(source),
-        }
+        sources.retain(|s| !(s.embedded && same(s)));
+        sources.push(source);
     }
     sources
 }

@@ -76,6 +76,16 @@ impl Sexp {
         }
     }
 
+    /// A symbol or a number as it is written.
+    pub(crate) fn word(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Symbol(s) => Some(s.clone()),
+            Kind::Int(v) => Some(v.to_string()),
+            Kind::Float(v) => Some(v.to_string()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn list(&self) -> Option<&[Sexp]> {
         match &self.kind {
             Kind::List(items) => Some(items),

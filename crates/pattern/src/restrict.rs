@@ -3,7 +3,7 @@
 use quantc_ops::{OpClass, OpRef};
 
 use crate::ast::{Pat, Phase, Rule, Template};
-use crate::backend::BackendConfig;
+use crate::backend::{BackendConfig, BackendPatternConfig};
 use crate::library::RuleSet;
 
 impl RuleSet {
@@ -28,10 +28,18 @@ impl RuleSet {
 impl BackendConfig {
     /// Every operator that a pattern of the backend mentions.
     pub fn ops(&self) -> Vec<OpRef> {
-        let mut ops = Vec::new();
-        self.patterns.iter().for_each(|p| matched_ops(&p.pattern.root, &mut ops));
+        let mut ops: Vec<OpRef> = self.patterns.iter().flat_map(BackendPatternConfig::ops).collect();
         ops.sort();
         ops.dedup();
+        ops
+    }
+}
+
+impl BackendPatternConfig {
+    /// Every operator that it mentions.
+    pub(crate) fn ops(&self) -> Vec<OpRef> {
+        let mut ops = Vec::new();
+        matched_ops(&self.pattern.root, &mut ops);
         ops
     }
 }

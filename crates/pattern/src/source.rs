@@ -10,12 +10,19 @@ pub struct Source {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Whether it is one of those embedded in the binary: of two definitions that collide, the other file's is at fault.
+    pub embedded: bool,
 }
 
 impl Source {
     /// A source from its name and text.
     pub fn new(name: &str, text: &str) -> Arc<Source> {
-        Arc::new(Source { name: name.to_owned(), text: text.to_owned() })
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), embedded: false })
+    }
+
+    /// One that is embedded in the binary.
+    pub(crate) fn embedded(name: &str, text: &str) -> Arc<Source> {
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), embedded: true })
     }
 
     /// Line and column (both from 1, the column in characters) of a byte offset.
@@ -115,6 +122,16 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         return Some(format!("did you mean `{}`?", best.1));
     }
     (known.len() <= 24).then(|| format!("there is: {}", known.join(", ")))
+}
+
+/// The name most like `name`, if any is alike: at most a third of it to be changed, or one contains the other.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let far = |other: &'a str| {
+        let distance = distance(name, other);
+        let contains = !name.is_empty() && (other.contains(name) || name.contains(other));
+        (distance <= name.len() / 3 + 1 || contains).then_some((distance, other))
+    };
+    names.into_iter().filter_map(far).min().map(|(_, n)| n.to_owned())
 }
 
 /// Levenshtein distance.

@@ -16,6 +16,8 @@ pub enum Outcome {
     Matches,
     /// The best attempt failed.
     Misses(NearMiss),
+    /// It matches, but only without the call that was asked about.
+    Without,
 }
 
 /// An attempt that failed.
@@ -29,19 +31,78 @@ pub struct NearMiss {
     pub reason: String,
 }
 
-/// Looks for a pattern at a value. `name` says what a value is called.
+/// Looks for a pattern at a value. `name` says what a value is called. With `part`, only matches with such a call count, and a miss
+/// that got to one is nearer than any that did not.
 pub fn why_not<H: Host>(
     host: &H,
     pattern: &Pattern,
     conditions: &[Expr],
     root: H::Value,
     name: &dyn Fn(H::Value) -> String,
+    part: Option<&dyn Fn(H::Node) -> bool>,
 ) -> Outcome {
-    let mut tracer = Tracer { host, pattern, conditions, name, best: None, rank: 0, matches: false };
+    let mut tracer = Tracer { host, pattern, conditions, name, part, best: None, rank: (false, 0), matches: false };
     let _ = search_into(host, pattern, root, &mut tracer);
     match tracer.best {
-        Some(miss) if !tracer.matches => Outcome::Misses(miss),
-        _ => Outcome::Matches,
+        _ if tracer.matches => Outcome::Matches,
+        Some(miss) => Outcome::Misses(miss),
+        None => Outcome::Without,
+    }
+}
+
+/// Where a value stands in a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// As [`NearMiss::path`].
+    pub path: String,
+    /// Whether the value is computed by an operator that the pattern has there.
+    pub fits: bool,
+}
+
+/// Where a value would stand as a call of the pattern if that matched at `root`: where every call above it has a right operator.
+pub fn position<H: Host>(host: &H, pattern: &Pattern, root: H::Value, value: H::Value) -> Option<Position> {
+    let mut best = None;
+    place(host, &pattern.root, root, value, &mut Vec::new(), &mut best);
+    best
+}
+
+fn place<H: Host>(
+    host: &H,
+    pat: &Pat,
+    at: H::Value,
+    wanted: H::Value,
+    path: &mut Vec<String>,
+    best: &mut Option<Position>,
+) {
+    match pat {
+        Pat::Call(call) => {
+            let nodes = host.definitions(at);
+            let fitting = nodes.iter().filter(|n| call.ops.contains(&host.call(**n).0));
+            if at == wanted {
+                let fits = fitting.count() > 0;
+                if best.as_ref().is_none_or(|b| fits && !b.fits) {
+                    let path = if path.is_empty() { ops(call) } else { path.join(" > ") };
+                    *best = Some(Position { path, fits });
+                }
+                return;
+            }
+            for node in fitting {
+                for i in 0..host.input_count(*node) {
+                    let (Some(pat), Some(value)) = (call.inputs.get(i).or(call.rest.as_ref()), host.input(*node, i))
+                    else {
+                        continue;
+                    };
+                    path.push(format!("{}[{i}]", ops(call)));
+                    place(host, pat, value, wanted, path, best);
+                    path.pop();
+                }
+            }
+        }
+        Pat::Either(pats) => pats.iter().for_each(|p| place(host, p, at, wanted, path, best)),
+        Pat::Output { of, .. } => {
+            host.projections(at).into_iter().for_each(|(_, whole)| place(host, of, whole, wanted, path, best));
+        }
+        _ => {}
     }
 }
 
@@ -50,14 +111,19 @@ struct Tracer<'a, H: Host> {
     pattern: &'a Pattern,
     conditions: &'a [Expr],
     name: &'a dyn Fn(H::Value) -> String,
+    part: Option<&'a dyn Fn(H::Node) -> bool>,
     best: Option<NearMiss>,
-    /// How near the best attempt came: calls that matched, twice, and one more for a call of a right operator.
-    rank: usize,
+    /// How near the best attempt came: whether it has the part; calls that matched, twice, and one more for a call of a right
+    /// operator.
+    rank: (bool, usize),
     matches: bool,
 }
 
 impl<H: Host> Sink<H> for Tracer<'_, H> {
     fn found(&mut self, found: Found<H>) -> ControlFlow<()> {
+        if !self.has_part(&found) {
+            return ControlFlow::Continue(());
+        }
         let env = Env::new(self.host, &found.bindings);
         match self.conditions.iter().find(|c| !env.holds(c)) {
             None => {
@@ -66,8 +132,8 @@ impl<H: Host> Sink<H> for Tracer<'_, H> {
             }
             Some(failed) => {
                 // A match of the whole pattern is nearer than any part of it.
-                if self.rank < WHOLE {
-                    self.rank = WHOLE;
+                if self.rank < (true, WHOLE) {
+                    self.rank = (true, WHOLE);
                     let reason = condition(env, failed, &self.pattern.vars);
                     self.best = Some(NearMiss { matched: found.nodes.len(), path: ":when".to_owned(), reason });
                 }
@@ -78,7 +144,7 @@ impl<H: Host> Sink<H> for Tracer<'_, H> {
 
     fn missed(&mut self, miss: &Miss<'_, H>) {
         let matched = miss.state.nodes.len();
-        let rank = 2 * matched + usize::from(miss.node.is_some());
+        let rank = (self.has_part(miss.state), 2 * matched + usize::from(miss.node.is_some()));
         if self.best.is_none() || self.rank < rank {
             self.rank = rank;
             let mut path = Vec::new();
@@ -92,6 +158,10 @@ impl<H: Host> Sink<H> for Tracer<'_, H> {
 const WHOLE: usize = usize::MAX;
 
 impl<H: Host> Tracer<'_, H> {
+    fn has_part(&self, found: &Found<H>) -> bool {
+        self.part.is_none_or(|part| found.nodes.iter().any(|n| part(*n)))
+    }
+
     fn reason(&self, miss: &Miss<'_, H>) -> String {
         let Some(value) = miss.value else { return format!("needs {}, the input is absent", needed(miss.pat)) };
         match (miss.pat, miss.node) {

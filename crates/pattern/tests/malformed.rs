@@ -70,3 +70,51 @@ fn every_mistake_of_a_file_is_reported_at_once() {
     let at: Vec<String> = errors.0.iter().map(|e| format!("{}: {}", e.span, e.message)).collect();
     insta::assert_snapshot!(at.join("\n"));
 }
+
+/// Whatever the file of a user is called, it is at fault and not the embedded one that it repeats.
+#[test]
+fn a_duplicate_of_an_embedded_rule_is_the_fault_of_the_other_file() {
+    let rule = |name: &str| {
+        format!(
+            "(phase canonical)\n(rule {name} :for $op [relu relu6]\n  :doc \"d\" :class exact :match ($op ($op ?y)) :replace ($op ?y)\n  \
+             :inputs (x f32[2]) :example ($op ($op x)) => ($op x))\n"
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in ["aaa.qpat", "zzz.qpat"] {
+        let path = folder.path().join(file);
+        fs::write(&path, rule("own")).expect("written");
+        let (library, names) = Library::with_paths(std::slice::from_ref(&path)).unwrap_or_else(|e| panic!("{e}"));
+        let found = library.lint();
+        let [lint] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(lint.span.source.name, names[0], "{lint}");
+        // In a backend, it repeats the rules that run for every backend.
+        let backend = format!("(backend own :extends x86 :doc \"d\"\n{})\n", rule("mine"));
+        fs::write(&path, backend).expect("written");
+        let (library, names) = Library::with_paths(std::slice::from_ref(&path)).unwrap_or_else(|e| panic!("{e}"));
+        let found = library.lint();
+        let [lint] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(lint.span.source.name, names[0], "{lint}");
+    }
+    // A file in the place of an embedded one, which sorts before others, that defines a rule of one of them.
+    let at = folder.path().join("rewrite");
+    fs::create_dir(&at).expect("made");
+    let path = at.join("canonical-activation.qpat");
+    fs::write(&path, rule("relu-of-relu").replace("[relu relu6]", "[relu]")).expect("written");
+    let Err(errors) = Library::with_paths(&[path]) else { panic!("must not load") };
+    let text = errors.to_string();
+    assert!(text.contains("there is already a rule `relu-of-relu/relu`"), "{text}");
+    assert!(text.contains("the other one is at patterns/rewrite/canonical-clamp.qpat"), "{text}");
+}
+
+/// A backend may run what the one it extends does not.
+#[test]
+fn a_pattern_of_its_own_takes_the_place_of_what_was_unsupported() {
+    let own = "(backend own :extends x86 :doc \"d\"\n  (pattern softmax :doc \"d\" :match (softmax ?x) :observation different :dtypes (activation)))";
+    let mut sources = quantc_pattern::builtin_sources();
+    sources.push(Source::new("own.qpat", own));
+    let library = Library::parse(&sources).unwrap_or_else(|e| panic!("{e}"));
+    let own = library.backend("own").expect("defined");
+    assert!(!own.unsupported.contains_key("softmax") && own.unsupported.contains_key("log_softmax"));
+    assert!(library.lint().is_empty(), "{:?}", library.lint());
+}

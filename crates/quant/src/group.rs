@@ -189,7 +189,9 @@ pub(crate) fn report(
                 Decision::Float { reason: FloatReason::NotFloat }
             }
             None => match backend.unsupported.get(op.name()) {
-                Some(detail) => Decision::Float { reason: FloatReason::Unsupported { detail: detail.clone() } },
+                Some(unsupported) => {
+                    Decision::Float { reason: FloatReason::Unsupported { detail: unsupported.reason.clone() } }
+                }
                 None => Decision::Float { reason: FloatReason::NoPattern },
             },
             Some((_, Plan::Float(reason))) => Decision::Float { reason: reason.clone() },

@@ -250,3 +250,30 @@ fn a_plan_of_open_sizes_takes_shapes() {
     ok(at, &["quantize", "m.qg", "-o", "m.qtc", "--mode", "dynamic", "--emit", "quantized=q.qg"]);
     assert!(refused(at, &["quantize", "q.qg", "-o", "n.qtc", "--mode", "dynamic"]).contains("already quantized"));
 }
+
+#[test]
+fn a_rule_is_asked_about_from_any_node_and_by_the_name_of_its_definition() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let graph = "graph g(%x: f32[2,8], %z: f32[2,8]) {\n  %s = sigmoid(%x)\n  %m = mul(%s, %z)\n  %a = relu6(%m)\n  \
+                 %b = relu6(%a)\n  return y=%b\n}\n";
+    std::fs::write(at.join("g.qg"), graph).expect("written");
+    let ask = |args: &[&str]| ok(at, &[&["rewrite", "g.qg", "--why-not"], args].concat());
+    assert_eq!(
+        ask(&["silu", "--at", "s"]),
+        "silu at m, with s at mul[0]: 2 of 2 calls match, then at mul[1]: ?x is bound to x, here it would be z\n"
+    );
+    assert_eq!(ask(&["relu-of-relu"]), "relu-of-relu/relu6 matches at b: in the result\n");
+    // The two are one value.
+    assert_eq!(ask(&["relu-of-relu", "--at", "a"]), "relu-of-relu/relu6 matches at b: in the result\n");
+    let json = ok_json(at, &["rewrite", "g.qg", "--why-not", "silu", "--at", "s", "--json"]);
+    let miss = &json["why_not"]["misses"][0];
+    assert_eq!((&miss["node"], &miss["stands"], &miss["matched"]), (&"m".into(), &"mul[0]".into(), &2.into()));
+    for (args, message) in [
+        (["--why-not", "relu-of-rellu"], "there is no rule `relu-of-rellu` (hint: did you mean `relu-of-relu`?)"),
+        (["--why-not", "quantize-of-clamp"], "`quantize-of-clamp` is of phase lower"),
+    ] {
+        let text = refused(at, &[&["rewrite", "g.qg"][..], &args].concat());
+        assert!(text.contains(message), "{text}");
+    }
+}

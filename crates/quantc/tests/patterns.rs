@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -53,7 +54,7 @@ fn check_reports_examples_lints_and_unreachable_rules() {
     let wrong = RULE.replace("(identity ?x)", "?x").replace("=> (identity x)", "=> (relu x)");
     write(folder.path(), "wrong.qpat", &wrong);
     let message = fails(folder.path(), &["patterns", "check", "wrong.qpat"]);
-    assert!(message.contains("example of `twice/neg`: the rule makes something else"), "{message}");
+    insta::assert_snapshot!("check_example", message);
     let again = RULE.split_once("\n\n").expect("two forms").1.replace("twice", "again");
     write(folder.path(), "lint.qpat", &format!("{RULE}\n{again}"));
     let message = fails(folder.path(), &["patterns", "check", "lint.qpat"]);
@@ -68,6 +69,7 @@ fn check_reports_examples_lints_and_unreachable_rules() {
     write(folder.path(), "dead.qpat", &dead);
     let message = fails(folder.path(), &["patterns", "check", "dead.qpat"]);
     assert!(message.contains("never matches: earlier phases rewrite its left side: remove/"), "{message}");
+    assert!(message.contains("\n 3 | (rule twice :for") && message.contains(" = hint: match what"), "{message}");
     for (path, word) in [("nowhere.qpat", "nowhere.qpat"), (".", "qpat")] {
         let empty = tempfile::tempdir().expect("folder");
         assert!(fails(empty.path(), &["patterns", "check", path]).contains(word));
@@ -92,24 +94,51 @@ fn list_has_rules_and_backends_as_text_and_json() {
 }
 
 #[test]
-fn docs_has_a_page_for_each_phase_and_backend() {
+fn docs_has_an_index_and_a_page_for_each_rule_and_backend() {
     let folder = tempfile::tempdir().expect("folder");
     fs::create_dir(folder.path().join("own")).expect("made");
-    write(folder.path(), "own/rules.qpat", RULE);
+    let again = RULE
+        .split_once("\n\n")
+        .expect("two forms")
+        .1
+        .replace("[neg reciprocal]", "[identity]")
+        .replace("twice", "Twice");
+    write(folder.path(), "own/rules.qpat", &format!("{RULE}\n{again}"));
+    let own = format!(
+        "(backend own :extends qnnpack :doc \"Mine.\"\n{})",
+        RULE.replace("[neg reciprocal]", "[sin]").replace("2 3] 1 2", "2 3] 0 0")
+    );
+    write(folder.path(), "own/backend.qpat", &own);
     ok(folder.path(), &["patterns", "docs", "-o", "pages", "--patterns", "own"]);
-    let page = |name: &str| fs::read_to_string(folder.path().join("pages").join(name)).expect(name);
+    let pages = folder.path().join("pages");
+    let page = |name: &str| fs::read_to_string(pages.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let links = |text: &str| -> Vec<String> {
+        text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+    };
     let index = page("index.md");
-    for link in index.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
-        assert!(page(link.0).starts_with("# "), "{}", link.0);
-    }
-    let rules = page("rewrite-canonical.md");
-    let entry = rules.split("\n## ").find(|e| e.starts_with("twice\n")).expect("an entry");
-    insta::assert_snapshot!("docs_entry", entry);
-    let backend = page("backend-qnnpack.md");
+    let linked = links(&index);
+    assert!(linked.iter().all(|link| page(link).starts_with("# ")));
+    // Every definition has its page, linked once.
+    let json = ok(folder.path(), &["patterns", "list", "--patterns", "own", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let name = |rule: &serde_json::Value| rule["name"].as_str().expect("a name").split('/').next().map(str::to_owned);
+    let families: BTreeSet<_> = json["rules"].as_array().expect("rules").iter().map(name).collect();
+    assert_eq!(linked.iter().filter(|l| l.starts_with("rules/")).count(), families.len());
+    assert_eq!(linked.len(), linked.iter().collect::<BTreeSet<_>>().len());
+    insta::assert_snapshot!("docs_entry", page("rules/twice-2.md") + &page("rules/Twice.md"));
+    let backend = page("backends/qnnpack.md");
     assert!(
         backend.contains("scale at least 2.4414063e-4") && backend.contains("### conv-add-activation"),
         "{backend}"
     );
+    for pattern in
+        json["backends"].as_array().expect("backends").iter().flat_map(|b| b["patterns"].as_array()).flatten()
+    {
+        assert!(backend.contains(&format!("### {}\n", name(pattern).expect("a name"))), "{pattern}");
+    }
+    let own = page("backends/own.md");
+    assert_eq!(links(&own), ["../rules/own.twice.md"]);
+    assert!(page("rules/own.twice.md").contains("- only for the backend own\n"));
 }
 
 const TEST: &str = "; A word.
@@ -144,6 +173,20 @@ fn test_fails_with_a_diff_blesses_and_then_passes() {
     // Without the rule, it is another graph.
     assert!(fails(at, &["patterns", "test", "tests"]).contains("reciprocal("));
     assert!(fails(at, &["patterns", "test", "none"]).contains("no .qtest file"));
+    write(
+        at,
+        "tests/b.qtest",
+        "; case: bad\ngraph g(%x: f32[2]) {\n  %a = rellu(%x)\n  return y=%a\n}\n; run: canonicalize\n; case: good\ngraph g(%x: f32[2]) {\n  return y=%x\n}\n; run: canonicalize\nold\n; case: worse\n; run: fry\n",
+    );
+    let message = fails(at, &test);
+    assert!(message.contains("3 of 4 runs failed"), "{message}");
+    for part in [
+        "b.qtest:6: bad: ",
+        "b.qtest:11: good: `canonicalize` gives something else",
+        "b.qtest:14: worse: no step `fry`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
     write(at, "tests/b.qtest", "graph g(%x: f32[2]) {\n  %a = rellu(%x)\n  return y=%a\n}\n; run: canonicalize\n");
     assert!(
         fails(at, &[&test[..], &["--bless"]].concat()).contains("rellu"),

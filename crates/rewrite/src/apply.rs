@@ -1,7 +1,7 @@
 //! Putting a rule's template into the e-graph.
 
 use egg::Id;
-use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef};
+use quantc_ops::{Attr, Attrs, InferCx, InputInfo, InputKind, OpClass, OpRef, with_article};
 use quantc_pattern::Template;
 use quantc_pattern::ast::CallTemplate;
 use quantc_pattern::expr::{Env, Expr};
@@ -171,7 +171,7 @@ pub(crate) struct Applier<'a> {
     pub(crate) egraph: &'a mut EGraph,
     rule: u32,
     matched: &'a Matched,
-    /// Logged when the first node is added.
+    /// Logged when the first node is added, or classes become one.
     application: Option<u32>,
     /// No node is added if there are this many.
     max_nodes: usize,
@@ -193,7 +193,9 @@ impl<'a> Applier<'a> {
             Plan::Existing(id) => self.egraph.find(*id),
             Plan::Const(value) => {
                 let facts = &mut self.egraph.analysis;
-                let leaf = facts.constant(value).ok_or_else(|| format!("a constant can't be a {}", value.kind()))?;
+                let leaf = facts
+                    .constant(value)
+                    .ok_or_else(|| format!("a constant can't be {}", with_article(value.kind())))?;
                 let ty = facts.leaves[leaf as usize].ty;
                 self.insert(ENode::leaf(LEAF, leaf), ty)?
             }
@@ -213,6 +215,25 @@ impl<'a> Applier<'a> {
                 self.call(call.op, &given, &call.attrs, is_root)?
             }
         }))
+    }
+
+    /// Makes a class one with what was added; whether they were two.
+    pub(crate) fn join(&mut self, class: Id, new: Id) -> bool {
+        let joined = self.egraph.union(class, new);
+        if joined {
+            let application = self.application();
+            self.egraph.analysis.log.join(application, class);
+        }
+        joined
+    }
+
+    /// The place of this application in the log.
+    fn application(&mut self) -> u32 {
+        let application = self
+            .application
+            .unwrap_or_else(|| self.egraph.analysis.log.apply(self.rule, self.matched.provenance.clone()));
+        self.application = Some(application);
+        application
     }
 
     fn insert(&mut self, node: ENode, ty: u32) -> Result<Id, Refusal> {
@@ -243,12 +264,8 @@ impl<'a> Applier<'a> {
             return Ok(existing);
         }
         let ty = self.infer(op, &node, inputs, attrs)?;
+        let application = self.application();
         let facts = &mut self.egraph.analysis;
-        let application = match self.application {
-            Some(application) => application,
-            None => facts.log.apply(self.rule, self.matched.provenance.clone()),
-        };
-        self.application = Some(application);
         node.provenance = facts.log.made(op_code, application, is_root);
         self.insert(node, ty)
     }

@@ -3,6 +3,8 @@
 use quantc_interp::InterpError;
 use quantc_ir::IrError;
 
+use crate::report::Step;
+
 /// Why a graph could not be rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
@@ -12,17 +14,16 @@ pub enum RewriteError {
     /// A constant could not be evaluated.
     #[error("while folding constants: {0}")]
     Fold(#[from] InterpError),
-    /// Rules made two values equal that have contradicting types.
-    #[error(
-        "rules equate values of different types ({types}) in phase {phase} (hint: one of these rules is unsound: {rules})"
-    )]
+    /// Rules made values equal that can't be.
+    #[error("rules equate {what} in phase {phase}: {}", show_joined(joined))]
     Unsound {
-        /// The types.
-        types: String,
+        /// Values of which types, or which constants.
+        what: String,
         /// The phase.
         phase: &'static str,
-        /// The rules that applied.
-        rules: String,
+        /// The application after which it was so, and those before it that made something else equal to the same value, the last
+        /// first.
+        joined: Vec<Step>,
     },
     /// Nothing in the e-graph computes an output: a bug of the engine.
     #[error("no term was found for an output of the graph")]
@@ -56,32 +57,21 @@ pub enum RewriteError {
     },
 }
 
-fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or(String::new(), |n| format!(" (hint: did you mean `{n}`?)"))
-}
+/// How many applications a message shows.
+const SHOWN: usize = 6;
 
-/// The name most like `name`, if any is alike: at most a third of it to be changed, or one contains the other.
-pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let far = |other: &str| {
-        let distance = distance(name, other);
-        let contains = !name.is_empty() && (other.contains(name) || name.contains(other));
-        (distance <= name.len() / 3 + 1 || contains).then_some((distance, other.to_owned()))
-    };
-    names.filter_map(far).min().map(|(_, n)| n)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+fn show_joined(joined: &[Step]) -> String {
+    let show = |step: &Step| format!("`{}` on {}", step.rule, step.from.join(", "));
+    let mut steps = joined.iter().map(show).take(SHOWN);
+    match (steps.next(), steps.collect::<Vec<_>>()) {
+        (None, _) => "the graph contradicts itself".to_owned(),
+        (Some(last), earlier) if earlier.is_empty() => format!("it is so since {last} (hint: this rule is unsound)"),
+        (Some(last), earlier) => {
+            format!("it is so since {last}; before that, {} (hint: one of them is unsound)", earlier.join(", "))
         }
     }
-    row[b.len()]
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or(String::new(), |n| format!(" (hint: did you mean `{n}`?)"))
 }

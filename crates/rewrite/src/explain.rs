@@ -1,51 +1,66 @@
 //! Why a rule did not fire, and what became of the rules that did without being chosen.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use egg::Id;
+use indexmap::IndexMap;
 use quantc_ir::Graph;
 use quantc_pattern::expr::Env;
 use quantc_pattern::matcher::search;
+use quantc_pattern::source::nearest;
 pub use quantc_pattern::why_not::NearMiss;
-use quantc_pattern::why_not::{Outcome, why_not as trace};
-use quantc_pattern::{Phase, Rule, RuleSet};
+use quantc_pattern::why_not::{Outcome, position, why_not as trace};
+use quantc_pattern::{Phase, RuleSet};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
+use crate::RewriteError;
 use crate::apply::{Applier, Refusal, plan};
 use crate::cost::proper_difference;
-use crate::encode::{Encoded, encode};
-use crate::extract::{Extracted, Extraction};
+use crate::extract::Extraction;
 use crate::fold::fold_constants;
 use crate::host::{Call, View};
 use crate::lang::{CALL, ENode};
-use crate::phase::active;
-use crate::regions::Region;
-use crate::report::Budget;
-use crate::saturate::{Scope, saturate};
-use crate::{RewriteError, error::nearest};
+use crate::phase::{Done, Watch, run_watched};
+use crate::report::{Budget, RewriteReport};
 
-/// Where a rule came near, or matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a rule, or the rules of one definition, came near or matched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WhyNot {
-    /// The rule.
-    pub rule: Arc<str>,
-    /// How many calls a match has.
-    pub calls: usize,
-    /// Where it matches, in execution order.
+    /// Where they match, in execution order.
     pub matches: Vec<Matched>,
-    /// Where at least one call matched, the nearest misses first.
-    pub misses: Vec<(Arc<str>, NearMiss)>,
+    /// Where at least one call matched, the nearest misses first; of one node that was asked about, the nearest miss with it.
+    pub misses: Vec<Missed>,
 }
 
 /// A match and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matched {
+    /// The rule.
+    pub rule: Arc<str>,
     /// The node at the root of the match.
     pub node: Arc<str>,
+    /// Where in the pattern the node that was asked about stands, if it is not the root.
+    pub stands: Option<String>,
     /// What became of it.
     pub fate: Fate,
+}
+
+/// An attempt to match that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The rule.
+    pub rule: Arc<str>,
+    /// How many calls a match has.
+    pub calls: usize,
+    /// The node at the root of the attempt.
+    pub node: Arc<str>,
+    /// Where in the pattern the node that was asked about would stand, if it is not the root.
+    pub stands: Option<String>,
+    /// How near it came.
+    pub miss: NearMiss,
 }
 
 /// What became of a match.
@@ -85,28 +100,27 @@ pub struct NotChosen {
     pub extra: Extra,
 }
 
-/// A phase that has run, with its e-graph.
-struct Case<'r> {
-    graph: Graph,
-    rules: Vec<&'r Rule>,
-    encoded: Encoded,
-    position: Vec<usize>,
+/// Runs a phase as [`crate::rewrite`] does, with each of its regions shown to `watch`.
+fn watch(
+    graph: &Graph,
+    rules: &RuleSet,
+    phase: Phase,
+    budget: &Budget,
+    watch: &mut Watch<'_>,
+) -> Result<(), RewriteError> {
+    run_watched(graph, rules, phase, budget, &mut RewriteReport::default(), watch)?;
+    Ok(())
 }
 
-impl<'r> Case<'r> {
-    fn new(graph: &Graph, rules: &'r RuleSet, phase: Phase, budget: &Budget) -> Result<Case<'r>, RewriteError> {
-        let mut graph = graph.clone();
-        fold_constants(&mut graph)?;
-        let rules = active(rules, phase);
-        let mut encoded = encode(&graph, &Region::whole(&graph));
-        saturate(&mut encoded.egraph, &rules, budget, Scope::Changed);
-        let mut position = vec![0; graph.bound()];
-        graph.order().enumerate().for_each(|(i, id)| position[id.index()] = i);
-        Ok(Case { graph, rules, encoded, position })
-    }
+fn folded(graph: &Graph) -> Result<Graph, RewriteError> {
+    let mut graph = graph.clone();
+    fold_constants(&mut graph)?;
+    Ok(graph)
+}
 
+impl Done<'_> {
     fn extraction(&self) -> Result<Extraction<'_>, RewriteError> {
-        Extraction::new(&self.encoded.egraph, self.encoded.root, &self.position).ok_or(RewriteError::NoTerm)
+        Extraction::new(&self.encoded.egraph, self.encoded.root, self.position).ok_or(RewriteError::NoTerm)
     }
 
     /// What a class is called: the node of the source graph it is, else what a node in it replaces.
@@ -116,7 +130,7 @@ impl<'r> Case<'r> {
         let calls = nodes.iter().filter(|n| n.op >= CALL);
         let own = calls.clone().find(|n| facts.log.source_node(n.provenance).is_some());
         if let Some(node) = own.or_else(|| calls.clone().next()) {
-            return facts.log.name(node.provenance, &self.graph, facts);
+            return facts.log.name(node.provenance, self.graph, facts);
         }
         let leaf = facts.leaves.get(self.encoded.egraph[class].data.leaf as usize);
         match leaf {
@@ -141,15 +155,8 @@ impl<'r> Case<'r> {
         }
     }
 
-    /// Classes to look at: that of a node, or all in execution order.
-    fn classes(&self, at: Option<&str>) -> Result<Vec<Id>, RewriteError> {
-        if let Some(name) = at {
-            let class = self.graph.find(name).and_then(|id| self.encoded.class(id));
-            return class.map(|c| vec![c]).ok_or_else(|| {
-                let names = self.graph.calls().map(|id| self.graph.node(id).name());
-                RewriteError::UnknownNode { name: name.to_owned(), nearest: nearest(name, names) }
-            });
-        }
+    /// Every class: those of the graph's calls in execution order first.
+    fn classes(&self) -> Vec<Id> {
         let egraph = &self.encoded.egraph;
         let mut seen = FxHashSet::default();
         let mut classes: Vec<Id> =
@@ -157,14 +164,34 @@ impl<'r> Case<'r> {
         let mut others: Vec<Id> = egraph.classes().map(|c| c.id).filter(|c| !seen.contains(c)).collect();
         others.sort_unstable();
         classes.extend(others);
-        Ok(classes)
+        classes
+    }
+
+    /// A class and those that use it, up to this many steps away, the nearest first.
+    fn users(&self, class: Id, steps: usize) -> Vec<Id> {
+        let egraph = &self.encoded.egraph;
+        let mut users = vec![class];
+        let mut done = 0;
+        for _ in 0..steps {
+            let end = users.len();
+            for i in done..end {
+                for parent in egraph[users[i]].parents().map(|p| egraph.find(p)) {
+                    if !users.contains(&parent) {
+                        users.push(parent);
+                    }
+                }
+            }
+            done = end;
+        }
+        users
     }
 }
 
-/// Looks for a rule in the saturated e-graph of a phase, at one node or everywhere.
+/// Looks for a rule, or all rules of a definition, in the saturated e-graphs of a phase: everywhere, or for matches that a node is
+/// part of.
 ///
 /// # Errors
-/// If there is no such rule in the phase or no such node, or a constant can't be evaluated.
+/// If there is no such rule in the phase or no such node, or rewriting fails.
 pub fn why_not(
     graph: &Graph,
     rules: &RuleSet,
@@ -173,51 +200,160 @@ pub fn why_not(
     at: Option<&str>,
     budget: &Budget,
 ) -> Result<WhyNot, RewriteError> {
-    check_rule(rules, phase, rule)?;
-    let mut case = Case::new(graph, rules, phase, budget)?;
-    let number = case.rules.iter().position(|r| &*r.name == rule);
-    let Some(number) = number else { return Err(RewriteError::Approximate(rule.to_owned())) };
-    let rule = case.rules[number];
-    let mut matches: Vec<(Id, SmallVec<[Call; 4]>)> = Vec::new();
-    let mut misses = Vec::new();
-    for class in case.classes(at)? {
-        let view = View::new(&case.encoded.egraph);
-        match trace(&view, &rule.pattern, &rule.conditions, class, &|c| case.name(c)) {
-            Outcome::Misses(miss) if miss.matched > 0 || at.is_some() => {
-                misses.push((Arc::from(case.name(class)), miss));
+    let wanted = named(rules, phase, rule)?;
+    let graph = folded(graph)?;
+    if let Some(name) = at
+        && graph.find(name).is_none_or(|id| graph.node(id).call().is_none())
+    {
+        let names = graph.calls().map(|id| graph.node(id).name());
+        return Err(RewriteError::UnknownNode { name: name.to_owned(), nearest: nearest(name, names) });
+    }
+    let mut answer = Answer::default();
+    watch(&graph, rules, phase, budget, &mut |mut done| {
+        let part = match at {
+            None => None,
+            Some(name) => match done.graph.find(name).and_then(|id| done.encoded.class(id)) {
+                None => return Ok(()),
+                part => part,
+            },
+        };
+        let mut found = Vec::new();
+        for number in (0..done.rules.len()).filter(|n| wanted.contains(&done.rules[*n].name)) {
+            look(&done, number, part, &mut found, &mut answer);
+        }
+        answer.settle(&mut done, found)
+    })?;
+    Ok(answer.finish(at.is_some()))
+}
+
+/// A match that was found: its rule, class, calls, and where the node that was asked about stands.
+struct Found {
+    number: usize,
+    class: Id,
+    nodes: SmallVec<[Call; 4]>,
+    stands: Option<String>,
+}
+
+/// Looks for a rule in a region.
+fn look(done: &Done<'_>, number: usize, part: Option<Id>, found: &mut Vec<Found>, answer: &mut Answer) {
+    let rule = done.rules[number];
+    let view = View::new(&done.encoded.egraph);
+    let is_part: &dyn Fn(Call) -> bool = &|n| part.is_none_or(|p| n.class() == p);
+    // One step fewer than the pattern is deep.
+    let roots = part.map_or_else(|| done.classes(), |p| done.users(p, rule.pattern.depth().saturating_sub(1)));
+    for (steps, class) in roots.into_iter().enumerate() {
+        let mut near = (true, 0);
+        let mut stands = None;
+        if let Some(part) = part {
+            let Some(place) = position(&view, &rule.pattern, class, part) else { continue };
+            near = (place.fits, steps);
+            stands = (class != part).then_some(place.path);
+        }
+        let name = |c| done.name(c);
+        match trace(&view, &rule.pattern, &rule.conditions, class, &name, part.is_some().then_some(is_part)) {
+            Outcome::Without => {}
+            Outcome::Misses(miss) => {
+                if miss.matched > 0 || part.is_some() {
+                    let (rule, calls) = (rule.name.clone(), rule.pattern.calls());
+                    let node = Arc::from(done.name(class));
+                    answer.miss(Missed { rule, calls, node, stands, miss }, near);
+                }
             }
-            Outcome::Misses(_) => {}
             Outcome::Matches => {
-                let _ = search(&view, &rule.pattern, class, |found| {
-                    let env = Env::new(&view, &found.bindings);
-                    if rule.conditions.iter().all(|c| env.holds(c)) {
-                        matches.push((class, found.nodes));
+                let _ = search(&view, &rule.pattern, class, |m| {
+                    let env = Env::new(&view, &m.bindings);
+                    if m.nodes.iter().any(|n| is_part(*n)) && rule.conditions.iter().all(|c| env.holds(c)) {
+                        found.push(Found { number, class, nodes: m.nodes, stands: stands.clone() });
                     }
                     ControlFlow::Continue(())
                 });
             }
         }
     }
-    // Stable, so that equally near misses stay in execution order.
-    misses.sort_by_key(|(_, miss)| std::cmp::Reverse(miss.matched));
-    let mut fates = Vec::new();
-    for (class, nodes) in matches {
-        let refusal = refusal(&mut case, number, class);
-        let fate = match refusal {
-            Some(reason) => Fate::Rejected(reason),
-            None => fate(&case, number, class, &nodes)?,
-        };
-        fates.push(Matched { node: Arc::from(case.name(class)), fate });
+}
+
+/// A rule and the node at the root.
+type Place = (Arc<str>, Arc<str>);
+
+/// What was found so far, in the regions and where they meet.
+#[derive(Default)]
+struct Answer {
+    matches: IndexMap<Place, Vec<Matched>>,
+    /// With how near each is apart from the calls that match: whether the operator of the node that was asked about fits, and how
+    /// far above it the root is.
+    misses: IndexMap<Place, (Missed, (bool, usize))>,
+}
+
+impl Answer {
+    fn miss(&mut self, missed: Missed, near: (bool, usize)) {
+        let key = (missed.rule.clone(), missed.node.clone());
+        match self.misses.get(&key) {
+            Some((before, _)) if before.miss.matched >= missed.miss.matched => {}
+            _ => {
+                self.misses.insert(key, (missed, near));
+            }
+        }
     }
-    Ok(WhyNot { rule: rule.name.clone(), calls: rule.pattern.calls(), matches: fates, misses })
+
+    /// Adds the matches of a region with what became of them.
+    fn settle(&mut self, done: &mut Done<'_>, found: Vec<Found>) -> Result<(), RewriteError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let mut fates = Vec::new();
+        let used = used(done);
+        let extraction = done.extraction()?;
+        for m in &found {
+            fates.push(fate(done, &extraction, &used, m));
+        }
+        let mut new: IndexMap<Place, Vec<Matched>> = IndexMap::new();
+        for (m, fate) in found.into_iter().zip(fates) {
+            let fate = match fate {
+                Some(fate) => fate,
+                None => refusal(done, m.number, m.class).map_or(Fate::NothingNew, Fate::Rejected),
+            };
+            let facts = &done.encoded.egraph.analysis;
+            // The root of the match, where a rule may have made other calls equal to it.
+            let root = m.nodes.first().map(|root| facts.log.name(root.provenance, done.graph, facts));
+            let node: Arc<str> = Arc::from(root.unwrap_or_else(|| done.name(m.class)));
+            let rule = done.rules[m.number].name.clone();
+            let matched = Matched { rule: rule.clone(), node: node.clone(), stands: m.stands, fate };
+            new.entry((rule, node)).or_default().push(matched);
+        }
+        for (place, mut matches) in new {
+            // A value that is part of itself matches once more for each way round.
+            if matches.iter().any(|m| m.fate != Fate::NothingNew) {
+                matches.retain(|m| m.fate != Fate::NothingNew);
+            }
+            matches.dedup();
+            // What a region has in the result stays there; else what is found where regions meet has seen more.
+            let lasting = |m: &Matched| matches!(m.fate, Fate::Chosen | Fate::Used);
+            let before = self.matches.get(&place);
+            if before.is_none_or(|before| !before.iter().any(lasting) || matches.iter().any(lasting)) {
+                self.matches.insert(place, matches);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, one_node: bool) -> WhyNot {
+        let mut misses: Vec<(Missed, (bool, usize))> =
+            self.misses.into_iter().filter(|(place, _)| !self.matches.contains_key(place)).map(|(_, m)| m).collect();
+        // Stable, so that equally near misses stay in execution order.
+        misses.sort_by_key(|(m, (fits, steps))| (Reverse((*fits, m.miss.matched)), *steps));
+        let matches: Vec<Matched> = self.matches.into_values().flatten().collect();
+        // Of one node the question is whether it takes part in a match.
+        let most = if !one_node { usize::MAX } else { usize::from(matches.is_empty()) };
+        WhyNot { matches, misses: misses.into_iter().map(|m| m.0).take(most).collect() }
+    }
 }
 
 /// Why none of the matches of a rule at a class can be rewritten, if so.
-fn refusal(case: &mut Case<'_>, number: usize, class: Id) -> Option<String> {
-    let rule = case.rules[number];
+fn refusal(done: &mut Done<'_>, number: usize, class: Id) -> Option<String> {
+    let rule = done.rules[number];
     let mut plans = Vec::new();
     let mut reason = None;
-    let view = View::new(&case.encoded.egraph);
+    let view = View::new(&done.encoded.egraph);
     let _ = search(&view, &rule.pattern, class, |found| {
         let env = Env::new(&view, &found.bindings);
         if rule.conditions.iter().all(|c| env.holds(c)) {
@@ -229,7 +365,7 @@ fn refusal(case: &mut Case<'_>, number: usize, class: Id) -> Option<String> {
         ControlFlow::Continue(())
     });
     for (plan, nodes) in plans {
-        match Applier::new(&mut case.encoded.egraph, number as u32, &nodes[..].into(), usize::MAX).add(&plan, true) {
+        match Applier::new(&mut done.encoded.egraph, number as u32, &nodes[..].into(), usize::MAX).add(&plan, true) {
             Err(Refusal::Unfit(e)) => reason = Some(e),
             _ => return None,
         }
@@ -237,73 +373,93 @@ fn refusal(case: &mut Case<'_>, number: usize, class: Id) -> Option<String> {
     reason
 }
 
-fn fate(case: &Case<'_>, number: usize, class: Id, nodes: &[Call]) -> Result<Fate, RewriteError> {
-    let egraph = &case.encoded.egraph;
+/// What became of a match; nothing if it changed nothing.
+fn fate(done: &Done<'_>, extraction: &Extraction<'_>, used: &FxHashSet<u32>, m: &Found) -> Option<Fate> {
+    let egraph = &done.encoded.egraph;
     let log = &egraph.analysis.log;
-    let extraction = case.extraction()?;
-    let result = extraction.result();
-    let from: SmallVec<[u32; 4]> = nodes.iter().map(|n| n.provenance).collect();
-    let made = egraph[class]
-        .nodes
-        .iter()
-        .find(|n| log.result_of(n.provenance).is_some_and(|a| a.rule == number as u32 && a.from == from));
-    let Some(made) = made else { return Ok(Fate::NothingNew) };
-    Ok(if result.nodes.iter().any(|(c, n)| *c == class && n == made) {
+    let from: SmallVec<[u32; 4]> = m.nodes.iter().map(|n| n.provenance).collect();
+    let of_rule =
+        |(a, id): &(u32, Id)| log.applications[*a as usize].rule == m.number as u32 && egraph.find(*id) == m.class;
+    let mut applications: Vec<u32> = log.joins().filter(of_rule).map(|(a, _)| a).collect();
+    // What was matched may have become one with something older since: then any of the rule.
+    let exact = |a: &u32| log.applications[*a as usize].from == from;
+    if applications.iter().any(exact) {
+        applications.retain(exact);
+    }
+    let made = |n: &ENode| log.result_of(n.provenance).is_some_and(|a| applications.contains(&a));
+    let chosen = done.extracted.nodes.iter().find(|(c, _)| *c == m.class).map(|(_, node)| node);
+    Some(if applications.is_empty() {
+        return None;
+    } else if chosen.is_some_and(made) {
         Fate::Chosen
-    } else if used(case, &result).contains(&made.provenance) {
+    } else if applications.iter().any(|a| used.contains(a)) {
         Fate::Used
-    } else {
-        extraction.cost_of_forcing(class, made).map_or(Fate::NotNeeded, |f| {
+    } else if let Some(made) = egraph[m.class].nodes.iter().find(|n| made(n)) {
+        extraction.cost_of_forcing(m.class, made).map_or(Fate::NotNeeded, |f| {
             Fate::NotChosen(Extra { cost: proper_difference(f.cost), repeated: f.repeated })
         })
+    } else {
+        // It made the value equal to one that was there.
+        match chosen {
+            None => Fate::NotNeeded,
+            Some(chosen) if Some(&chosen.provenance) == from.first() => Fate::NothingNew,
+            Some(_) => Fate::Chosen,
+        }
     })
 }
 
-/// Provenance of everything that led to the chosen nodes.
-fn used(case: &Case<'_>, result: &Extracted) -> FxHashSet<u32> {
-    let log = &case.encoded.egraph.analysis.log;
-    result.nodes.iter().filter(|(_, n)| n.op >= CALL).flat_map(|(_, n)| log.ancestors(n.provenance)).collect()
+/// The applications that made the chosen nodes, or what was matched to make them.
+fn used(done: &Done<'_>) -> FxHashSet<u32> {
+    let log = &done.encoded.egraph.analysis.log;
+    let chosen = done.extracted.nodes.iter().filter(|(_, n)| n.op >= CALL);
+    chosen.flat_map(|(_, n)| log.ancestors(n.provenance)).filter_map(|p| log.application(p)).collect()
 }
 
 /// The results of rules that are not in the result of the phase although their place is: what choosing each would cost.
 ///
 /// # Errors
-/// If a constant can't be evaluated.
+/// If rewriting fails.
 pub fn not_chosen(
     graph: &Graph,
     rules: &RuleSet,
     phase: Phase,
     budget: &Budget,
 ) -> Result<Vec<NotChosen>, RewriteError> {
-    let case = Case::new(graph, rules, phase, budget)?;
-    let extraction = case.extraction()?;
-    let result = extraction.result();
-    let used = used(&case, &result);
-    let log = &case.encoded.egraph.analysis.log;
-    let mut out = Vec::new();
-    for (class, chosen) in &result.nodes {
-        let results = case.encoded.egraph[*class].nodes.iter().filter(|n| n.op >= CALL && *n != chosen);
-        let results: Vec<&ENode> = results.filter(|n| !used.contains(&n.provenance)).collect();
-        for node in results {
-            let Some(application) = log.result_of(node.provenance) else { continue };
-            let Some(forced) = extraction.cost_of_forcing(*class, node) else { continue };
-            out.push(NotChosen {
-                rule: case.rules[application.rule as usize].name.clone(),
-                node: Arc::from(case.name(*class)),
-                extra: Extra { cost: proper_difference(forced.cost), repeated: forced.repeated },
-            });
+    // Where regions meet, what one of them found may be found again.
+    let mut out: IndexMap<Place, Vec<NotChosen>> = IndexMap::new();
+    watch(&folded(graph)?, rules, phase, budget, &mut |done| {
+        let extraction = done.extraction()?;
+        let used = used(&done);
+        let log = &done.encoded.egraph.analysis.log;
+        let mut new: IndexMap<Place, Vec<NotChosen>> = IndexMap::new();
+        for (class, chosen) in &done.extracted.nodes {
+            let results = done.encoded.egraph[*class].nodes.iter().filter(|n| n.op >= CALL && *n != chosen);
+            for node in results.filter(|n| log.application(n.provenance).is_none_or(|a| !used.contains(&a))) {
+                let Some(application) = log.result_of(node.provenance) else { continue };
+                let application = &log.applications[application as usize];
+                let Some(forced) = extraction.cost_of_forcing(*class, node) else { continue };
+                let rule = done.rules[application.rule as usize].name.clone();
+                let node: Arc<str> = Arc::from(done.name(*class));
+                let extra = Extra { cost: proper_difference(forced.cost), repeated: forced.repeated };
+                new.entry((rule.clone(), node.clone())).or_default().push(NotChosen { rule, node, extra });
+            }
         }
-    }
-    Ok(out)
+        out.extend(new);
+        Ok(())
+    })?;
+    Ok(out.into_values().flatten().collect())
 }
 
-fn check_rule(rules: &RuleSet, phase: Phase, name: &str) -> Result<(), RewriteError> {
-    match rules.find(name) {
-        Some(rule) if rule.phase == phase => Ok(()),
-        Some(rule) => Err(RewriteError::OtherPhase { name: name.to_owned(), phase: rule.phase.name() }),
-        None => Err(RewriteError::UnknownRule {
-            name: name.to_owned(),
-            nearest: nearest(name, rules.rules.iter().map(|r| &*r.name)),
-        }),
+/// The rules of a phase that may run and have a name: one, or all rows of a definition.
+fn named(rules: &RuleSet, phase: Phase, name: &str) -> Result<Vec<Arc<str>>, RewriteError> {
+    let all = rules.named(name).map_err(|nearest| RewriteError::UnknownRule { name: name.to_owned(), nearest })?;
+    if let Some(other) = all.iter().find(|r| r.phase != phase) {
+        return Err(RewriteError::OtherPhase { name: name.to_owned(), phase: other.phase.name() });
     }
+    let names: Vec<Arc<str>> = all.iter().map(|r| r.name.clone()).collect();
+    let active = |name: &Arc<str>| rules.phase(phase).any(|r| r.name == *name);
+    if !names.iter().any(active) {
+        return Err(RewriteError::Approximate(name.to_owned()));
+    }
+    Ok(names)
 }

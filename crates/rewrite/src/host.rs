@@ -22,6 +22,13 @@ pub(crate) struct Call {
     pub(crate) provenance: u32,
 }
 
+impl Call {
+    /// The class that has it.
+    pub(crate) fn class(&self) -> Id {
+        self.class
+    }
+}
+
 /// The classes of an e-graph by id, for as long as it does not change: egg looks them up in a hash map.
 pub(crate) type Classes<'a> = Vec<Option<&'a Class>>;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use egg::{Analysis, DidMerge, Id, Language};
 use indexmap::IndexSet;
 use quantc_ops::{Attr, Attrs, OpRef, operators};
-use quantc_tensor::{DType, Tensor, TensorType};
+use quantc_tensor::{DType, Gap, Tensor, TensorType};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
@@ -150,9 +150,31 @@ pub(crate) struct Facts {
     pub(crate) next_type: u32,
     /// Classes that are new or changed since the list was last taken.
     pub(crate) changed: Vec<Id>,
-    /// Types that were merged although they contradict each other: an unsound rule.
-    pub(crate) conflicts: Vec<(u32, u32)>,
+    /// What was merged although it contradicts itself: an unsound rule.
+    pub(crate) conflicts: Vec<Conflict>,
 }
+
+/// Two different things known of one class.
+#[derive(Clone, Debug)]
+pub(crate) struct Conflict {
+    /// What they are.
+    pub(crate) what: Contradiction,
+    /// The class, once it is known.
+    pub(crate) class: Option<Id>,
+}
+
+/// What can't both be true of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Contradiction {
+    /// Types, indices in [`Facts::types`].
+    Types(u32, u32),
+    /// Constants, indices in [`Facts::leaves`].
+    Constants(u32, u32),
+}
+
+/// How far constants may be apart, relative to the largest magnitude, without being different: rules that compute them in
+/// different orders round differently.
+const SAME_CONSTANT: f32 = 1e-3;
 
 impl Facts {
     /// Empty tables.
@@ -260,10 +282,25 @@ impl Facts {
         match merged {
             Some(types) => self.type_id(&types),
             None => {
-                self.conflicts.push((a, b));
+                self.conflicts.push(Conflict { what: Contradiction::Types(a, b), class: None });
                 a
             }
         }
+    }
+
+    /// One of two leaves that are the same; a contradiction is recorded.
+    fn merge_leaves(&mut self, a: u32, b: u32) -> u32 {
+        if a == UNKNOWN || b == UNKNOWN || a == b {
+            return if a == UNKNOWN { b } else { a };
+        }
+        let value = |leaf: u32| self.leaves.get(leaf as usize).and_then(|l| l.value.as_ref());
+        if let (Some(x), Some(y)) = (value(a), value(b))
+            && x.ty() == y.ty()
+            && !Gap::between(x, y).within(SAME_CONSTANT)
+        {
+            self.conflicts.push(Conflict { what: Contradiction::Constants(a, b), class: None });
+        }
+        a
     }
 }
 
@@ -296,7 +333,7 @@ impl Analysis<ENode> for Facts {
     fn merge(&mut self, a: &mut Data, b: Data) -> DidMerge {
         let merged = Data {
             ty: self.merge_types(a.ty, b.ty),
-            leaf: if a.leaf == UNKNOWN { b.leaf } else { a.leaf },
+            leaf: self.merge_leaves(a.leaf, b.leaf),
             constant: a.constant || b.constant,
         };
         let changed = DidMerge(merged != *a, merged != b);
@@ -306,5 +343,9 @@ impl Analysis<ENode> for Facts {
 
     fn modify(egraph: &mut EGraph, id: Id) {
         egraph.analysis.changed.push(id);
+        // Merging is followed by this, and does not know the class.
+        if let Some(conflict) = egraph.analysis.conflicts.last_mut() {
+            conflict.class.get_or_insert(id);
+        }
     }
 }

@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 
 use quantc_ir::{Graph, NodeId};
 use quantc_pattern::{Phase, Rule, RuleSet};
+use quantc_tensor::Tensor;
 
+use crate::RewriteError;
 use crate::cost::proper;
 use crate::encode::{Encoded, encode};
 use crate::extract::{Extracted, Extraction};
+use crate::lang::{Contradiction, Facts};
+use crate::provenance::Application;
 use crate::rebuild::{Builder, Rebuilt, chain};
 use crate::regions::{Region, seams, split};
 use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
 use crate::saturate::{Saturation, Scope, saturate};
-use crate::{RewriteError, lang};
 
 /// Saturates the rules of one phase, extracts and rebuilds the graph. Rules of class `approximate` are applied
 /// only if the rule set allows them.
@@ -28,12 +31,43 @@ pub fn run_phase(
     budget: &Budget,
     report: &mut RewriteReport,
 ) -> Result<Graph, RewriteError> {
+    run_watched(graph, rules, phase, budget, report, &mut |_| Ok(()))
+}
+
+/// A region that was rewritten, with its e-graph.
+pub(crate) struct Done<'a> {
+    /// The graph that the region is of.
+    pub(crate) graph: &'a Graph,
+    /// The rules that ran.
+    pub(crate) rules: &'a [&'a Rule],
+    pub(crate) encoded: Encoded,
+    /// What was chosen.
+    pub(crate) extracted: Extracted,
+    /// Place of each node in the order of the graph.
+    pub(crate) position: &'a [usize],
+}
+
+/// What is done with every region once it is rewritten.
+pub(crate) type Watch<'w> = dyn FnMut(Done<'_>) -> Result<(), RewriteError> + 'w;
+
+/// As [`run_phase`], with each region shown to `watch`.
+///
+/// # Errors
+/// As [`run_phase`], and those of `watch`.
+pub(crate) fn run_watched(
+    graph: &Graph,
+    rules: &RuleSet,
+    phase: Phase,
+    budget: &Budget,
+    report: &mut RewriteReport,
+    watch: &mut Watch<'_>,
+) -> Result<Graph, RewriteError> {
     let rules = active(rules, phase);
     let mut run = Run::new(&rules, phase.name(), budget, report);
     let regions = split(graph, budget.region);
-    let (Rebuilt { graph: mut out, mut traces, mut merged }, cuts) = run.pass(graph, &regions)?;
+    let (Rebuilt { graph: mut out, mut traces, mut merged }, cuts) = run.pass(graph, &regions, watch)?;
     if !cuts.is_empty() {
-        let (sewn, _) = run.pass(&out, &seams(&out, &cuts))?;
+        let (sewn, _) = run.pass(&out, &seams(&out, &cuts), watch)?;
         traces = chain(traces, sewn.traces, &sewn.graph);
         merged.extend(sewn.merged);
         out = sewn.graph;
@@ -106,14 +140,19 @@ impl<'a> Run<'a> {
     }
 
     /// Rewrites or copies each region of a graph: the new graph, and the last call of each region but the last.
-    fn pass(&mut self, graph: &Graph, regions: &[Region]) -> Result<(Rebuilt, Vec<NodeId>), RewriteError> {
+    fn pass(
+        &mut self,
+        graph: &Graph,
+        regions: &[Region],
+        watch: &mut Watch<'_>,
+    ) -> Result<(Rebuilt, Vec<NodeId>), RewriteError> {
         let mut builder = Builder::new(graph);
         let mut cuts = Vec::new();
         // Costs of a later pass replace those of the same calls in an earlier one.
         let (cost_before, cost) = (self.stats.cost_before, self.stats.cost);
         for region in regions {
             if region.rewrite {
-                self.region(graph, region, &mut builder)?;
+                self.region(graph, region, &mut builder, watch)?;
             } else {
                 builder.copy(region)?;
             }
@@ -130,12 +169,18 @@ impl<'a> Run<'a> {
         Ok((rebuilt, cuts))
     }
 
-    fn region(&mut self, graph: &Graph, region: &Region, builder: &mut Builder<'_>) -> Result<(), RewriteError> {
+    fn region(
+        &mut self,
+        graph: &Graph,
+        region: &Region,
+        builder: &mut Builder<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), RewriteError> {
         let (encoded, extracted) = self.best(graph, region, &builder.position)?;
         let start = Instant::now();
         builder.rewrite(region, &encoded, &extracted, &self.names)?;
         self.stats.time.rebuild += start.elapsed();
-        Ok(())
+        watch(Done { graph, rules: self.rules, encoded, extracted, position: &builder.position })
     }
 
     /// Saturates a region and chooses the cheapest graph.
@@ -157,7 +202,9 @@ impl<'a> Run<'a> {
         let budget = Budget { applications: left, ..*self.budget };
         let saturation = saturate(&mut encoded.egraph, self.rules, &budget, Scope::Changed);
         lap(&mut self.stats.time.saturate);
-        check_sound(&encoded.egraph, self.rules, &saturation, self.stats.phase)?;
+        if !encoded.egraph.analysis.conflicts.is_empty() {
+            return Err(self.unsound(graph, region, &budget, encoded));
+        }
         let extracted = Extraction::new(&encoded.egraph, encoded.root, position).ok_or(RewriteError::NoTerm)?.result();
         lap(&mut self.stats.time.extract);
         self.stats.regions += 1;
@@ -165,6 +212,29 @@ impl<'a> Run<'a> {
         self.stats.cost += proper(extracted.cost);
         self.count(graph, &encoded, saturation);
         Ok((encoded, extracted))
+    }
+
+    /// Which rules made values equal that can't be: the phase runs once more, with care, up to the application that does it.
+    fn unsound(&self, graph: &Graph, region: &Region, budget: &Budget, found: Encoded) -> RewriteError {
+        let mut careful = encode(graph, region);
+        let saturation = saturate(&mut careful.egraph, self.rules, budget, Scope::Careful);
+        let exact = !careful.egraph.analysis.conflicts.is_empty();
+        let encoded = if exact { careful } else { found };
+        let egraph = &encoded.egraph;
+        let facts = &egraph.analysis;
+        let what = facts.conflicts.first().map_or(String::new(), |conflict| describe(facts, conflict.what));
+        let class = facts.conflicts.first().and_then(|c| c.class).map(|id| egraph.find(id));
+        let touching = facts.log.joins().rev().filter(|(_, id)| Some(egraph.find(*id)) == class);
+        let touching = touching.map(|(a, _)| facts.log.applications[a as usize].clone());
+        let last = saturation.last.filter(|_| exact).map(|(rule, from)| Application { rule: rule as u32, from });
+        let mut joined: Vec<Step> = Vec::new();
+        for application in last.into_iter().chain(touching) {
+            let step = facts.log.step(&application, graph, facts, &self.names);
+            if !joined.contains(&step) {
+                joined.push(step);
+            }
+        }
+        RewriteError::Unsound { what, phase: self.stats.phase, joined }
     }
 
     fn count(&mut self, graph: &Graph, encoded: &Encoded, saturation: Saturation) {
@@ -192,20 +262,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Fails if values of contradicting types were made equal.
-fn check_sound(
-    egraph: &lang::EGraph,
-    rules: &[&Rule],
-    saturation: &Saturation,
-    phase: &'static str,
-) -> Result<(), RewriteError> {
-    let facts = &egraph.analysis;
-    let Some((a, b)) = facts.conflicts.first() else { return Ok(()) };
-    let show = |t: &u32| facts.types[*t as usize].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let applied = rules.iter().zip(&saturation.counts).filter(|(_, c)| c.applied > 0);
-    Err(RewriteError::Unsound {
-        types: format!("{} and {}", show(a), show(b)),
-        phase,
-        rules: applied.map(|(r, _)| r.name.to_string()).collect::<Vec<_>>().join(", "),
-    })
+/// What can't be equal.
+fn describe(facts: &Facts, what: Contradiction) -> String {
+    match what {
+        Contradiction::Types(a, b) => {
+            let show = |t: u32| facts.types[t as usize].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            format!("values of different types ({} and {})", show(a), show(b))
+        }
+        Contradiction::Constants(a, b) => {
+            let show = |leaf: u32| {
+                let leaf = &facts.leaves[leaf as usize];
+                match (&leaf.name, leaf.value.as_deref().and_then(Tensor::as_scalar_f32)) {
+                    (_, Some(value)) => value.to_string(),
+                    (Some(name), None) => format!("@{name}"),
+                    (None, None) => leaf.ty.to_string(),
+                }
+            };
+            format!("different constants ({} and {})", show(a), show(b))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use egg::Id;
 use quantc_ir::{Graph, NodeId};
 use smallvec::SmallVec;
 
@@ -41,11 +42,13 @@ struct Entry {
 pub(crate) struct Log {
     entries: Vec<Entry>,
     pub(crate) applications: Vec<Application>,
+    /// The applications that made two classes one, in order, each with one of the two.
+    joins: Vec<(u32, Id)>,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { entries: vec![Entry { op: 0, maker: Maker::None }], applications: Vec::new() }
+        Log { entries: vec![Entry { op: 0, maker: Maker::None }], applications: Vec::new(), joins: Vec::new() }
     }
 }
 
@@ -64,6 +67,22 @@ impl Log {
     pub(crate) fn apply(&mut self, rule: u32, from: SmallVec<[u32; 4]>) -> u32 {
         self.applications.push(Application { rule, from });
         self.applications.len() as u32 - 1
+    }
+
+    /// Logs that an application made a class one with another.
+    pub(crate) fn join(&mut self, application: u32, class: Id) {
+        self.joins.push((application, class));
+    }
+
+    /// The applications that made classes one, the first first, each with one of the two as it was then.
+    pub(crate) fn joins(&self) -> impl DoubleEndedIterator<Item = (u32, Id)> {
+        self.joins.iter().copied()
+    }
+
+    /// An application with names.
+    pub(crate) fn step(&self, application: &Application, graph: &Graph, facts: &Facts, rules: &[Arc<str>]) -> Step {
+        let name = |p: &u32| Arc::from(self.name(*p, graph, facts));
+        Step { rule: rules[application.rule as usize].clone(), from: application.from.iter().map(name).collect() }
     }
 
     fn push(&mut self, entry: Entry) -> u32 {
@@ -85,14 +104,15 @@ impl Log {
     }
 
     /// The application whose result, as a whole, a call is.
-    pub(crate) fn result_of(&self, provenance: u32) -> Option<&Application> {
+    pub(crate) fn result_of(&self, provenance: u32) -> Option<u32> {
         match self.entries[provenance as usize].maker {
-            Maker::Rule { application, root: true } => Some(&self.applications[application as usize]),
+            Maker::Rule { application, root: true } => Some(application),
             _ => None,
         }
     }
 
-    fn application(&self, provenance: u32) -> Option<u32> {
+    /// The application that made a call.
+    pub(crate) fn application(&self, provenance: u32) -> Option<u32> {
         match self.entries[provenance as usize].maker {
             Maker::Rule { application, .. } => Some(application),
             _ => None,
@@ -174,11 +194,6 @@ impl Log {
         }
         // A match can only have nodes that were there before.
         applications.sort_unstable();
-        let name = |p: &u32| Arc::from(self.name(*p, graph, facts));
-        let step = |a: u32| {
-            let application = &self.applications[a as usize];
-            Step { rule: rules[application.rule as usize].clone(), from: application.from.iter().map(name).collect() }
-        };
-        applications.into_iter().map(step).collect()
+        applications.into_iter().map(|a| self.step(&self.applications[a as usize], graph, facts, rules)).collect()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use quantc_pattern::{Example, Phase, Rule, RuleClass, RuleSet};
+use quantc_pattern::{Example, Phase, QpatError, Rule, RuleClass, RuleSet};
 
 use crate::examples::example_graph;
 use crate::fold::fold_constants;
@@ -11,7 +11,7 @@ use crate::report::{Budget, RewriteReport};
 use crate::run_phase;
 
 /// A message if the rule matches in none of its examples once everything that runs before it, and with it, has run.
-pub fn unreachable(rule: &Rule, rules: &RuleSet) -> Option<String> {
+pub fn unreachable(rule: &Rule, rules: &RuleSet) -> Option<QpatError> {
     // An approximate rule is for those who allow them.
     let allow_approximate = rules.allow_approximate || matches!(rule.class, RuleClass::Approximate { .. });
     let rules = &RuleSet { allow_approximate, ..rules.clone() };
@@ -26,7 +26,7 @@ pub fn unreachable(rule: &Rule, rules: &RuleSet) -> Option<String> {
     first
 }
 
-fn reaches(rule: &Rule, rules: &RuleSet, example: &Example) -> Result<Option<String>, String> {
+fn reaches(rule: &Rule, rules: &RuleSet, example: &Example) -> Result<Option<QpatError>, String> {
     let mut graph = example_graph(&example.before, &example.inputs, Some(1))?;
     let folded = fold_constants(&mut graph).map_err(|e| e.to_string())?;
     let mut used = BTreeSet::new();
@@ -42,12 +42,14 @@ fn reaches(rule: &Rule, rules: &RuleSet, example: &Example) -> Result<Option<Str
         used.extend(report.rules.iter().filter(|(_, stats)| stats.matched > 0).map(|(name, _)| name.to_string()));
         fold_constants(&mut graph).map_err(|e| e.to_string())?;
     }
-    let why = if !used.is_empty() {
-        format!("earlier phases rewrite its left side: {}", used.into_iter().collect::<Vec<_>>().join(", "))
+    let (why, hint) = if !used.is_empty() {
+        let names = used.into_iter().collect::<Vec<_>>().join(", ");
+        (format!("earlier phases rewrite its left side: {names}"), "match what those rules make of it")
     } else if !folded.is_empty() {
-        "its left side is computed from constants before it can match".to_owned()
+        ("its left side is computed from constants before it can match".to_owned(), "constants are evaluated anyway")
     } else {
-        "its left side does not survive the rewriting before it".to_owned()
+        let why = "its left side does not survive the rewriting before it".to_owned();
+        (why, "match what `quantc rewrite` makes of it")
     };
-    Ok(Some(format!("rule `{}` never matches: {why}", rule.name)))
+    Ok(Some(QpatError::new(&rule.span, format!("rule `{}` never matches: {why}", rule.name)).hint(hint)))
 }

@@ -48,6 +48,8 @@ pub(crate) struct Saturation {
 pub(crate) enum Scope {
     /// Above what changed, as far as the rule reaches.
     Changed,
+    /// The same with congruence restored after each application: slow, and ends with the one that makes a contradiction.
+    Careful,
     /// Everywhere.
     #[cfg(test)]
     Everything,
@@ -90,6 +92,13 @@ pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget, sc
                         engine.counts[m.rule].applied += 1;
                         applied += 1;
                         last = Some((m.rule, m.matched.provenance));
+                        if scope == Scope::Careful {
+                            egraph.rebuild();
+                        }
+                        if !egraph.analysis.conflicts.is_empty() {
+                            engine.stop(&mut clock);
+                            break 'rounds;
+                        }
                     }
                 }
                 Err(Refusal::Unfit(reason)) => engine.reject(m.rule, m.key, reason),
@@ -104,11 +113,11 @@ pub(crate) fn saturate(egraph: &mut EGraph, rules: &[&Rule], budget: &Budget, sc
         engine.stop(&mut clock);
         egraph.rebuild();
         let changed = std::mem::take(&mut egraph.analysis.changed);
-        if changed.is_empty() {
+        if changed.is_empty() || !egraph.analysis.conflicts.is_empty() {
             break;
         }
         near = match scope {
-            Scope::Changed => Some(Near::new(egraph, &changed, engine.max_depth)),
+            Scope::Changed | Scope::Careful => Some(Near::new(egraph, &changed, engine.max_depth)),
             #[cfg(test)]
             Scope::Everything => None,
         };
@@ -133,11 +142,11 @@ struct Pending {
 }
 
 fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Refusal> {
-    let new = Applier::new(egraph, m.rule as u32, &m.matched, max_nodes).add(&m.plan, true)?;
-    let new = new.ok_or("the result is absent")?;
-    let old = egraph.find(m.class);
-    let facts = &egraph.analysis;
-    let (a, b) = (egraph[old].data, egraph[new].data);
+    let mut applier = Applier::new(egraph, m.rule as u32, &m.matched, max_nodes);
+    let new = applier.add(&m.plan, true)?.ok_or("the result is absent")?;
+    let old = applier.egraph.find(m.class);
+    let facts = &applier.egraph.analysis;
+    let (a, b) = (applier.egraph[old].data, applier.egraph[new].data);
     if a.ty != b.ty
         && let (Some(a), Some(b)) = (facts.types_of(a), facts.types_of(b))
     {
@@ -147,7 +156,7 @@ fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Ref
             return Err(Refusal::Unfit(format!("the result would be {} instead of {}", show(b), show(a))));
         }
     }
-    Ok(egraph.union(old, new))
+    Ok(applier.join(old, new))
 }
 
 /// Whether one shape may stand for the other: equal sizes, or one that is not known. A name and a number, or two names, may turn out

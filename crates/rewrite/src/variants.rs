@@ -1,5 +1,5 @@
-//! Near misses: the examples of all rules with constants, attributes, sizes and operand orders changed at random. Whatever the rules
-//! make of them, it must compute the same. This is what finds a condition that a rule forgot.
+//! Near misses: the examples of all rules with constants, attributes, sizes and operand orders changed at random, some sizes open.
+//! Whatever the rules make of them, chosen or not, it must compute the same. This is what finds a condition that a rule forgot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,12 @@ use quantc_tensor::{DType, Dim, Gap, Shape, Tensor, TensorType};
 use rand::{Rng, RngExt};
 
 use crate::examples::{example_graph, random};
-use crate::{Budget, RewriteReport, fold_constants, run_phase};
+use crate::extract::Extraction;
+use crate::lang::CALL;
+use crate::phase::{Done, run_watched};
+use crate::rebuild::Builder;
+use crate::regions::Region;
+use crate::{Budget, RewriteReport, fold_constants};
 
 /// A term that is changed step by step, with its inputs.
 struct Variant<'r, R> {
@@ -113,6 +118,40 @@ impl<R: Rng> Variant<'_, R> {
     }
 }
 
+/// The inputs with one of their sizes open, wherever it occurs.
+fn open(inputs: &[ExampleInput], rng: &mut impl Rng) -> Vec<ExampleInput> {
+    let mut sizes: Vec<usize> = inputs.iter().filter_map(|i| i.ty.shape.to_known()).flatten().collect();
+    sizes.retain(|n| *n > 1);
+    let mut inputs = inputs.to_vec();
+    if !sizes.is_empty() {
+        let size = sizes[rng.random_range(0..sizes.len())];
+        let dim = if rng.random_range(0..3) == 0 { Dim::Unknown } else { Dim::symbol("n") };
+        // Parameters have values, and so sizes.
+        for input in inputs.iter_mut().filter(|i| !i.constant) {
+            let dims = input.ty.shape.dims().iter();
+            input.ty.shape = dims.map(|d| if d.known() == Some(size) { dim.clone() } else { d.clone() }).collect();
+        }
+    }
+    inputs
+}
+
+/// Results that were not chosen: for each class of the result each node that is not in it, up to a limit.
+fn not_chosen(done: &Done<'_>) -> Vec<Graph> {
+    let names: Vec<Arc<str>> = done.rules.iter().map(|r| r.name.clone()).collect();
+    let egraph = &done.encoded.egraph;
+    let extraction = Extraction::new(egraph, done.encoded.root, done.position).expect("an encoded graph has a term");
+    let nodes = done.extracted.nodes.iter().flat_map(|(class, chosen)| {
+        egraph[*class].nodes.iter().filter(move |n| n.op >= CALL && *n != chosen).map(|n| (*class, n))
+    });
+    let forced = nodes.filter_map(|(class, node)| extraction.forcing(class, node));
+    let build = |extracted| {
+        let mut builder = Builder::new(done.graph);
+        builder.rewrite(&Region::whole(done.graph), &done.encoded, &extracted, &names).expect("builds");
+        builder.finish().expect("builds").graph
+    };
+    forced.map(build).take(24).collect()
+}
+
 fn run(graph: &Graph, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
     let given: Vec<(&str, Tensor)> = (0..)
         .zip(inputs)
@@ -123,8 +162,19 @@ fn run(graph: &Graph, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, Stri
     outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
 }
 
-/// Whether the rules did something with a variant; `None` if it is no valid graph or its values say nothing.
-fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<bool> {
+/// What was checked of a variant.
+#[derive(Default)]
+struct Checked {
+    /// Whether the rules did something with it.
+    rewritten: bool,
+    /// Whether sizes were open.
+    open: bool,
+    /// Results that were not chosen.
+    others: usize,
+}
+
+/// Rewrites a variant and compares; `None` if it is no valid graph or its values say nothing.
+fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<Checked> {
     let mut rng = quantc_testkit::rng(seed);
     let mut variant = Variant { rng: &mut rng, inputs: example.inputs.clone() };
     if variant.one_in(2) {
@@ -132,22 +182,28 @@ fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<b
     }
     let term = variant.term(&example.before);
     let inputs = variant.inputs;
-    let graph = example_graph(&term, &inputs, Some(seed)).ok()?;
+    let opened = seed.is_multiple_of(4).then(|| open(&inputs, &mut rng)).filter(|opened| {
+        opened.iter().zip(&inputs).any(|(o, i)| o.ty != i.ty) && example_graph(&term, opened, Some(seed)).is_ok()
+    });
+    let graph = example_graph(&term, opened.as_ref().unwrap_or(&inputs), Some(seed)).ok()?;
     let before = run(&graph, &inputs, seed).ok()?;
     let quantized = before.dtype() != DType::F32;
     if before.to_f32_vec().iter().any(|v| !v.is_finite() || v.abs() > 1e6) {
         return None;
     }
     let mut report = RewriteReport::default();
-    let after = run_phase(&graph, rules, rule.phase, &Budget::default(), &mut report).and_then(|mut after| {
+    let mut others = Vec::new();
+    let mut watch = |done: Done<'_>| {
+        others.extend(not_chosen(&done));
+        Ok(())
+    };
+    let after = run_watched(&graph, rules, rule.phase, &Budget::default(), &mut report, &mut watch);
+    let after = after.and_then(|mut after| {
         fold_constants(&mut after)?;
         Ok(after)
     });
     let context = |message: &str| format!("{}: variant {seed} of `{}`: {message}\n{graph}", example.span, rule.name);
     let after = after.unwrap_or_else(|e| panic!("{}", context(&e.to_string())));
-    let result = run(&after, &inputs, seed).unwrap_or_else(|e| panic!("{}\n{after}", context(&e)));
-    assert_eq!(before.shape(), result.shape(), "{}\n{after}", context("another shape"));
-    assert_eq!(before.dtype(), result.dtype(), "{}\n{after}", context("another type"));
     let used: Vec<f32> = report
         .rules
         .iter()
@@ -155,26 +211,35 @@ fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<b
         .filter_map(|(name, stats)| Some(rules.find(name)?.class.tolerance() * stats.applied as f32))
         .collect();
     let allowed = used.iter().sum::<f32>();
-    let gap = Gap::between(&before, &result);
-    let bound = if quantized { 0.0 } else { allowed * gap.largest.max(1.0) * 8.0 };
-    assert!(gap.worst <= bound, "{}\n{after}", context(&format!("differs by {}, allowed {bound}", gap.worst)));
-    Some(!used.is_empty())
+    for after in [&after].into_iter().chain(&others) {
+        let result = run(after, &inputs, seed).unwrap_or_else(|e| panic!("{}\n{after}", context(&e)));
+        assert_eq!(before.shape(), result.shape(), "{}\n{after}", context("another shape"));
+        assert_eq!(before.dtype(), result.dtype(), "{}\n{after}", context("another type"));
+        let gap = Gap::between(&before, &result);
+        let bound = if quantized { 0.0 } else { allowed * gap.largest.max(1.0) * 8.0 };
+        assert!(gap.worst <= bound, "{}\n{after}", context(&format!("differs by {}, allowed {bound}", gap.worst)));
+    }
+    Some(Checked { rewritten: !used.is_empty(), open: opened.is_some(), others: others.len() })
 }
 
 #[test]
 fn near_misses_of_examples_keep_their_meaning() {
     let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
-    let (mut all, mut valid, mut rewritten) = (0, 0, 0);
+    let (mut all, mut valid, mut rewritten, mut open, mut others) = (0, 0, 0, 0, 0);
     for rule in &library.rules.rules {
         for example in &rule.examples {
             for seed in 1..=40 {
                 all += 1;
-                if let Some(used) = check(rule, example, &library.rules, seed) {
+                if let Some(checked) = check(rule, example, &library.rules, seed) {
                     valid += 1;
-                    rewritten += usize::from(used);
+                    rewritten += usize::from(checked.rewritten);
+                    open += usize::from(checked.open && checked.rewritten);
+                    others += checked.others;
                 }
             }
         }
     }
     assert!(valid * 2 > all && rewritten * 2 > valid, "{rewritten} rewritten of {valid} valid of {all}");
+    assert!(open * 20 > valid, "{open} with open sizes rewritten of {valid}");
+    assert!(others * 2 > valid, "{others} results that were not chosen of {valid}");
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use quantc_ir::Graph;
-use quantc_ops::{Attr, AttrDefault, Attrs};
+use quantc_ops::{Attr, AttrDefault, Attrs, with_article};
 use quantc_tensor::{DType, TensorType};
 
 use super::expr::{self, Expr, ExprKind, Literal, Statement};
@@ -457,7 +457,10 @@ impl Composite {
                     given.set(
                         spec.name,
                         value.ok_or_else(|| {
-                            fail(format!("attribute `{name}` of {callee} must be a {}", spec.default.kind()))
+                            fail(format!(
+                                "attribute `{name}` of {callee} must be {}",
+                                with_article(spec.default.kind())
+                            ))
                         })?,
                     );
                 }

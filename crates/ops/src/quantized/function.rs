@@ -7,14 +7,18 @@ use crate::{AttrDefault, AttrSpec, Attrs, EvalCx, InferCx, OpClass, OpError, OpR
 
 pub(crate) const FUNCTION: AttrSpec = attr(
     "function",
-    AttrDefault::Str(NONE),
+    AttrDefault::Str(
+        NONE,
+        &[NONE, "leaky_relu", "elu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "silu", "gelu", "mish"],
+    ),
     "Operator of one element applied to the real result, after the bounds; the attributes after this one are its own.",
 );
 pub(crate) const NEGATIVE_SLOPE: AttrSpec =
     attr("negative_slope", AttrDefault::Float(0.01), "Of the function `leaky_relu`.");
 pub(crate) const ALPHA: AttrSpec = attr("alpha", AttrDefault::Float(1.0), "Of the functions `elu` and `hardsigmoid`.");
 pub(crate) const BETA: AttrSpec = attr("beta", AttrDefault::Float(0.5), "Of the function `hardsigmoid`.");
-pub(crate) const APPROXIMATE: AttrSpec = attr("approximate", AttrDefault::Str("none"), "Of the function `gelu`.");
+pub(crate) const APPROXIMATE: AttrSpec =
+    attr("approximate", AttrDefault::Str(NONE, &[NONE, "tanh"]), "Of the function `gelu`.");
 
 /// No function.
 const NONE: &str = "none";
@@ -54,7 +58,7 @@ pub(crate) fn apply_function(cx: &EvalCx<'_>, v: Value) -> Result<Value, OpError
     for spec in op.signature().attrs {
         match spec.default {
             AttrDefault::Float(_) => attrs.set(spec.name, cx.float(spec.name)?),
-            AttrDefault::Str(_) => attrs.set(spec.name, cx.str(spec.name)?),
+            AttrDefault::Str(..) => attrs.set(spec.name, cx.str(spec.name)?),
             _ => {}
         }
     }

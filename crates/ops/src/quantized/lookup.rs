@@ -25,7 +25,7 @@ fn function_attrs(sig: &Signature, alpha: f32, beta: f32, approximate: &str) -> 
                     attrs.set(spec.name, v);
                 }
             }
-            AttrDefault::Str(_) => attrs.set(spec.name, approximate),
+            AttrDefault::Str(..) => attrs.set(spec.name, approximate),
             _ => {}
         }
     }
@@ -80,7 +80,7 @@ impl Operator for QLookup {
                     attr("function", AttrDefault::RequiredStr, "Name of the operator."),
                     attr("alpha", AttrDefault::Float(0.0), "Its first real attribute."),
                     attr("beta", AttrDefault::Float(0.0), "Its second real attribute."),
-                    attr("approximate", AttrDefault::Str("none"), "Its attribute `approximate`."),
+                    attr("approximate", AttrDefault::Str("none", &["none", "tanh"]), "Its attribute `approximate`."),
                     X_SCALE,
                     X_ZERO_POINT,
                     SCALE,

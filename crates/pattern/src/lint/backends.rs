@@ -1,9 +1,10 @@
-//! Patterns and dtype configurations of a backend that are never chosen.
+//! Patterns and dtype configurations of a backend that are never chosen, and patterns that contradict what else it says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::ast::{Pat, Phase, Rule, RuleClass};
-use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints};
+use crate::ast::{Pat, Phase, Rule, RuleClass, family};
+use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
 use crate::lint::cover::{Guarded, cover};
 use crate::source::QpatError;
 
@@ -15,6 +16,8 @@ pub(super) fn lint(backend: &BackendConfig, rules: &[Rule]) -> Vec<QpatError> {
         let earlier = backend.patterns[..i].iter();
         found.extend(earlier.filter_map(|other| shadowed(backend, pattern, other)).take(1));
         found.extend(rules.iter().filter_map(|rule| rewritten(pattern, rule)).take(1));
+        found.extend(unsupported(backend, pattern));
+        found.extend(weight(pattern));
         if let Some((config, message)) = never_chosen(pattern)
             && !reported.contains(&config)
         {
@@ -92,6 +95,56 @@ fn never_chosen(pattern: &BackendPatternConfig) -> Option<(Arc<str>, QpatError)>
         pattern.name
     );
     Some((later.name.clone(), QpatError::new(&pattern.span, text).hint("put the narrower one first")))
+}
+
+/// A message if the backend says that it never runs an operator of the pattern quantized.
+fn unsupported(backend: &BackendConfig, pattern: &BackendPatternConfig) -> Option<QpatError> {
+    let ops = pattern.ops();
+    let (op, unsupported) = backend.unsupported.iter().find(|(name, _)| ops.iter().any(|op| op.name() == **name))?;
+    let text = format!("`{op}` never runs quantized on `{}`, but its pattern `{}` does", backend.name, pattern.name);
+    let hint =
+        format!("(remove {}), or take `{op}` out here; the pattern is at {}", family(&pattern.name), pattern.span);
+    Some(QpatError::new(&unsupported.span, text).hint(hint))
+}
+
+/// A message if the pattern names a weight and none of its configurations has a type for it, or the other way round.
+fn weight(pattern: &BackendPatternConfig) -> Option<QpatError> {
+    let configs = &pattern.dtype_configs;
+    let named = pattern.roles.iter().find(|r| r.1 == Role::Weight).map(|r| &pattern.pattern.vars[r.0].name);
+    let (text, hint) = match named {
+        Some(var) if configs.iter().all(|c| c.weight.is_none()) => (
+            format!("no dtype-config of pattern `{}` has a type for its weight `?{var}`", pattern.name),
+            ":weight i8 in one",
+        ),
+        None if configs.iter().all(|c| c.weight.is_some()) => (
+            format!("every dtype-config of pattern `{}` has a type for a weight, which it does not name", pattern.name),
+            "name the variable, :weight ?w, or use a dtype-config without a weight",
+        ),
+        _ => return None,
+    };
+    Some(QpatError::new(&pattern.span, text).hint(hint))
+}
+
+/// Fixed parameters of a type that the output of the pattern never has: in no backend that has the pattern.
+pub(super) fn fixed_qparams(backends: &[BackendConfig]) -> Vec<QpatError> {
+    let patterns = || backends.iter().flat_map(|b| &b.patterns);
+    let mut found = Vec::new();
+    for pattern in patterns() {
+        for fixed in &pattern.fixed_qparams {
+            let configs = patterns().filter(|p| p.span == pattern.span).flat_map(|p| &p.dtype_configs);
+            let outputs: Vec<&DTypeWithConstraints> = configs.filter_map(|c| c.output.as_ref()).collect();
+            if outputs.iter().all(|o| o.dtype != fixed.dtype) {
+                let text = format!(
+                    "pattern `{}` fixes the parameters of {}, which none of its dtype-configs has as output",
+                    pattern.name, fixed.dtype
+                );
+                let has: BTreeSet<String> = outputs.iter().map(|o| o.dtype.to_string()).collect();
+                let hint = format!("its outputs are {}", has.into_iter().collect::<Vec<_>>().join(", "));
+                found.push(QpatError::new(&pattern.span, text).hint(hint));
+            }
+        }
+    }
+    found
 }
 
 fn preempts(earlier: &DTypeConfig, later: &DTypeConfig) -> bool {

@@ -50,7 +50,7 @@ impl<'p> Cover<'p> {
     /// something that is not known.
     fn expr(&self, expr: &Expr, names: &dyn Fn(VarId) -> String) -> Option<String> {
         let mut known = true;
-        variables(expr, &mut |v| known &= self.name(v, names).is_some());
+        expr.variables(&mut |v| known &= self.name(v, names).is_some());
         known.then(|| print::expr(expr, &|v| self.name(v, names).unwrap_or_default()))
     }
 
@@ -177,14 +177,5 @@ impl<'p> Cover<'p> {
         let var = |v: Option<VarId>| v.map_or(Image::Unknown, Image::Var);
         general.attrs.is_none_or(|v| self.bind(v, var(special.attrs)))
             && general.label.is_none_or(|v| self.bind(v, var(special.label)))
-    }
-}
-
-/// Calls `f` for each variable of an expression.
-fn variables(expr: &Expr, f: &mut dyn FnMut(VarId)) {
-    match expr {
-        Expr::Literal(_) => {}
-        Expr::Field(v) | Expr::Value(v) | Expr::Attr(v, _) => f(*v),
-        Expr::Call(_, args) => args.iter().for_each(|a| variables(a, f)),
     }
 }

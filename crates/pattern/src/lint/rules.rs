@@ -5,13 +5,16 @@ use crate::lint::cover::{Guarded, cover};
 use crate::print;
 use crate::source::QpatError;
 
-pub(super) fn lint(rules: &[Rule]) -> Vec<QpatError> {
-    let mut sorted: Vec<&Rule> = rules.iter().collect();
-    sorted.sort_by(|a, b| (&a.span.source.name, a.span.start).cmp(&(&b.span.source.name, b.span.start)));
+/// What is superfluous among `rules`, or between one of them and one of `beside`.
+pub(super) fn lint(rules: &[Rule], beside: &[&Rule]) -> Vec<QpatError> {
+    let own = rules.iter().map(|r| (r, true));
+    let mut sorted: Vec<(&Rule, bool)> = own.chain(beside.iter().map(|r| (*r, false))).collect();
+    // Embedded files first, whatever the others are called: they were there before.
+    sorted.sort_by(|a, b| place(a.0).cmp(&place(b.0)));
     let mut found = Vec::new();
-    for (i, rule) in sorted.iter().enumerate() {
-        let others = sorted.iter().enumerate().filter(|(j, o)| *j != i && o.phase == rule.phase);
-        for (j, other) in others {
+    for (i, &(rule, own)) in sorted.iter().enumerate() {
+        let others = sorted.iter().enumerate().filter(|(j, o)| *j != i && o.0.phase == rule.phase && (own || o.1));
+        for (j, &(other, _)) in others {
             let Some(error) = superfluous(rule, other) else { continue };
             // Of two that cover each other, only the later one is reported.
             if j > i && superfluous(other, rule).is_some() {
@@ -22,6 +25,11 @@ pub(super) fn lint(rules: &[Rule]) -> Vec<QpatError> {
         }
     }
     found
+}
+
+fn place(rule: &Rule) -> (bool, &str, usize) {
+    let source = &rule.span.source;
+    (!source.embedded, &source.name, rule.span.start)
 }
 
 /// A message if `other` does all that `rule` does.

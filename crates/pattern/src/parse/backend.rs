@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use quantc_ops::OpRef;
 
 use crate::ast::{Phase, Rule, VarId, VarKind, family};
-use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, ObservationType, Role};
+use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, ObservationType, Role, Unsupported};
 use crate::parse::dtypes::{dtype_config, fixed_qparams};
 use crate::parse::expr::condition;
 use crate::parse::form::{DOC_HINT, Form, Kernels, for_each_row, keep, keep_all};
@@ -54,7 +55,14 @@ pub(super) fn backend(chain: &[&RawBackend<'_>], rules: &[Rule]) -> Result<Backe
         span: own.at.span.clone(),
     };
     for raw in chain {
-        let mut level = Level { out: &mut out, kernels: &kernels, global: rules, phase: None, seen: HashSet::new() };
+        let mut level = Level {
+            out: &mut out,
+            kernels: &kernels,
+            global: rules,
+            phase: None,
+            seen: HashSet::new(),
+            unsupported: HashSet::new(),
+        };
         for item in raw.body {
             keep_all(level.entry(item), &mut errors);
         }
@@ -76,7 +84,12 @@ fn kernels<'a>(chain: &[&RawBackend<'a>], errors: &mut Vec<QpatError>) -> Kernel
             if ops.is_empty() {
                 errors.push(item.error(format!("kernels `{name}` without operators")).hint(hint));
             }
-            errors.extend(ops.iter().filter_map(|op| operator(op).err()));
+            for (i, op) in ops.iter().enumerate() {
+                errors.extend(operator(op).err());
+                if ops[..i].contains(op) {
+                    errors.push(op.error(format!("{} is in this list twice", op.describe())));
+                }
+            }
             if !own.insert(name) {
                 errors.push(item.error(format!("there are two lists of kernels `{name}`")));
             }
@@ -121,6 +134,8 @@ struct Level<'a, 'k> {
     phase: Option<Phase>,
     /// The names this level defines, as opposed to what it takes over.
     seen: HashSet<String>,
+    /// The operators that this level says are unsupported.
+    unsupported: HashSet<&'static str>,
 }
 
 impl Level<'_, '_> {
@@ -136,6 +151,10 @@ impl Level<'_, '_> {
             Some("pattern") => {
                 let new = patterns(item, args, &self.out.dtype_configs, self.kernels)?;
                 self.define(item, "pattern", family(&new[0].name))?;
+                // What an extended backend never ran, this one does.
+                let ops: Vec<OpRef> = new.iter().flat_map(BackendPatternConfig::ops).collect();
+                let own = &self.unsupported;
+                self.out.unsupported.retain(|op, _| own.contains(op) || !ops.iter().any(|o| o.name() == *op));
                 replace(&mut self.out.patterns, new, |p| &p.name);
                 Ok(())
             }
@@ -181,9 +200,11 @@ impl Level<'_, '_> {
                 None
             }
         });
-        for op in form.positional {
-            if let (Some(op), Some(text)) = (keep(operator(op), &mut errors), &text) {
-                self.out.unsupported.insert(op.name(), text.clone());
+        for name in form.positional {
+            if let (Some(op), Some(text)) = (keep(operator(name), &mut errors), &text) {
+                let entry = Unsupported { reason: text.clone(), span: name.span.clone() };
+                self.out.unsupported.insert(op.name(), entry);
+                self.unsupported.insert(op.name());
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -316,8 +337,11 @@ fn roles(form: &Form<'_>, scope: &mut Scope, errors: &mut Vec<QpatError>) -> Vec
     for (key, role) in [("weight", Role::Weight), ("bias", Role::Bias)] {
         let Some(value) = keep(form.one(key), errors).flatten() else { continue };
         let kinds = [VarKind::Value, VarKind::Optional];
-        if let Some(id) = keep(scope.lookup_kind(value, &kinds, "a variable bound to a value"), errors) {
-            special.insert(id, role);
+        if let Some(id) = keep(scope.lookup_kind(value, &kinds, "a variable bound to a value"), errors)
+            && special.insert(id, role).is_some()
+        {
+            let error = value.error(format!("{} is the weight and can't be the bias too", value.describe()));
+            errors.push(error.hint("they are quantized differently: bind each to a variable of its own"));
         }
     }
     let values = scope.vars.iter().enumerate().filter(|(_, v)| matches!(v.kind, VarKind::Value | VarKind::Optional));
@@ -326,10 +350,18 @@ fn roles(form: &Form<'_>, scope: &mut Scope, errors: &mut Vec<QpatError>) -> Vec
 
 fn dtype_names(listed: &Sexp, dtypes: &[DTypeConfig], errors: &mut Vec<QpatError>) -> Vec<DTypeConfig> {
     let mut out: Vec<DTypeConfig> = Vec::new();
-    let Some(names) = listed.list().filter(|n| !n.is_empty()) else {
-        errors.push(listed.expected("a list of names of dtype-configs"));
+    let known = || {
+        let mut names: Vec<&str> = dtypes.iter().map(|c| &*c.name).collect();
+        names.dedup();
+        format!(":dtypes ({})", names.join(" "))
+    };
+    let Some(names) = listed.list() else {
+        errors.push(listed.expected("a list of names of dtype-configs").hint(known()));
         return out;
     };
+    if names.is_empty() {
+        errors.push(listed.error("`:dtypes` names no dtype-config").hint(known()));
+    }
     for name in names {
         let Some(text) = name.symbol() else {
             errors.push(name.expected("the name of a dtype-config"));

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use quantc_ir::Graph;
+
 use crate::ast::VarKind;
-use crate::expr::{Arg, Expr, FUNCTIONS, Function, Type, find_function};
+use crate::expr::{Arg, Env, Expr, FUNCTIONS, Function, Type, find_function};
 use crate::parse::scope::{Scope, attribute, describe, literal};
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
@@ -32,13 +34,28 @@ pub(super) fn expr(at: &Sexp, repeated: bool, scope: &mut Scope) -> Result<(Expr
     }
 }
 
-/// Parses a condition: an expression that is true or false.
+/// Parses a condition: an expression that is true or false, and not false whatever is matched.
 pub(super) fn condition(at: &Sexp, scope: &mut Scope) -> Result<Expr, QpatError> {
     match expr(at, false, scope)? {
+        (expr, Type::Bool) if never(&expr) => Err(at
+            .error("this condition never holds")
+            .hint("what is defined here would have no effect: take it out, or ask about what is matched")),
         (expr, Type::Bool) => Ok(expr),
         (_, ty) => Err(at
             .error(format!("a condition is true or false, this is {}", ty.name()))
             .hint("compare it: (= (rank ?x) 4), (> (dim ?x 0) 1), (given (ints ?x))")),
+    }
+}
+
+/// Whether a condition is false whatever its variables stand for.
+fn never(condition: &Expr) -> bool {
+    let mut variables = false;
+    condition.variables(&mut |_| variables = true);
+    match condition {
+        Expr::Call(function, args) if function.name == "and" => args.iter().any(never),
+        Expr::Call(function, args) if function.name == "or" => args.iter().all(never),
+        // Nothing in it asks about a graph.
+        _ => !variables && !Env::new(&Graph::new(""), &Vec::new()).holds(condition),
     }
 }
 

@@ -94,8 +94,9 @@ impl<'a> Form<'a> {
     pub(super) fn doc(&self) -> Result<String, QpatError> {
         let value = self.required("doc", DOC_HINT)?;
         match &value.kind {
-            Kind::Str(s) if !s.trim().is_empty() => Ok(s.clone()),
-            _ => Err(value.expected("a string that says something")),
+            Kind::Str(s) if s.trim().is_empty() => Err(value.error("`:doc` says nothing").hint(DOC_HINT)),
+            Kind::Str(s) => Ok(s.clone()),
+            _ => Err(value.expected("a string").hint(DOC_HINT)),
         }
     }
 }
@@ -120,9 +121,9 @@ fn is_keyword(s: &Sexp) -> bool {
 /// Lists of operators that a backend declares, by name: what `:for` may name in place of a table.
 pub(super) type Kernels<'a> = HashMap<&'a str, &'a [Sexp]>;
 
-/// The rows of `:for`: each a table of `$parameter -> value`; one empty row without it.
-pub(super) fn rows(form: &Form<'_>, kernels: &Kernels<'_>) -> Result<Vec<Vec<(String, Sexp)>>, QpatError> {
-    let Some((key, values)) = form.get("for") else { return Ok(vec![Vec::new()]) };
+/// The rows of `:for`; one empty row without it.
+fn rows(form: &Form<'_>, kernels: &Kernels<'_>) -> Result<Vec<Row>, QpatError> {
+    let Some((key, values)) = form.get("for") else { return Ok(vec![Row { name: None, values: Vec::new() }]) };
     let hint = ":for $conv [conv1d conv2d], or :for ($conv $rank) [(conv1d 1) (conv2d 2)]";
     let [params, table] = values else {
         return Err(key.error("`:for` takes parameters and a `[...]` table").hint(hint));
@@ -159,7 +160,32 @@ pub(super) fn rows(form: &Form<'_>, kernels: &Kernels<'_>) -> Result<Vec<Vec<(St
             let name = |s: &Sexp| s.symbol().unwrap_or_default().to_owned();
             Ok(names.iter().zip(values).map(|(n, v)| (name(n), v.clone())).collect())
         })
-        .collect()
+        .collect::<Result<Vec<Vec<_>>, QpatError>>()
+        .and_then(|rows| named(rows, table.symbol().is_some()))
+}
+
+/// The rows with their names: those of their first values, which must differ. A list of `kernels` was checked where it stands.
+fn named(rows: Vec<Vec<(String, Sexp)>>, kernels: bool) -> Result<Vec<Row>, QpatError> {
+    let mut out: Vec<Row> = Vec::new();
+    for values in rows {
+        let first = values.first().map(|(_, first)| first);
+        let name = first.map(|first| first.word().ok_or_else(|| first.expected("a word or number: it names the row")));
+        let name = name.transpose()?;
+        if let (Some(first), false, Some(_)) = (first, kernels, out.iter().find(|row| row.name == name)) {
+            let error = first.error(format!("{} is there twice", first.describe()));
+            return Err(error.hint("each row is one definition, named by its first value"));
+        }
+        out.push(Row { name, values });
+    }
+    Ok(out)
+}
+
+/// A row of `:for`.
+pub(super) struct Row {
+    /// What it adds to the name of the definition; nothing without `:for`.
+    name: Option<String>,
+    /// `$parameter -> value`.
+    values: Vec<(String, Sexp)>,
 }
 
 /// One definition for each row of `:for`, named `name/first-parameter`. What is wrong in several rows is said once.
@@ -173,8 +199,8 @@ pub(super) fn for_each_row<T>(
     let mut errors: Vec<QpatError> = Vec::new();
     let mut out: Vec<T> = Vec::new();
     for row in rows(form, kernels).map_err(|e| vec![e])? {
-        let suffix = row.first().map(|(_, v)| format!("/{}", v.symbol().unwrap_or("row"))).unwrap_or_default();
-        let substituted = args.iter().map(|a| a.substitute(&row)).collect::<Result<Vec<_>, _>>();
+        let suffix = row.name.map(|name| format!("/{name}")).unwrap_or_default();
+        let substituted = args.iter().map(|a| a.substitute(&row.values)).collect::<Result<Vec<_>, _>>();
         match substituted.map_err(|e| vec![e]).and_then(|args| define(&format!("{name}{suffix}"), &args)) {
             Ok(new) => out.push(new),
             Err(mut found) => {

@@ -130,14 +130,24 @@ fn chain<'r, 'a>(
                 None => error,
             });
         };
-        if chain.iter().any(|b| b.name == next.name) {
-            return Err(base.error(format!("`{}` extends itself through `{name}`", next.name)));
+        if let Some(start) = chain.iter().position(|b| b.name == next.name) {
+            return Err(cycle(&chain[start..]));
         }
         chain.push(next);
         at = next;
     }
     chain.reverse();
     Ok(chain)
+}
+
+/// The error of backends each of which extends the next: the same wherever the cycle is entered.
+fn cycle(backends: &[&backend::RawBackend<'_>]) -> QpatError {
+    let at = |b: &backend::RawBackend<'_>| (b.at.span.source.name.clone(), b.at.span.start);
+    let first = (0..backends.len()).min_by_key(|i| at(backends[*i])).unwrap_or_default();
+    let names = backends.iter().cycle().skip(first).take(backends.len() + 1).map(|b| format!("`{}`", b.name));
+    let text = names.collect::<Vec<_>>().join(" extends ");
+    let base = backends[first].extends.unwrap_or(backends[first].at);
+    base.error(format!("{text}: that goes round")).hint("a backend extends one that is complete without it")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use quantc_ops::{InputKind, OpRef};
 use crate::ast::{CallPat, FieldPat, IndexPat, Pat, Pattern, VarId, VarKind};
 use crate::expr::Type;
 use crate::parse::form::Form;
-use crate::parse::scope::{Scope, attr_literal, attribute, literal, operator};
+use crate::parse::scope::{Scope, attr_literal, attribute, check_output, literal, operator};
 use crate::reader::{Kind, Sexp};
 use crate::source::QpatError;
 
@@ -57,13 +57,15 @@ fn list(at: &Sexp, items: &[Sexp], style: Style, repeated: bool, scope: &mut Sco
         Some("either") => either(at, args, style, repeated, scope),
         Some("commutative") => commutative(at, args, style, repeated, scope),
         Some("output") => match args {
-            [index, of] => {
-                let index = match &index.kind {
-                    Kind::Int(i) if *i >= 0 => IndexPat::Exactly(*i as u32),
-                    Kind::Var(name) => IndexPat::Bind(scope.bind_field(index, name, Type::Number, repeated)?),
-                    _ => return Err(index.expected("the number of an output or a variable")),
+            [number, of] => {
+                let (index, known) = match &number.kind {
+                    Kind::Int(i) if *i >= 0 => (IndexPat::Exactly(*i as u32), Some(*i)),
+                    Kind::Var(name) => (IndexPat::Bind(scope.bind_field(number, name, Type::Number, repeated)?), None),
+                    _ => return Err(number.expected("the number of an output or a variable")),
                 };
-                Ok(Pat::Output { index, of: Box::new(pat(of, style, repeated, scope)?) })
+                let of = pat(of, style, repeated, scope)?;
+                of.root_ops().into_iter().try_for_each(|op| check_output(at, number, op, known))?;
+                Ok(Pat::Output { index, of: Box::new(of) })
             }
             _ => Err(at.error("`output` takes a number and a call").hint("(output 0 (split ?x :attrs ?a))")),
         },

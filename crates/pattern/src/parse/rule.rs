@@ -10,7 +10,7 @@ use crate::ast::{Example, ExampleInput, Pattern, Phase, Rule, RuleClass, Templat
 use crate::parse::expr::condition;
 use crate::parse::form::{DOC_HINT, Form, Kernels, for_each_row, keep, keep_all};
 use crate::parse::pattern::{Style, check_arity, occurrences, pattern};
-use crate::parse::scope::{Scope, attr_literal, attribute, literal, operator};
+use crate::parse::scope::{Scope, attr_literal, attribute, check_output, literal, operator};
 use crate::parse::template::template;
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
@@ -149,8 +149,10 @@ fn examples(form: &Form<'_>, errors: &mut Vec<QpatError>) -> Vec<Example> {
             errors.push(arrow.expected("`=>`"));
             continue;
         }
+        let (before_span, after_span) = (before.span.clone(), after.span.clone());
         if let (Some(before), Some(after)) = (keep(term(before, &known), errors), keep(term(after, &known), errors)) {
-            out.push(Example { before, after, inputs: inputs.clone(), span: key.span.clone() });
+            let (inputs, span) = (inputs.clone(), key.span.clone());
+            out.push(Example { before, after, inputs, span, before_span, after_span });
         }
     }
     if out.len() == form.keywords().iter().filter(|k| k.0 == "example").count() {
@@ -219,7 +221,13 @@ fn term(at: &Sexp, inputs: &HashMap<&str, &ExampleInput>) -> Result<Term, QpatEr
                 literal(value).map(Term::Const).ok_or_else(|| value.expected("a literal"))
             }
             Some((head, [index, of])) if head.symbol() == Some("output") => match index.kind {
-                Kind::Int(i) if i >= 0 => Ok(Term::Output(i as u32, Box::new(term(of, inputs)?))),
+                Kind::Int(i) if i >= 0 => {
+                    let of = term(of, inputs)?;
+                    if let Term::Call { op, .. } = &of {
+                        check_output(at, index, *op, Some(i))?;
+                    }
+                    Ok(Term::Output(i as u32, Box::new(of)))
+                }
                 _ => Err(index.expected("the number of an output")),
             },
             Some((head, args)) => call(at, head, args, inputs),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use quantc_ops::{Attr, AttrSpec, Float, OpRef, Signature};
+use quantc_ops::{Attr, AttrSpec, Float, OpRef, Signature, with_article};
 use quantc_tensor::DType;
 
 use crate::ast::{Var, VarId, VarKind};
@@ -155,14 +155,38 @@ pub(super) fn attr_literal(sig: &Signature, spec: &AttrSpec, at: &Sexp, value: A
         }
         (_, value) => value,
     };
-    if spec.default.accepts(&value) {
-        return Ok(value);
+    if !spec.default.accepts(&value) {
+        return Err(at.error(format!(
+            "attribute `{}` of `{}` is {}, not {}",
+            spec.name,
+            sig.name,
+            with_article(spec.default.kind()),
+            with_article(value.kind())
+        )));
     }
-    Err(at.error(format!(
-        "attribute `{}` of `{}` is a {}, not a {}",
-        spec.name,
-        sig.name,
-        spec.default.kind(),
-        value.kind()
-    )))
+    if let (Some(choices), Attr::Str(word)) = (spec.default.choices(), &value)
+        && !choices.contains(&word.as_str())
+    {
+        let error = at.error(format!("attribute `{}` of `{}` can't be {word:?}", spec.name, sig.name));
+        return Err(match suggest(word, choices.iter().copied().filter(|c| !c.is_empty())) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        });
+    }
+    Ok(value)
+}
+
+/// Fails if `(output I ..)` at `at` asks an operator for an output that it has not: number `known`, if that is known, which stands
+/// at `number`.
+pub(super) fn check_output(at: &Sexp, number: &Sexp, op: OpRef, known: Option<i64>) -> Result<(), QpatError> {
+    match (op.outputs(), known) {
+        (Some(1), _) => {
+            let error = at.error(format!("`{op}` has one output"));
+            Err(error.hint(format!("`({op} ..)` is its value; `output` is for calls with several")))
+        }
+        (Some(n), Some(i)) if usize::try_from(i).is_ok_and(|i| i >= n) => {
+            Err(number.error(format!("`{op}` has no output {i}")).hint(format!("it has the outputs 0 to {}", n - 1)))
+        }
+        _ => Ok(()),
+    }
 }

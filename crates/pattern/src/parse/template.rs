@@ -1,13 +1,13 @@
 //! Templates.
 
-use quantc_ops::{AttrSpec, InputKind, OpRef};
+use quantc_ops::{Attr, AttrSpec, InputKind, OpRef, with_article};
 
 use crate::ast::{CallTemplate, RecordTemplate, Template, VarKind};
 use crate::expr::{Expr, Type};
 use crate::parse::expr::expr;
 use crate::parse::form::Form;
 use crate::parse::pattern::check_arity;
-use crate::parse::scope::{Scope, attr_literal, attribute, describe, literal, operator};
+use crate::parse::scope::{Scope, attr_literal, attribute, check_output, describe, literal, operator};
 use crate::reader::{Kind, Sexp};
 use crate::source::QpatError;
 
@@ -53,10 +53,15 @@ fn list(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<
             _ => Err(at.error("`const` takes one expression").hint("(const (attr ?a eps))")),
         },
         Some("output") => match args {
-            [index, of] => Ok(Template::Output {
-                index: typed(index, Type::Number, "`output`", repeated, scope)?,
-                of: Box::new(template(of, false, repeated, scope)?),
-            }),
+            [number, of] => {
+                let index = typed(number, Type::Number, "`output`", repeated, scope)?;
+                let of = template(of, false, repeated, scope)?;
+                if let Template::Call(call) = &of {
+                    let known = if let Expr::Literal(Attr::Int(i)) = index { Some(i) } else { None };
+                    check_output(at, number, call.op, known)?;
+                }
+                Ok(Template::Output { index, of: Box::new(of) })
+            }
             _ => Err(at.error("`output` takes a number and a call")),
         },
         _ => call(at, head, args, repeated, scope),
@@ -157,10 +162,10 @@ fn check_carried(op: OpRef, source: OpRef, spec: &AttrSpec, at: &Sexp) -> Result
     if target.default.kind() != spec.default.kind() {
         return Err(at
             .error(format!(
-                "attribute `{}` is a {} in `{source}` and a {} in `{op}`",
+                "attribute `{}` is {} in `{source}` and {} in `{op}`",
                 spec.name,
-                spec.default.kind(),
-                target.default.kind()
+                with_article(spec.default.kind()),
+                with_article(target.default.kind())
             ))
             .hint(hint));
     }

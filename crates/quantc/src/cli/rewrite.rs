@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quantc::{Error, Model, files, text};
 use quantc_ir::Graph;
 use quantc_pattern::Phase;
-use quantc_rewrite::explain::{Extra, Fate, Matched, NearMiss, NotChosen, WhyNot, not_chosen, why_not};
+use quantc_rewrite::explain::{Extra, Fate, Matched, Missed, NotChosen, WhyNot, not_chosen, why_not};
 use quantc_rewrite::{Budget, NodeTrace, RewriteReport, RuleStats, Step, rewrite};
 use serde_json::{Value, json};
 
@@ -47,10 +47,11 @@ pub struct Args {
     /// Show which rules made which node of the result from which
     #[arg(long)]
     trace: bool,
-    /// Show where a rule matches, what became of that, and where it almost matches
+    /// Show where a rule (or the rules of one `:for`, by the name before the slash) matches, what became of that, and where it
+    /// almost matches
     #[arg(long, value_name = "RULE")]
     why_not: Option<String>,
-    /// Ask about one node only
+    /// Ask about matches that this node is part of, anywhere in the pattern
     #[arg(long, value_name = "NODE", requires = "why_not")]
     at: Option<String>,
     /// Show how often each rule was searched, matched, applied and used, and how long it took
@@ -107,8 +108,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return ui::print_json(&as_json(args, &report, answer.as_ref(), others.as_deref()));
     }
     let mut text = String::new();
-    if let Some(answer) = &answer {
-        text.push_str(&show_why_not(answer));
+    if let (Some(answer), Some(rule)) = (&answer, &args.why_not) {
+        text.push_str(&show_why_not(answer, rule, args.at.as_deref()));
     }
     if args.trace {
         for trace in &report.nodes {
@@ -184,15 +185,25 @@ fn show_fate(fate: &Fate) -> String {
     }
 }
 
-fn show_why_not(answer: &WhyNot) -> String {
+/// The root of a match, and where in the pattern the node that was asked about stands.
+fn show_place(root: &str, stands: Option<&str>, at: Option<&str>) -> String {
+    match (stands, at) {
+        (Some(stands), Some(at)) => format!("{root}, with {at} at {stands}"),
+        _ => root.to_owned(),
+    }
+}
+
+fn show_why_not(answer: &WhyNot, rule: &str, at: Option<&str>) -> String {
     let mut text = String::new();
     for m in &answer.matches {
-        text.push_str(&format!("{} matches at {}: {}\n", answer.rule, m.node, show_fate(&m.fate)));
+        let place = show_place(&m.node, m.stands.as_deref(), at);
+        text.push_str(&format!("{} matches at {place}: {}\n", m.rule, show_fate(&m.fate)));
     }
-    for (node, miss) in answer.misses.iter().take(MISSES) {
+    for Missed { rule, calls, node, stands, miss } in answer.misses.iter().take(MISSES) {
+        let place = show_place(node, stands.as_deref(), at);
         text.push_str(&format!(
-            "{} at {node}: {} of {} calls match, then at {}: {}\n",
-            answer.rule, miss.matched, answer.calls, miss.path, miss.reason
+            "{rule} at {place}: {} of {calls} calls match, then at {}: {}\n",
+            miss.matched, miss.path, miss.reason
         ));
     }
     let more = answer.misses.len().saturating_sub(MISSES);
@@ -200,7 +211,7 @@ fn show_why_not(answer: &WhyNot) -> String {
         text.push_str(&format!("and {more} more\n"));
     }
     if text.is_empty() {
-        text.push_str(&format!("{}: nothing in the graph has even the operator at its root\n", answer.rule));
+        text.push_str(&format!("{rule}: nothing in the graph has even the operator at its root\n"));
     }
     text
 }
@@ -249,11 +260,16 @@ fn as_json(args: &Args, report: &RewriteReport, answer: Option<&WhyNot>, others:
         out["not_chosen"] = others.iter().map(other).collect();
     }
     if let Some(answer) = answer {
-        let matched = |m: &Matched| json!({"node": &*m.node, "fate": show_fate(&m.fate)});
-        let missed = |(node, m): &(Arc<str>, NearMiss)| json!({"node": &**node, "matched": m.matched, "path": m.path, "reason": m.reason});
+        let matched =
+            |m: &Matched| json!({"rule": &*m.rule, "node": &*m.node, "stands": m.stands, "fate": show_fate(&m.fate)});
+        let missed = |m: &Missed| {
+            json!({
+                "rule": &*m.rule, "node": &*m.node, "stands": m.stands, "calls": m.calls, "matched": m.miss.matched,
+                "path": m.miss.path, "reason": m.miss.reason,
+            })
+        };
         out["why_not"] = json!({
-            "rule": &*answer.rule,
-            "calls": answer.calls,
+            "rule": args.why_not,
             "matches": answer.matches.iter().map(matched).collect::<Vec<_>>(),
             "misses": answer.misses.iter().map(missed).collect::<Vec<_>>(),
         });

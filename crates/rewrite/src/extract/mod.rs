@@ -62,24 +62,42 @@ impl<'e> Extraction<'e> {
 
     /// The chosen nodes.
     pub(crate) fn result(&self) -> Extracted {
-        let order = Search::new(&self.dense, self.chosen.clone()).post_order();
-        let node = |class: &u32| {
-            let id = self.dense.classes[*class as usize];
-            (id, self.dense.node(self.egraph, self.chosen[*class as usize]).clone())
+        self.extracted(&Search::new(&self.dense, self.chosen.clone()))
+    }
+
+    fn extracted(&self, search: &Search<'_>) -> Extracted {
+        let node = |class: u32| {
+            let id = self.dense.classes[class as usize];
+            (id, self.dense.node(self.egraph, search.chosen[class as usize]).clone())
         };
-        Extracted { nodes: order.iter().map(node).collect(), cost_before: self.before.cost, cost: self.score.cost }
+        let nodes = search.post_order().into_iter().map(node).collect();
+        Extracted { nodes, cost_before: self.before.cost, cost: search.score.cost }
     }
 
     /// By how much the result would cost more with this node in it. `None` if its class is not needed, or the node would need
     /// itself.
     pub(crate) fn cost_of_forcing(&self, class: Id, node: &ENode) -> Option<Forced> {
+        let score = self.forced(class, node)?.score;
+        let repeated = score.repeated.saturating_sub(self.score.repeated);
+        Some(Forced { repeated, cost: score.cost as i64 - self.score.cost as i64 })
+    }
+
+    fn forced(&self, class: Id, node: &ENode) -> Option<Search<'_>> {
         let class = self.egraph.find(class);
         let number = self.dense.classes.iter().position(|c| *c == class)? as u32;
         let alternative = self.dense.of(number).find(|i| self.dense.node(self.egraph, *i) == node)?;
         let mut search = Search::new(&self.dense, self.chosen.clone());
-        let score = search.force(alternative)?;
-        let repeated = score.repeated.saturating_sub(self.score.repeated);
-        Some(Forced { repeated, cost: score.cost as i64 - self.score.cost as i64 })
+        search.force(alternative)?;
+        Some(search)
+    }
+}
+
+/// A result that was not chosen.
+#[cfg(test)]
+impl Extraction<'_> {
+    /// The result with this node in it. `None` as for [`Extraction::cost_of_forcing`].
+    pub(crate) fn forcing(&self, class: Id, node: &ENode) -> Option<Extracted> {
+        self.forced(class, node).map(|search| self.extracted(&search))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quantc_ir::Graph;
-use quantc_pattern::{Library, Phase, RuleSet, family};
+use quantc_pattern::{Library, Phase, RuleSet};
 use quantc_quant::report::Decision;
 use quantc_quant::{Calibrator, PreparedModel, QConfigMapping, convert_fx, prepare_fx, qconfig};
 use quantc_rewrite::{Budget, RewriteReport, canonicalize, fold_constants, lower_quantized, run_phase};
@@ -155,11 +156,15 @@ impl Step {
             }
             Step::Rewrite { phase, rules: names, approximate, target } => {
                 let mut rules = target.rules(library, *approximate)?;
-                let named = |rule: &str, name: &str| rule == name || family(rule) == name;
-                if let Some(unknown) = names.iter().find(|n| !rules.rules.iter().any(|r| named(&r.name, n))) {
-                    return Err(format!("there is no rule `{unknown}`"));
+                let mut wanted: Vec<Arc<str>> = Vec::new();
+                for name in names {
+                    let named = rules.named(name).map_err(|nearest| {
+                        let hint = nearest.map_or(String::new(), |n| format!(" (hint: did you mean `{n}`?)"));
+                        format!("there is no rule `{name}`{hint}")
+                    })?;
+                    wanted.extend(named.into_iter().map(|r| r.name.clone()));
                 }
-                rules.rules.retain(|r| names.is_empty() || names.iter().any(|n| named(&r.name, n)));
+                rules.rules.retain(|r| names.is_empty() || wanted.contains(&r.name));
                 let mut report = RewriteReport::default();
                 let budget = Budget::default();
                 let mut graph = run_phase(graph, &rules, *phase, &budget, &mut report).map_err(|e| e.to_string())?;
@@ -263,4 +268,22 @@ fn decisions(prepared: &PreparedModel) -> String {
         text.push_str(&format!("observer {id}: {} on {}\n", slot.name(), slot.values.join(", ")));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_is_not_there_gets_the_nearest_name() {
+        let graph = quantc_ir::text::parse("graph g(%x: f32[2]) {\n  return y=%x\n}\n").expect("parses");
+        let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
+        let run = |rule: &str| {
+            let command = Command::parse(&format!("rewrite --phase canonical --rule {rule}")).expect("parses");
+            command.steps[0].run(&graph, &[], library, Path::new(".")).map(|outcome| outcome.graph.to_string())
+        };
+        let error = run("relu-of-rellu").expect_err("there is none");
+        assert_eq!(error, "there is no rule `relu-of-rellu` (hint: did you mean `relu-of-relu`?)");
+        assert!(run("relu-of-relu").is_ok() && run("relu-of-relu/relu6").is_ok());
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::FileTestError;
 use super::command::Command;
 
 /// A test file.
@@ -22,6 +21,18 @@ pub(super) struct Case {
     /// Ranges of random inputs: `; input: NAME LO HI`.
     pub(super) ranges: Vec<(String, f32, f32)>,
     pub(super) runs: Vec<Run>,
+    /// The first thing in it that is not laid out as it must be; then nothing of it is run.
+    pub(super) mistake: Option<Mistake>,
+    /// Its last line, from 1.
+    end: usize,
+}
+
+/// What is wrong with a case.
+#[derive(Clone, Debug)]
+pub(super) struct Mistake {
+    /// Line, from 1.
+    pub(super) line: usize,
+    pub(super) message: String,
 }
 
 /// A command and its output.
@@ -49,73 +60,43 @@ pub(super) enum Check {
 const CHECKS: &str = "same-bits, within T (such as 1e-4) or class";
 
 impl<'t> TestFile<'t> {
-    /// Reads a file.
-    pub(super) fn parse(text: &'t str) -> Result<TestFile<'t>, FileTestError> {
+    /// Reads a file: each case on its own, so that a mistake in one hides nothing of the others.
+    pub(super) fn parse(text: &'t str) -> TestFile<'t> {
         let lines: Vec<&str> = text.lines().collect();
         let mut cases = vec![Case::default()];
         // Whether the lines are the output of the last run.
         let mut open = false;
         for (i, line) in lines.iter().enumerate() {
-            let fail = |message: String| FileTestError::Format { line: i + 1, message };
-            let case = cases.last_mut().ok_or_else(|| fail("no case".to_owned()))?;
-            let Some(comment) = line.strip_prefix(';') else {
-                match case.runs.last_mut() {
-                    None => {
-                        case.input.push_str(line);
-                        case.input.push('\n');
-                    }
-                    Some(run) if open => run.output.end = i + 1,
-                    Some(_) if line.trim().is_empty() => {}
-                    Some(_) => {
-                        return Err(fail("this belongs to no command; `; case: NAME` starts a new input".into()));
-                    }
-                }
-                continue;
+            let named = match directive(line) {
+                Some(("case", name)) => Some(name.to_owned()),
+                _ => None,
             };
-            let directive = comment.trim().split_once(':').map(|(key, value)| (key.trim(), value.trim()));
-            match directive {
-                Some(("case", name)) => {
-                    if !case.runs.is_empty() {
-                        cases.push(Case { input: "\n".repeat(i + 1), ..Case::default() });
-                    } else if !case.input.trim().is_empty() {
-                        return Err(fail("the case before this one runs nothing".to_owned()));
-                    } else {
-                        case.input.push('\n');
-                    }
-                    if let Some(case) = cases.last_mut() {
-                        case.name = Some(name.to_owned());
-                    }
-                    open = false;
-                }
-                Some(("run", command)) => {
-                    let command = Command::parse(command).map_err(fail)?;
-                    case.runs.push(Run { line: i + 1, command, check: None, output: i + 1..i + 1 });
-                    open = true;
-                }
-                Some(("check", check)) => {
-                    let blank = |r: &Run| lines[r.output.clone()].iter().all(|l| l.trim().is_empty());
-                    let run = case.runs.last_mut().filter(|r| open && r.check.is_none() && blank(r));
-                    let run = run.ok_or_else(|| fail("a check stands right after its `; run:`".to_owned()))?;
-                    run.check = Some(parse_check(check).map_err(fail)?);
-                    run.output = i + 1..i + 1;
-                }
-                Some(("input", range)) if case.runs.is_empty() => {
-                    case.ranges.push(parse_range(range).map_err(fail)?);
-                    case.input.push('\n');
-                }
-                _ => {
-                    if case.runs.is_empty() {
-                        case.input.push('\n');
-                    }
-                    open = false;
-                }
+            // A name before anything else is that of the first case.
+            if named.is_some() && cases.last().is_some_and(|case| !case.is_blank()) {
+                cases.push(Case { input: "\n".repeat(i), ..Case::default() });
+            }
+            let Some(case) = cases.last_mut() else { continue };
+            case.end = i + 1;
+            if named.is_some() {
+                case.name = named;
+                case.input.push('\n');
+                open = false;
+            } else if case.mistake.is_none()
+                && let Err(message) = case.line(&lines, i, &mut open)
+            {
+                case.mistake = Some(Mistake { line: i + 1, message });
             }
         }
-        if let Some(case) = cases.iter().find(|c| c.runs.is_empty()) {
-            let message = format!("the case {} runs nothing: `; run: canonicalize`", case.title());
-            return Err(FileTestError::Format { line: lines.len(), message });
+        for case in &mut cases {
+            if case.runs.is_empty() && case.mistake.is_none() {
+                let message = format!("the case {} runs nothing: `; run: canonicalize`", case.title());
+                case.mistake = Some(Mistake { line: case.end.max(1), message });
+            }
+            if case.mistake.is_some() {
+                case.runs.clear();
+            }
         }
-        Ok(TestFile { lines, cases })
+        TestFile { lines, cases }
     }
 
     /// The output that a run must give, without blank lines at both ends.
@@ -147,7 +128,61 @@ impl<'t> TestFile<'t> {
     }
 }
 
+/// `; KEY: VALUE`.
+fn directive(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.strip_prefix(';')?.split_once(':')?;
+    Some((key.trim(), value.trim()))
+}
+
 impl Case {
+    /// Whether it has only comments so far.
+    fn is_blank(&self) -> bool {
+        let empty = self.runs.is_empty() && self.input.trim().is_empty();
+        empty && self.name.is_none() && self.mistake.is_none()
+    }
+
+    /// Reads line `i`; `open` says whether it would be output of the last run.
+    fn line(&mut self, lines: &[&str], i: usize, open: &mut bool) -> Result<(), String> {
+        let line = lines[i];
+        if !line.starts_with(';') {
+            match self.runs.last_mut() {
+                None => {
+                    self.input.push_str(line);
+                    self.input.push('\n');
+                }
+                Some(run) if *open => run.output.end = i + 1,
+                Some(_) if line.trim().is_empty() => {}
+                Some(_) => return Err("this belongs to no command; `; case: NAME` starts a new input".to_owned()),
+            }
+            return Ok(());
+        }
+        match directive(line) {
+            Some(("run", command)) => {
+                let command = Command::parse(command)?;
+                self.runs.push(Run { line: i + 1, command, check: None, output: i + 1..i + 1 });
+                *open = true;
+            }
+            Some(("check", check)) => {
+                let blank = |r: &Run| lines[r.output.clone()].iter().all(|l| l.trim().is_empty());
+                let run = self.runs.last_mut().filter(|r| *open && r.check.is_none() && blank(r));
+                let run = run.ok_or("a check stands right after its `; run:`")?;
+                run.check = Some(parse_check(check)?);
+                run.output = i + 1..i + 1;
+            }
+            Some(("input", range)) if self.runs.is_empty() => {
+                self.ranges.push(parse_range(range)?);
+                self.input.push('\n');
+            }
+            _ => {
+                if self.runs.is_empty() {
+                    self.input.push('\n');
+                }
+                *open = false;
+            }
+        }
+        Ok(())
+    }
+
     /// Its name in messages.
     pub(super) fn title(&self) -> String {
         self.name.as_ref().map_or("of this file".to_owned(), |name| format!("`{name}`"))
@@ -187,7 +222,7 @@ mod tests {
 
     #[test]
     fn reads_cases_runs_and_outputs() {
-        let file = TestFile::parse(TEXT).expect("parses");
+        let file = TestFile::parse(TEXT);
         assert_eq!(file.cases.len(), 2);
         assert_eq!(file.cases[0].input, "\ngraph g() {\n}\n");
         assert_eq!(file.cases[1].input, "\n\n\n\n\n\n\n\n\n\ngraph h() {\n}\n");
@@ -200,9 +235,9 @@ mod tests {
 
     #[test]
     fn writes_outputs_back_and_reads_them_again() {
-        let file = TestFile::parse(TEXT).expect("parses");
+        let file = TestFile::parse(TEXT);
         let text = file.with_outputs(&["new\ntext".to_owned(), "other".to_owned()]);
-        let again = TestFile::parse(&text).expect("parses");
+        let again = TestFile::parse(&text);
         assert_eq!(again.expected(&again.cases[0].runs[0]), "new\ntext");
         assert_eq!(again.expected(&again.cases[1].runs[0]), "other");
         assert_eq!(
@@ -224,8 +259,18 @@ mod tests {
             ("; run: lower\nx\n; word\ny\n", 4, "belongs to no command"),
             ("; input: x 1\n", 1, "range"),
         ] {
-            let Err(FileTestError::Format { line: at, message }) = TestFile::parse(text) else { panic!("{text}") };
-            assert!(at == line && message.contains(word), "{text}: {at}: {message}");
+            let file = TestFile::parse(text);
+            let [Case { mistake: Some(Mistake { line: at, message }), .. }] = &file.cases[..] else { panic!("{text}") };
+            assert!(*at == line && message.contains(word), "{text}: {at}: {message}");
         }
+    }
+
+    #[test]
+    fn a_mistake_ends_its_own_case_only() {
+        let text = "; case: a\n; run: fry\n; run: boil\n; case: b\ngraph g() {\n}\n; case: c\ngraph h() {\n}\n; run: lower\nold\n";
+        let file = TestFile::parse(text);
+        let mistakes: Vec<_> = file.cases.iter().map(|c| c.mistake.as_ref().map(|m| m.line)).collect();
+        assert_eq!(mistakes, [Some(2), Some(6), None]);
+        assert_eq!(file.with_outputs(&["new".to_owned()]), text.replace("old", "new"), "the others stay as they are");
     }
 }

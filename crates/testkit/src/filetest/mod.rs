@@ -40,7 +40,7 @@ use quantc_pattern::{Library, PatternError};
 
 use crate::random::with_random_params;
 use command::Outcome;
-use format::{Case, Check, Run, TestFile};
+use format::{Case, Check, Mistake, Run, TestFile};
 
 /// The extension of test files.
 pub const EXTENSION: &str = "qtest";
@@ -65,14 +65,6 @@ pub enum FileTestError {
     /// Pattern files that are wrong.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// A test file that is not laid out as one.
-    #[error("line {line}: {message}")]
-    Format {
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
 }
 
 /// A run that failed.
@@ -97,7 +89,7 @@ impl fmt::Display for Failure {
 pub struct Summary {
     /// Number of files.
     pub files: usize,
-    /// Number of commands run.
+    /// Number of commands run; a case that can't be run counts as one.
     pub runs: usize,
     /// Number of comparisons of graphs before and after on random inputs.
     pub checks: usize,
@@ -136,7 +128,7 @@ impl FileTests {
     /// Runs every test.
     ///
     /// # Errors
-    /// If a file can't be read, written or understood, or there is none.
+    /// If a file can't be read or written, or there is none.
     pub fn run(&self) -> Result<Summary, FileTestError> {
         let own;
         let library = match &self.patterns {
@@ -178,30 +170,27 @@ impl FileTests {
         let io = |source| FileTestError::Io { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(io)?;
         let fail = |line, message| Failure { path: path.to_owned(), line, message };
-        let file = match TestFile::parse(&text) {
-            Ok(file) => file,
-            Err(FileTestError::Format { line, message }) => {
-                summary.failures.push(fail(line, message));
-                return Ok(());
-            }
-            Err(other) => return Err(other),
-        };
+        let file = TestFile::parse(&text);
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut outputs = Vec::new();
-        // An input that is no graph is a mistake of the test, never an output to expect.
         for case in &file.cases {
-            if let Err(message) = input(case, 0) {
-                summary.failures.push(fail(case.runs.first().map_or(1, |r| r.line), message));
-                return Ok(());
+            let title = case.name.as_ref().map_or(String::new(), |n| format!("{n}: "));
+            // An input that is no graph is a mistake of the test, never an output to expect.
+            let no_graph = || {
+                let line = case.runs.first().map_or(1, |r| r.line);
+                input(case, 0).err().map(|message| Mistake { line, message })
+            };
+            if let Some(Mistake { line, message }) = case.mistake.clone().or_else(no_graph) {
+                summary.runs += 1;
+                summary.failures.push(fail(line, format!("{title}{message}")));
+                outputs.extend(case.runs.iter().map(|run| file.expected(run)));
+                continue;
             }
-        }
-        for case in &file.cases {
             for run in &case.runs {
                 summary.runs += 1;
                 let output = run_once(case, run, library, folder);
                 let expected = file.expected(run);
                 if output != expected && !self.bless {
-                    let title = case.name.as_ref().map_or(String::new(), |n| format!("{n}: "));
                     let message =
                         format!("{title}`{}` gives something else\n{}", run.command, diff(&expected, &output));
                     summary.failures.push(fail(run.line, message));
@@ -210,7 +199,7 @@ impl FileTests {
                 if let Some(check) = run.check {
                     summary.checks += 1;
                     if let Err(message) = check_values(case, run, check, library, folder) {
-                        summary.failures.push(fail(run.line, format!("`{}`: {message}", run.command)));
+                        summary.failures.push(fail(run.line, format!("{title}`{}`: {message}", run.command)));
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use quantc::Error;
-use quantc_pattern::{Library, Rule, RuleSet, builtin_sources};
+use quantc_pattern::{Library, QpatError, QpatErrors, Rule, RuleSet, Span, builtin_sources};
 use quantc_rewrite::{check_examples, unreachable};
 
 use crate::cli::ui;
@@ -28,18 +28,19 @@ pub fn run(args: &Args) -> Result<(), Error> {
         (&own.0, own.1.clone())
     };
     let mine = |name: &str| names.iter().any(|n| n == name);
-    let mut found: Vec<String> =
-        library.lint().iter().filter(|e| mine(&e.span.source.name)).map(ToString::to_string).collect();
+    let mut found: Vec<QpatError> = library.lint().into_iter().filter(|e| mine(&e.span.source.name)).collect();
+    let mut from_examples: Vec<Span> = Vec::new();
     let (mut rules, mut examples, mut patterns) = (0, 0, 0);
     let mut check = |rule: &Rule, all: &RuleSet| {
         if mine(&rule.span.source.name) {
             rules += 1;
             examples += rule.examples.len();
             let wrong = check_examples(rule);
-            if wrong.is_empty() {
-                found.extend(unreachable(rule, all).map(|message| format!("{}: {message}", rule.span)));
-            }
-            found.extend(wrong);
+            let wrong = if wrong.is_empty() { unreachable(rule, all).into_iter().collect() } else { wrong };
+            // One mistake may be in all rows of `:for`.
+            let new = wrong.into_iter().filter(|e| !from_examples.contains(&e.span)).collect::<Vec<_>>();
+            from_examples.extend(new.iter().map(|e| e.span.clone()));
+            found.extend(new);
         }
     };
     library.rules.rules.iter().for_each(|rule| check(rule, &library.rules));
@@ -52,7 +53,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if !found.is_empty() {
         let count = found.len();
         let things = if count == 1 { "thing is" } else { "things are" };
-        return Err(Error::Data(format!("{count} {things} wrong\n\n{}", found.join("\n\n"))));
+        found.sort_by_key(|e| (names.iter().position(|n| *n == e.span.source.name), e.span.start));
+        return Err(Error::Data(format!("{count} {things} wrong\n\n{}", QpatErrors(found))));
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     ui::print(&format!(

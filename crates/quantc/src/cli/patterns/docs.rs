@@ -1,4 +1,4 @@
-//! `quantc patterns docs`: a page for each phase and backend.
+//! `quantc patterns docs`: an index, a page for each rule and a page for each backend.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -30,52 +30,101 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let library = args.patterns.library()?;
     let dir = &args.output;
-    std::fs::create_dir_all(dir).map_err(|source| Error::Write { path: dir.clone(), source })?;
     let pages = pages(&library)?;
+    for folder in [dir.clone(), dir.join(RULES), dir.join(BACKENDS)] {
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder, source })?;
+    }
     for (name, text) in &pages {
         files::write(&dir.join(name), |sink| sink.write_all(text.as_bytes()))?;
     }
     ui::print(&format!("{}: {} pages\n", dir.display(), pages.len()))
 }
 
+/// The folder of the pages of rules.
+const RULES: &str = "rules";
+/// The folder of the pages of backends.
+const BACKENDS: &str = "backends";
+
 /// Every page with its file name; the first is the index.
 fn pages(library: &Library) -> Result<Vec<(String, String)>, Error> {
     let mut index = "# Patterns\n".to_owned();
-    let mut pages = Vec::new();
+    let mut pages = Pages::default();
     for (phase, at) in Phase::ALL {
         let rules: Vec<&Rule> = library.rules.rules.iter().filter(|r| r.phase == *at).collect();
-        let name = format!("rewrite-{phase}.md");
         // Writing to a string cannot fail.
-        let _ = write!(index, "\n- [Rules of the phase {phase}]({name}): {}", rules.len());
-        pages.push((name, format!("# Rules of the phase {phase}\n{}", entries(&rules)?)));
+        let _ = write!(index, "\n## Rules of the phase {phase}\n\n{}", pages.rules(&rules, None)?);
     }
+    index.push_str("\n## Backends\n\n");
     for backend in &library.backends {
-        let name = format!("backend-{}.md", backend.name);
-        let _ = write!(index, "\n- [Backend {}]({name}): {}", backend.name, backend.doc);
-        pages.push((name, backend_page(backend)?));
+        let text = backend_page(backend, &mut pages)?;
+        let path = pages.add(BACKENDS, &backend.name, text);
+        let _ = writeln!(index, "- [{}]({path}): {}", backend.name, backend.doc);
     }
-    pages.insert(0, ("index.md".to_owned(), index + "\n"));
-    Ok(pages)
+    let mut all = pages.0;
+    all.insert(0, ("index.md".to_owned(), index));
+    Ok(all)
 }
 
-/// An entry for each definition; the rows of one are one entry.
-fn entries(rules: &[&Rule]) -> Result<String, Error> {
-    let mut text = String::new();
-    let mut done: Vec<&Rule> = Vec::new();
-    for rule in rules {
-        if done.iter().any(|d| d.span == rule.span) {
-            continue;
+/// Pages with their paths.
+#[derive(Default)]
+struct Pages(Vec<(String, String)>);
+
+impl Pages {
+    /// Adds a page; its path. Names of definitions may have characters that names of files may not have, and differ in their case
+    /// only.
+    fn add(&mut self, folder: &str, name: &str, text: String) -> String {
+        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+        let base: String = name.trim_start_matches('.').chars().map(plain).collect();
+        let mut path = format!("{folder}/{base}.md");
+        let mut n = 1;
+        while self.0.iter().any(|(taken, _)| taken.to_lowercase() == path.to_lowercase()) {
+            n += 1;
+            path = format!("{folder}/{base}-{n}.md");
         }
-        let rows: Vec<&&Rule> = rules.iter().filter(|r| r.span == rule.span).collect();
-        text.push_str(&entry(rule, &rows)?);
-        done.push(rule);
+        self.0.push((path.clone(), text));
+        path
+    }
+
+    /// Adds a page for each name of a definition, its rows among it; a table of them. `backend` is the one whose rules they are, if
+    /// not those for every backend.
+    fn rules(&mut self, rules: &[&Rule], backend: Option<&str>) -> Result<String, Error> {
+        let mut table = "| rule | class | |\n|---|---|---|\n".to_owned();
+        let mut done: Vec<&str> = Vec::new();
+        for rule in rules {
+            let name = family(&rule.name);
+            if done.contains(&name) {
+                continue;
+            }
+            done.push(name);
+            let rows: Vec<&Rule> = rules.iter().filter(|r| family(&r.name) == name).copied().collect();
+            let file = backend.map_or(name.to_owned(), |backend| format!("{backend}.{name}"));
+            let path = self.add(RULES, &file, rule_page(name, &rows, backend)?);
+            let link = if backend.is_some() { format!("../{path}") } else { path };
+            let _ = writeln!(table, "| [{name}]({link}) | `{}` | {} |", rule.class, rule.doc.replace('|', "\\|"));
+        }
+        Ok(table)
+    }
+}
+
+/// The page of a name: each definition that has it, the rows of one together.
+fn rule_page(name: &str, rows: &[&Rule], backend: Option<&str>) -> Result<String, Error> {
+    let mut text = format!("# {name}\n");
+    let mut done: Vec<&Rule> = Vec::new();
+    for rule in rows {
+        if done.iter().all(|d| d.span != rule.span) {
+            let same: Vec<&Rule> = rows.iter().filter(|r| r.span == rule.span).copied().collect();
+            text.push_str(&entry(rule, &same, backend)?);
+            done.push(rule);
+        }
     }
     Ok(text)
 }
 
-fn entry(rule: &Rule, rows: &[&&Rule]) -> Result<String, Error> {
-    let family = family(&rule.name);
-    let mut text = format!("\n## {family}\n\n{}\n\n", rule.doc);
+fn entry(rule: &Rule, rows: &[&Rule], backend: Option<&str>) -> Result<String, Error> {
+    let mut text = format!("\n{}\n\n- phase: {}\n", rule.doc, rule.phase.name());
+    if let Some(backend) = backend {
+        let _ = writeln!(text, "- only for the backend {backend}");
+    }
     let _ = writeln!(text, "- class: `{}`\n- defined: `{}`", rule.class, rule.span);
     if rows.len() > 1 {
         let names: Vec<String> = rows.iter().map(|r| format!("`{}`", r.name)).collect();
@@ -94,7 +143,7 @@ fn entry(rule: &Rule, rows: &[&&Rule]) -> Result<String, Error> {
     Ok(text)
 }
 
-fn backend_page(backend: &BackendConfig) -> Result<String, Error> {
+fn backend_page(backend: &BackendConfig, pages: &mut Pages) -> Result<String, Error> {
     let mut text = format!("# Backend {}\n\n{}\n\n## Types\n\n", backend.name, backend.doc);
     text.push_str("| dtype-config | input | output | weight | bias | |\n|---|---|---|---|---|---|\n");
     for config in &backend.dtype_configs {
@@ -112,13 +161,13 @@ fn backend_page(backend: &BackendConfig) -> Result<String, Error> {
     }
     if !backend.unsupported.is_empty() {
         text.push_str("\n## What stays float\n\n| operator | why |\n|---|---|\n");
-        for (op, reason) in &backend.unsupported {
-            let _ = writeln!(text, "| `{op}` | {reason} |");
+        for (op, unsupported) in &backend.unsupported {
+            let _ = writeln!(text, "| `{op}` | {} |", unsupported.reason);
         }
     }
     if !backend.rules.is_empty() {
-        text.push_str("\n## Rules of its own\n");
-        text.push_str(&entries(&backend.rules.iter().collect::<Vec<_>>())?);
+        let table = pages.rules(&backend.rules.iter().collect::<Vec<_>>(), Some(&backend.name))?;
+        let _ = write!(text, "\n## Rules of its own\n\n{table}");
     }
     if !backend.without_rules.is_empty() {
         let _ = writeln!(text, "\n## Rules it does without\n\n{}", backend.without_rules.join(", "));

@@ -2,7 +2,7 @@
 
 use quantc::Error;
 use quantc_pattern::{BackendConfig, BackendPatternConfig, Library, Rule};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::inputs::PatternsOption;
 use crate::cli::ui;
@@ -84,7 +84,7 @@ fn backend(backend: &BackendConfig) -> Value {
         "patterns": backend.patterns.iter().map(pattern).collect::<Vec<_>>(),
         "rules": backend.rules.iter().map(rule).collect::<Vec<_>>(),
         "without_rules": backend.without_rules.iter().map(|name| &**name).collect::<Vec<_>>(),
-        "unsupported": backend.unsupported,
+        "unsupported": backend.unsupported.iter().map(|(op, u)| ((*op).to_owned(), json!(u.reason))).collect::<Map<_, _>>(),
         "defined": backend.span.to_string(),
     })
 }

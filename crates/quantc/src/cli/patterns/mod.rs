@@ -13,7 +13,7 @@ pub enum Command {
     Check(check::Args),
     /// List rules and backends
     List(list::Args),
-    /// Write a page for each phase and backend, with every rule's example before and after
+    /// Write an index, a page for each rule with its examples before and after, and a page for each backend
     Docs(docs::Args),
     /// Run the file tests of a folder: graphs, commands and what they must give
     Test(test::Args),

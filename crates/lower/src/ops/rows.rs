@@ -15,7 +15,7 @@ use crate::ops::quantized::{Quantized, activation, all_codes, is_code, stored_ze
 use crate::view::{View, channels_last, row_major, same_order};
 
 /// The real line: no activation.
-const UNCLAMPED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+pub(crate) const UNCLAMPED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 /// The result of an elementwise step as rows and columns, and how each operand is read.
 struct Rows {
@@ -27,7 +27,8 @@ struct Rows {
 /// Longest row of a tensor that can be cut anywhere.
 const ROW: usize = 1024;
 
-fn gcd(a: usize, b: usize) -> usize {
+/// The largest number that divides both.
+pub(crate) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -6,6 +6,7 @@ pub mod conv;
 pub mod elementwise;
 pub mod linear;
 pub mod lookup;
+pub mod norm;
 pub mod pool;
 
 use quantc_tensor::scaled::quantize_dense;

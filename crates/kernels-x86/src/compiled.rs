@@ -71,6 +71,10 @@ macro_rules! compiled_elementwise {
                     a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
                     out: quantc_kernels::RowsMut<'_, u8>,
                 ) = $mul;
+                fn affine(
+                    params: &quantc_kernels::AffineParams, rows: std::ops::Range<usize>, x: &[u8], x_stride: usize,
+                    out: quantc_kernels::RowsMut<'_, u8>,
+                ) = quantc_kernels::elementwise::body::affine;
                 fn lookup(
                     table: &[u8; 256], rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, u8>,

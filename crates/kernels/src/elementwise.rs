@@ -1,6 +1,7 @@
 //! Elementwise kernels on u8: residual addition, multiplication, lookup tables.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::rows::{Operand, RowsMut};
 
@@ -32,6 +33,25 @@ pub struct MulParams {
     pub b_zero_point: i32,
     /// `s_a * s_b / s_y`.
     pub multiplier: f32,
+    /// Zero point of the result.
+    pub zero_point: i32,
+    /// Inclusive bounds, within 0..=255.
+    pub clamp: (i32, i32),
+}
+
+/// A factor and a term for each column of a quantized operand: batch normalisation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AffineParams {
+    /// Zero point of the operand.
+    pub x_zero_point: i32,
+    /// Scale of the operand.
+    pub x_scale: f32,
+    /// The factor of each column.
+    pub factor: Arc<[f32]>,
+    /// The term of each column, as many.
+    pub term: Arc<[f32]>,
+    /// `1 / s_y`.
+    pub inverse_scale: f32,
     /// Zero point of the result.
     pub zero_point: i32,
     /// Inclusive bounds, within 0..=255.
@@ -72,6 +92,13 @@ pub trait Elementwise: Send + Sync {
         out: RowsMut<'_, u8>,
     );
 
+    /// `clamp(rne((f32(x - zx) * sx * factor + term) * inverse_scale) + z, lo, hi)`, with a factor and a term for each column. Rows of
+    /// `x` are `x_stride` elements apart.
+    ///
+    /// # Panics
+    /// If the operand or the output is too short.
+    fn affine(&self, params: &AffineParams, rows: Range<usize>, x: &[u8], x_stride: usize, out: RowsMut<'_, u8>);
+
     /// `table[x]`. Also copies rows, with a table of the identity.
     ///
     /// # Panics
@@ -109,6 +136,10 @@ impl Elementwise for PortableElementwise {
         out: RowsMut<'_, u8>,
     ) {
         body::mul(params, rows, columns, a, b, out);
+    }
+
+    fn affine(&self, params: &AffineParams, rows: Range<usize>, x: &[u8], x_stride: usize, out: RowsMut<'_, u8>) {
+        body::affine(params, rows, x, x_stride, out);
     }
 
     fn lookup(&self, table: &[u8; 256], rows: Range<usize>, columns: usize, x: Operand<'_, u8>, out: RowsMut<'_, u8>) {
@@ -161,6 +192,22 @@ pub mod body {
         out: RowsMut<'_, u8>,
     ) {
         for_each_row_pair(rows, columns, a, b, out, |a, b, out| zip_map(a, b, out, |a, b| mul_one(params, a, b)));
+    }
+
+    /// [`Elementwise::affine`].
+    #[inline(always)]
+    pub fn affine(params: &AffineParams, rows: Range<usize>, x: &[u8], x_stride: usize, mut out: RowsMut<'_, u8>) {
+        let p = params;
+        let columns = p.factor.len().min(p.term.len());
+        for (index, row) in rows.enumerate() {
+            let x = &x[row * x_stride..][..columns];
+            let columns = x.iter().zip(&*p.factor).zip(&*p.term);
+            for (o, ((&x, &factor), &term)) in out.row(index, x.len()).iter_mut().zip(columns) {
+                let x = (i32::from(x) - p.x_zero_point) as f32 * p.x_scale;
+                let y = (x * factor + term) * p.inverse_scale;
+                *o = round_saturate(y, p.zero_point, p.clamp.0, p.clamp.1) as u8;
+            }
+        }
     }
 
     /// [`Elementwise::lookup`].

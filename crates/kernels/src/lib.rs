@@ -19,7 +19,7 @@ pub mod rows;
 
 pub use conv::{ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, SLACK};
 pub use depthwise::is_depthwise;
-pub use elementwise::{AddParams, Elementwise, MulParams};
+pub use elementwise::{AddParams, AffineParams, Elementwise, MulParams};
 pub use epilogue::Epilogue;
 pub use float::{BinaryOp, Float, LayerNormParams, ReduceOp, UnaryOp};
 pub use isa::Isa;

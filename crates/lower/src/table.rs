@@ -7,7 +7,9 @@ use quantc_ir::{Graph, NodeId};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::ops::{cat, conv, conv_transpose, float, matmul, movement, pool, qconv_forms, recurrent, reduce, rows};
+use crate::ops::{
+    cat, conv, conv_transpose, float, matmul, movement, norm, pool, qconv_forms, recurrent, reduce, rows,
+};
 
 /// Lowers a call; `false` leaves it to reference evaluation.
 pub(crate) type Handler = fn(&mut Lowering<'_>, &Call<'_>) -> Result<bool, NodeError>;
@@ -43,6 +45,7 @@ static ROWS: &[Row] = &[
     row("quantized.conv3d", ChannelsLast, true, qconv_forms::quantized_conv3d),
     row("quantized.conv_transpose1d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
     row("quantized.conv_transpose2d", ChannelsLast, true, qconv_forms::quantized_conv_transpose),
+    row("quantized.conv_transpose3d", ChannelsLast, true, qconv_forms::quantized_conv_transpose3d),
     row("quantized.linear", RowMajor, false, conv::quantized_linear),
     row("quantized.linear_dynamic", RowMajor, false, conv::linear_dynamic),
     row("quantized.matmul", RowMajor, false, matmul::quantized_matmul),
@@ -67,6 +70,7 @@ static ROWS: &[Row] = &[
     row("quantized.add", Any, false, rows::quantized_add),
     row("quantized.sub", Any, false, rows::quantized_sub),
     row("quantized.mul", Any, false, rows::quantized_mul),
+    row("quantized.batch_norm", ChannelsLast, false, norm::quantized_batch_norm),
     row("quantized.lookup", Any, false, rows::lookup),
     row("quantized.requantize", Any, false, rows::lookup),
     row("quantized.avg_pool1d", ChannelsLast, true, pool::quantized_avg_pool),

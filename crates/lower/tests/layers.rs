@@ -265,12 +265,20 @@ fn quantized_transposed_convolutions_and_volumes() {
   param @v3.scale: f32[6]
   param @vb: f32[6]
   param @vd: i8[4,1,2,3,3]
+  param @t3: i8[4,3,3,2,2]
+  param @t3.scale: f32[3]
+  param @tb: f32[6]
+  param @td: i8[4,1,2,3,3]
+  param @tf: i8[4,5,1,1,2]
   %a = quantized.conv_transpose2d(%x, @w, @w.scale, @b) {stride=[2,1], padding=[1,0], output_padding=[1,0], x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT, activation_min=0.0}
   %g = quantized.conv_transpose2d(%x, @wg, @wg.scale, @bg) {stride=[2,3], dilation=[2,1], groups=3, x_scale=0.02, x_zero_point=ZP, dtype=f32}
   %c = quantized.conv_transpose1d(%l, @w1, @one.scale) {stride=[1], padding=[1], x_scale=0.02, x_zero_point=ZP, scale=0.1, zero_point=ZP, dtype=DT}
   %d = quantized.conv3d(%v, @v3, @v3.scale, @vb, %res) {stride=[2,1,1], padding=[1,1,1], x_scale=0.02, x_zero_point=ZP, residual_scale=0.1, residual_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
   %e = quantized.conv3d(%v, @vd, @one.scale) {padding=[0,1,1], groups=4, x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
-  return a=%a, g=%g, c=%c, d=%d, e=%e
+  %t = quantized.conv_transpose3d(%v, @t3, @t3.scale, @tb) {stride=[2,1,3], padding=[1,0,1], output_padding=[1,0,2], dilation=[2,1,1], groups=2, x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT, activation_min=0.0}
+  %td = quantized.conv_transpose3d(%v, @td, @one.scale) {padding=[2,1,0], groups=4, x_scale=0.02, x_zero_point=ZP, dtype=f32}
+  %tf = quantized.conv_transpose3d(%v, @tf, @one.scale) {stride=[3,2,1], padding=[2,0,0], x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
+  return a=%a, g=%g, c=%c, d=%d, e=%e, t=%t, td=%td, tf=%tf
 }"#;
         holds(seed, &[1, 3], &text.replace("DT", dtype).replace("ZP", &zero.to_string()));
     }

@@ -239,3 +239,32 @@ fn sums_are_quantized_and_used_as_reals() {
     }
     no_reference(&check(&g, &[1, 3], &mut random));
 }
+
+#[test]
+fn batch_norm_alone() {
+    for (seed, dtype, zero) in [(16, "u8", 117), (17, "i8", -9)] {
+        let mut random = Random(seed);
+        let text = r#"graph g(%x: DT[N,70,5,3], %y: DT[N,3,7], %z: DT[N,9], %v: DT[N,2,3,4,5]) {
+  param @g: f32[70]
+  param @b: f32[70]
+  param @m: f32[70]
+  param @v: f32[70] = [VAR70]
+  param @g3: f32[3]
+  param @v3: f32[3] = [0.5, 2.0, 0.25]
+  param @g9: f32[9]
+  param @v9: f32[9] = [VAR9]
+  param @g2: f32[2]
+  param @v2: f32[2] = [1.5, 0.3]
+  %a = quantized.batch_norm(%x, @g, @b, @m, @v) {eps=0.001, x_scale=0.05, x_zero_point=ZP, scale=0.031, zero_point=ZP, dtype=DT, quant_min=ZP}
+  %p = max_pool2d(%a) {kernel_size=[2,2]}
+  %c = quantized.batch_norm(%y, @g3, @g3, @v3, @v3) {x_scale=0.05, x_zero_point=ZP, scale=0.004, zero_point=3, dtype=u8}
+  %d = quantized.batch_norm(%z, @g9, @g9, @g9, @v9) {x_scale=0.05, x_zero_point=ZP, scale=0.02, zero_point=3, dtype=i8}
+  %e = quantized.batch_norm(%v, @g2, @g2, @g2, @v2) {x_scale=0.05, x_zero_point=ZP, scale=0.02, zero_point=ZP, dtype=DT}
+  return p=%p, c=%c, d=%d, e=%e
+}"#;
+        let var = |n: usize| (0..n).map(|i| format!("{:?}", 0.2 + 0.1 * i as f32)).collect::<Vec<_>>().join(", ");
+        let text = text.replace("VAR70", &var(70)).replace("VAR9", &var(9));
+        let g = graph(&text.replace("DT", dtype).replace("ZP", &zero.to_string()), &mut random);
+        no_reference(&check(&g, &[1, 3, 64], &mut random));
+    }
+}

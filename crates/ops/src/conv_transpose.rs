@@ -17,7 +17,7 @@ use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError
 pub(crate) const OUTPUT_PADDING: AttrSpec =
     attr("output_padding", AttrDefault::Ints(&[]), "Added to the size of the result at the end; empty is 0.");
 
-/// `conv_transpose1d`, `conv_transpose2d`.
+/// `conv_transpose1d`, `conv_transpose2d`, `conv_transpose3d`.
 pub struct ConvTranspose {
     sig: &'static Signature,
     rank: usize,

@@ -7,7 +7,7 @@ use crate::dims::axis;
 use crate::spec::{attr, optional, required};
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
 
-const EPS: AttrSpec = attr("eps", AttrDefault::Float(1e-5), "Added to the variance.");
+pub(crate) const EPS: AttrSpec = attr("eps", AttrDefault::Float(1e-5), "Added to the variance.");
 const AFFINE: &[InputSpec] = &[required("input"), optional("weight"), optional("bias")];
 
 /// Fails unless a parameter has `len` f32 elements, in whatever shape.
@@ -127,19 +127,48 @@ pub fn batch_norm_affine(weight: &[f32], bias: &[f32], mean: &[f32], var: &[f32]
     (a, b)
 }
 
+/// Inputs of a batch normalisation.
+pub(crate) const BATCH_NORM_INPUTS: &[InputSpec] =
+    &[required("input"), required("weight"), required("bias"), required("running_mean"), required("running_var")];
+
+/// Fails if the type of a parameter is known not to fit an input of this shape, `[N, C, ...]`.
+pub(crate) fn infer_batch_norm_parameters(cx: &InferCx<'_>, shape: &Shape) -> Result<(), OpError> {
+    let channels = shape
+        .dims()
+        .get(1)
+        .ok_or_else(|| OpError::new(format!("a normalisation of channels needs [N, C, ...], not {shape}")))?;
+    for i in 1..5 {
+        cx.expect_dtype(i, &[DType::F32])?;
+        let ty = cx.ty(i)?;
+        if ty.shape.rank() != 1 || !ty.shape.dims()[0].compatible(channels) {
+            return Err(OpError::new(format!("batch_norm of {shape} with a parameter {ty}")));
+        }
+    }
+    Ok(())
+}
+
+/// The batch normalisation of `x` with the parameters and `eps` of a call.
+pub(crate) fn batch_norm(cx: &EvalCx<'_>, x: &Tensor) -> Result<Tensor, OpError> {
+    let channels = *x.shape().get(1).ok_or_else(|| OpError::new("batch_norm needs [N, C, ...]"))?;
+    let p: Vec<Tensor> = (1..5).map(|i| cx.tensor(i)).collect::<Result<_, _>>()?;
+    p.iter().try_for_each(|t| parameter(t, "a parameter of batch_norm", channels))?;
+    let (a, b) = batch_norm_affine(p[0].slice()?, p[1].slice()?, p[2].slice()?, p[3].slice()?, cx.float("eps")?);
+    let inner: usize = x.shape()[2..].iter().product();
+    let mut out = x.slice::<f32>()?.to_vec();
+    for (i, plane) in out.chunks_exact_mut(inner.max(1)).enumerate() {
+        let c = i % channels;
+        plane.iter_mut().for_each(|v| *v = *v * a[c] + b[c]);
+    }
+    Ok(Tensor::from_vec(x.shape(), out)?)
+}
+
 impl Operator for BatchNorm {
     fn signature(&self) -> &'static Signature {
         const {
             &Signature {
                 name: "batch_norm",
                 doc: "x * a + b for each channel, a = weight / sqrt(running_var + eps), b = bias - running_mean * a (torch.nn.functional.batch_norm in eval mode).",
-                inputs: &[
-                    required("input"),
-                    required("weight"),
-                    required("bias"),
-                    required("running_mean"),
-                    required("running_var"),
-                ],
+                inputs: BATCH_NORM_INPUTS,
                 attrs: &[EPS],
                 class: OpClass::Reduction,
             }
@@ -148,29 +177,12 @@ impl Operator for BatchNorm {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let out = infer_f32(cx, 2)?;
-        for i in 1..5 {
-            let ty = cx.ty(i)?;
-            let fits = ty.shape.rank() == 1 && ty.shape.dims()[0].compatible(&out[0].shape.dims()[1]);
-            if !fits {
-                return Err(OpError::new(format!("batch_norm of {} with a parameter {ty}", out[0])));
-            }
-        }
+        infer_batch_norm_parameters(cx, &out[0].shape)?;
         Ok(out)
     }
 
     fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
-        let x = cx.tensor(0)?;
-        let channels = *x.shape().get(1).ok_or_else(|| OpError::new("batch_norm needs [N, C, ...]"))?;
-        let p: Vec<Tensor> = (1..5).map(|i| cx.tensor(i)).collect::<Result<_, _>>()?;
-        p.iter().try_for_each(|t| parameter(t, "a parameter of batch_norm", channels))?;
-        let (a, b) = batch_norm_affine(p[0].slice()?, p[1].slice()?, p[2].slice()?, p[3].slice()?, cx.float("eps")?);
-        let inner: usize = x.shape()[2..].iter().product();
-        let mut out = x.slice::<f32>()?.to_vec();
-        for (i, plane) in out.chunks_exact_mut(inner.max(1)).enumerate() {
-            let c = i % channels;
-            plane.iter_mut().for_each(|v| *v = *v * a[c] + b[c]);
-        }
-        Ok(vec![Tensor::from_vec(x.shape(), out)?.into()])
+        Ok(vec![batch_norm(cx, &cx.tensor(0)?)?.into()])
     }
 }
 

@@ -39,8 +39,12 @@ fn resolve(input: &[usize], target: &[i64], allow_zero: bool) -> Result<Vec<usiz
     Ok(out)
 }
 
-/// The symbolic form of [`resolve`]: -1 is found where the sizes that can't be compared cancel.
-fn resolve_dims(input: &Shape, target: &[i64], allow_zero: bool) -> Result<Shape, OpError> {
+/// The shape of a reshape to `target`, in which 0 copies a size of the input unless `allow_zero`; -1 is found where the sizes that can't be
+/// compared cancel.
+///
+/// # Errors
+/// If the sizes contradict each other.
+pub fn reshaped(input: &Shape, target: &[i64], allow_zero: bool) -> Result<Shape, OpError> {
     if let Some(known) = input.to_known() {
         return Ok(Shape::known(&resolve(&known, target, allow_zero)?));
     }
@@ -96,7 +100,7 @@ impl Operator for Reshape {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
         let shape = match cx.ints_or_input("shape", 1)? {
-            Some(target) => resolve_dims(&x.shape, &target, cx.bool("allowzero")?)?,
+            Some(target) => reshaped(&x.shape, &target, cx.bool("allowzero")?)?,
             None => unknown(vector_len(cx.ty(1)?)?),
         };
         Ok(vec![TensorType { dtype: x.dtype, shape }])
@@ -322,7 +326,7 @@ mod tests {
     #[test]
     fn symbols_survive_reshapes() {
         let x: Shape = [Dim::symbol("N"), Dim::Known(8), Dim::Known(4)].into_iter().collect();
-        let show = |t: &[i64]| resolve_dims(&x, t, false).map(|s| s.to_string());
+        let show = |t: &[i64]| reshaped(&x, t, false).map(|s| s.to_string());
         assert_eq!(show(&[0, -1]), Ok("[N,32]".to_owned()));
         assert_eq!(show(&[-1, 32]), Ok("[N,32]".to_owned()));
         assert_eq!(show(&[-1, 16]), Ok("[?,16]".to_owned()));

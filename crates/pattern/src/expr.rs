@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quantc_ops::{Attr, AttrSpec, Float};
-use quantc_tensor::round;
+use quantc_tensor::{Dim, Shape, round};
 
 use crate::ast::VarId;
 use crate::matcher::{Binding, Bindings, Host};
@@ -155,6 +155,18 @@ pub static FUNCTIONS: &[Function] = {
         function("dim", &[V, N], Number, "one size, if it is known; negative counts from the end"),
         function("numel", &[V], Number, "the number of elements, if it is known"),
         function("same-type", &[V, V], Bool, "whether two values surely have the same element type and shape"),
+        function(
+            "keeps",
+            &[V, L, N],
+            Bool,
+            "whether a reshape of the value to this shape surely keeps so many of its first dimensions, known or not",
+        ),
+        function(
+            "covers",
+            &[V, L],
+            Bool,
+            "whether the value broadcast with this shape is surely the value: each size is 1, -1 or the value's own",
+        ),
         variadic("=", &[S, S], Bool, "whether all are equal; an integer equals the same real number"),
         function("/=", &[S, S], Bool, "whether they differ"),
         function("<", &[N, N], Bool, "less"),
@@ -186,6 +198,7 @@ pub static FUNCTIONS: &[Function] = {
         function("has", &[L, N], Bool, "whether a list has an element"),
         function("len", &[L], Number, "the length of a list"),
         function("at", &[L, N], Number, "an element of a list, counted from 0"),
+        function("drop", &[L, N], List, "a list without so many of its first elements"),
         function("compose", &[L, L], List, "the permutation that applies the first, then the second"),
         variadic("concat", &[Arg::Expr(NumberOrList)], List, "lists and numbers joined to one list"),
         function("count", &[Arg::Each(Same)], Number, "the number of repetitions"),
@@ -311,8 +324,17 @@ impl<'a, H: Host> Env<'a, H> {
             "same-type" => {
                 let (a, b) = (self.value(&args[0])?, self.value(&args[1])?);
                 let (a, b) = (self.host.ty(a)?, self.host.ty(b)?);
-                let unknown = a.shape.dims().contains(&quantc_tensor::Dim::Unknown);
+                let unknown = a.shape.dims().contains(&Dim::Unknown);
                 Some(Attr::from(a == b && !unknown))
+            }
+            "keeps" => {
+                let shape = &self.host.ty(self.value(&args[0])?)?.shape;
+                let count = usize::try_from(int(&self.eval(&args[2])?)?).ok()?;
+                keeps(shape, &ints(self.eval(&args[1])?)?, count).map(Attr::from)
+            }
+            "covers" => {
+                let shape = &self.host.ty(self.value(&args[0])?)?.shape;
+                Some(Attr::from(covers(shape, &ints(self.eval(&args[1])?)?)))
             }
             "and" => Some(Attr::from(args.iter().all(|a| self.holds(a)))),
             "or" => Some(Attr::from(args.iter().any(|a| self.holds(a)))),
@@ -396,6 +418,14 @@ fn strict(name: &str, args: &[Attr]) -> Option<Attr> {
                 _ => None,
             }
         }
+        "drop" => {
+            let from = usize::try_from(int(&args[1])?).ok()?;
+            match &args[0] {
+                Attr::Ints(v) => v.get(from..).map(|v| Attr::Ints(v.to_vec())),
+                Attr::Floats(v) => v.get(from..).map(|v| Attr::Floats(v.to_vec())),
+                _ => None,
+            }
+        }
         "compose" => match (&args[0], &args[1]) {
             (Attr::Ints(first), Attr::Ints(second)) if first.len() == second.len() => second
                 .iter()
@@ -406,6 +436,25 @@ fn strict(name: &str, args: &[Attr]) -> Option<Attr> {
         },
         _ => None,
     }
+}
+
+/// Whether a reshape to `target` keeps the first `count` dimensions of a shape; `None` if there is no such reshape.
+fn keeps(shape: &Shape, target: &[i64], count: usize) -> Option<bool> {
+    // Each unknown size is one and the same, whatever it is: under names of their own they cancel like symbols.
+    let named = |(i, dim): (usize, &Dim)| match dim {
+        Dim::Unknown => Dim::symbol(&format!("\0{i}")),
+        dim => dim.clone(),
+    };
+    let shape: Shape = shape.dims().iter().enumerate().map(named).collect();
+    let result = quantc_ops::reshape::reshaped(&shape, target, false).ok()?;
+    let (from, to) = (shape.dims().get(..count)?, result.dims().get(..count)?);
+    Some(from == to)
+}
+
+/// Whether a value of this shape, broadcast with `target`, is surely the value.
+fn covers(shape: &Shape, target: &[i64]) -> bool {
+    let fits = |(dim, size): (&Dim, &i64)| matches!(size, 1 | -1) || dim.known().is_some_and(|n| n as i64 == *size);
+    target.len() <= shape.rank() && shape.dims().iter().rev().zip(target.iter().rev()).all(fits)
 }
 
 /// Whether two real numbers are equal within a relative 1e-6.
@@ -423,6 +472,13 @@ fn range(a: &Attr) -> Option<(i32, i32)> {
 fn int(a: &Attr) -> Option<i64> {
     match a {
         Attr::Int(v) => Some(*v),
+        _ => None,
+    }
+}
+
+fn ints(a: Attr) -> Option<Vec<i64>> {
+    match a {
+        Attr::Ints(v) => Some(v),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! `fuse_fx`: batch norms folded, and which calls a backend runs as one.
 
+use std::collections::HashSet;
+
 use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, RuleSet};
 use quantc_rewrite::{RewriteReport, canonicalize};
@@ -36,7 +38,7 @@ pub struct FusedGroup {
 /// If a constant can't be evaluated, or a rule is unsound.
 pub fn fuse_fx(graph: &Graph, rules: &RuleSet, backend: &BackendConfig) -> Result<FusedModel, QuantError> {
     let (graph, report) = canonicalize(graph, rules).map_err(Box::new)?;
-    let groups = find_groups(&graph, &QConfigMapping::default(), backend)
+    let groups = find_groups(&graph, &QConfigMapping::default(), backend, &HashSet::new())
         .into_iter()
         .filter(|group| group.nodes.len() > 1)
         .map(|group| FusedGroup {

@@ -47,11 +47,23 @@ pub(crate) struct Group {
     pub(crate) plan: Plan,
 }
 
+impl Group {
+    /// Whether it is a layer with a residual addition.
+    pub(crate) fn is_sum(&self, graph: &Graph) -> bool {
+        is_sum(graph, &self.nodes)
+    }
+}
+
 /// Finds the groups: in reverse order of execution, the largest pattern first, ties by order of registration
 /// (torch.ao.quantization.fx `_find_matches`). Calls whose QConfigs keep them apart get smaller groups, where PyTorch refuses the
-/// mapping, and so do those whose pattern does not run with the dtypes of their QConfig, where PyTorch leaves them float. Returns them in
-/// order of execution.
-pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
+/// mapping; so do those of a pattern that the QConfig's mode, static or dynamic, rules out: a linear layer is quantized dynamically without
+/// the addition behind it. No group with the root in `apart` is a [sum](Group::is_sum). Returns the groups in order of execution.
+pub(crate) fn find_groups(
+    graph: &Graph,
+    mapping: &QConfigMapping,
+    backend: &BackendConfig,
+    apart: &HashSet<NodeId>,
+) -> Vec<Group> {
     let resolver = mapping.resolver(graph);
     let mut taken: HashSet<NodeId> = HashSet::new();
     let mut groups = Vec::new();
@@ -61,42 +73,51 @@ pub(crate) fn find_groups(graph: &Graph, mapping: &QConfigMapping, backend: &Bac
         }
         let mut matches = backend.matches_at(graph, root);
         matches.retain(|(_, m)| m.nodes.iter().all(|n| !taken.contains(n)));
-        let mut chosen = None;
-        if matches.iter().any(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main)) {
-            matches.retain(|(_, m)| members_agree(graph, &resolver, &m.nodes, m.main));
+        if apart.contains(&root) {
+            matches.retain(|(_, m)| !is_sum(graph, &m.nodes));
         }
-        for (config, found) in matches {
-            let group = make_group(graph, &resolver, config, found);
-            let refused = matches!(group.plan, Plan::Float(FloatReason::DTypeConstraint { .. }));
-            // If all are, the smallest group leaves the other calls to theirs.
-            chosen = Some(group);
-            if !refused {
-                break;
-            }
+        if matches.is_empty() {
+            continue;
         }
-        if let Some(group) = chosen {
-            taken.extend(group.nodes.iter().copied());
-            groups.push(group);
-        }
+        let agree = |m: &Match| members_agree(graph, &resolver, &m.nodes, m.main);
+        let chosen = matches
+            .iter()
+            .position(|(config, m)| agree(m) && has_mode(config, &resolver, m.main))
+            .or_else(|| matches.iter().rposition(|(_, m)| agree(m)));
+        let (config, found) = matches.swap_remove(chosen.unwrap_or(0));
+        taken.extend(found.nodes.iter().copied());
+        groups.push(make_group(graph, &resolver, config, found));
     }
     groups.reverse();
     groups
 }
 
-/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only an entry for
-/// a type tells them apart, as in PyTorch, which compares those of fused modules, and then only if activations are observed otherwise: it has
-/// no weight. Anything else needs the same QConfig.
+/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only entries for
+/// types tell them apart, as in PyTorch, which compares those of fused modules, and only if they observe activations differently.
+/// Anything else needs the same QConfig.
 fn members_agree(graph: &Graph, resolver: &Resolver<'_>, nodes: &[NodeId], main: NodeId) -> bool {
     let (own, own_type) = (resolver.resolve(main).qconfig, resolver.of_type(main));
-    let observed = |qconfig: Option<Arc<QConfig>>| qconfig.map(|q| q.activation.clone());
     nodes.iter().filter(|n| **n != main).all(|n| {
+        let other = resolver.resolve(*n).qconfig;
         if graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Unary) {
-            let of_type = resolver.of_type(*n);
-            of_type == own_type || observed(resolver.resolve(*n).qconfig) == observed(own.clone())
+            let observed_alike = || matches!((&own, &other), (Some(a), Some(b)) if a.activation == b.activation);
+            resolver.of_type(*n) == own_type || observed_alike()
         } else {
-            resolver.resolve(*n).qconfig == own
+            other == own
         }
     })
+}
+
+/// Whether calls are a layer and arithmetic with another value behind it.
+fn is_sum(graph: &Graph, nodes: &[NodeId]) -> bool {
+    let any = |class| nodes.iter().any(|n| graph.node(*n).call().is_some_and(|(op, _)| op.class() == class));
+    any(OpClass::Heavy) && any(OpClass::Elementwise)
+}
+
+/// Whether a pattern has a configuration of the QConfig's mode: static or dynamic.
+fn has_mode(config: &BackendPatternConfig, resolver: &Resolver<'_>, main: NodeId) -> bool {
+    let qconfig = resolver.resolve(main).qconfig;
+    qconfig.is_none_or(|qconfig| config.dtype_configs.iter().any(|d| d.dynamic == qconfig.is_dynamic()))
 }
 
 fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, found: Match) -> Group {
@@ -113,7 +134,7 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
                 weight = Some((node, i));
             } else if Some(value) == values.bias {
                 bias = Some((node, i));
-            } else if graph.ty(value).dtype == DType::F32 {
+            } else if graph.ty(value).dtype == DType::F32 && values.inputs.contains(&value) {
                 activations.push((node, i));
             }
         }

@@ -1,12 +1,14 @@
 //! Which groups are worth quantizing, and which values share an observer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::OpClass;
+use quantc_pattern::BackendConfig;
 use quantc_tensor::DType;
 
-use crate::group::{Group, Plan};
+use crate::group::{Group, Plan, find_groups};
+use crate::qconfig_mapping::QConfigMapping;
 use crate::report::FloatReason;
 
 /// Values joined into classes; every class has one observer.
@@ -44,22 +46,58 @@ pub(crate) fn float_outputs(graph: &Graph, node: NodeId) -> Vec<ValueRef> {
         .collect()
 }
 
+/// The groups that are worth quantizing. A residual addition is part of a layer's group only if a quantized operator takes the sum:
+/// one that stays real needs no residual of 8 bits. In a transformer the sums go to layer norms.
+pub(crate) fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
+    let mut apart = HashSet::new();
+    loop {
+        let mut groups = find_groups(graph, mapping, backend, &apart);
+        keep_worthwhile(graph, &mut groups);
+        let members = Members::new(&groups);
+        let alone = |g: &&Group| {
+            matches!(g.plan, Plan::Static { .. }) && g.is_sum(graph) && !members.take_output(graph, &groups, g)
+        };
+        let unread: Vec<NodeId> = groups.iter().filter(alone).map(|g| g.root).collect();
+        if unread.is_empty() {
+            return groups;
+        }
+        apart.extend(unread);
+    }
+}
+
+/// The group of each call, by its index.
+struct Members(HashMap<NodeId, usize>);
+
+impl Members {
+    fn new(groups: &[Group]) -> Members {
+        Members(groups.iter().enumerate().flat_map(|(i, g)| g.nodes.iter().map(move |n| (*n, i))).collect())
+    }
+
+    /// The statically quantized group of a call.
+    fn quantized<'g>(&self, groups: &'g [Group], call: NodeId) -> Option<&'g Group> {
+        self.0.get(&call).map(|&i| &groups[i]).filter(|g| matches!(g.plan, Plan::Static { .. }))
+    }
+
+    /// Whether a use of a value is of the quantized one.
+    fn take(&self, groups: &[Group], user: (NodeId, usize)) -> bool {
+        self.quantized(groups, user.0).is_some_and(|g| g.activations.contains(&user))
+    }
+
+    /// Whether a quantized operator takes an output of a group.
+    fn take_output(&self, graph: &Graph, groups: &[Group], group: &Group) -> bool {
+        let outputs = float_outputs(graph, group.root);
+        outputs.iter().any(|v| graph.users(*v).iter().any(|user| self.take(groups, *user)))
+    }
+}
+
 /// Turns groups to float where quantizing would only add conversions: an operator without heavy work is worth quantizing only
 /// between quantized neighbours (one that produces an input, one that takes the output). Heavy ones always are.
-pub(crate) fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
-    let mut group_of: HashMap<NodeId, usize> = HashMap::new();
-    for (i, group) in groups.iter().enumerate() {
-        group_of.extend(group.nodes.iter().map(|n| (*n, i)));
-    }
+fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
+    let members = Members::new(groups);
     let heavy: Vec<bool> = groups
         .iter()
         .map(|g| g.nodes.iter().any(|n| graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Heavy)))
         .collect();
-    let takes_quantized = |groups: &[Group], user: NodeId, input: usize| {
-        group_of.get(&user).is_some_and(|&i| {
-            matches!(groups[i].plan, Plan::Static { .. }) && groups[i].activations.contains(&(user, input))
-        })
-    };
     // Backwards first: what no quantized consumer needs. Groups are in reverse order of execution or any other: iterate to the
     // fixpoint, each round only ever turns groups off.
     loop {
@@ -68,10 +106,7 @@ pub(crate) fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
             if heavy[i] || !matches!(groups[i].plan, Plan::Static { .. }) {
                 continue;
             }
-            let consumed = float_outputs(graph, groups[i].root)
-                .iter()
-                .any(|v| graph.users(*v).iter().any(|(user, input)| takes_quantized(groups, *user, *input)));
-            if !consumed {
+            if !members.take_output(graph, groups, &groups[i]) {
                 let detail = "no quantized operator takes its output".to_owned();
                 groups[i].plan = Plan::Float(FloatReason::Neighbours { detail });
                 changed = true;
@@ -84,11 +119,9 @@ pub(crate) fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
             }
             let produced = groups[i].activations.iter().any(|(node, input)| {
                 let Some(v) = graph.node(*node).inputs()[*input] else { return false };
-                let by_group = group_of.get(&v.node).is_some_and(|&p| matches!(groups[p].plan, Plan::Static { .. }));
+                let by_group = members.quantized(groups, v.node).is_some();
                 // An input of the graph that another quantized operator takes is quantized anyway.
-                let anyway = || {
-                    graph.users(v).iter().any(|(user, input)| *user != *node && takes_quantized(groups, *user, *input))
-                };
+                let anyway = || graph.users(v).iter().any(|user| user.0 != *node && members.take(groups, *user));
                 by_group || anyway()
             });
             if !produced {

@@ -8,8 +8,8 @@ use quantc_ops::{Attrs, lookup};
 use quantc_pattern::{BackendConfig, FixedQParams};
 
 use crate::error::QuantError;
-use crate::group::{Group, Plan, find_groups, report};
-use crate::placement::{float_outputs, keep_worthwhile, share_observers};
+use crate::group::{Group, Plan, report};
+use crate::placement::{float_outputs, share_observers, worthwhile_groups};
 use crate::qconfig::{ObserverSpec, QConfig};
 use crate::qconfig_mapping::QConfigMapping;
 use crate::report::QuantReport;
@@ -74,8 +74,7 @@ pub fn prepare_fx(
     backend: &BackendConfig,
 ) -> Result<PreparedModel, QuantError> {
     let mut graph = graph.clone();
-    let mut groups = find_groups(&graph, mapping, backend);
-    keep_worthwhile(&graph, &mut groups);
+    let groups = worthwhile_groups(&graph, mapping, backend);
     let observed = observed_values(&graph, &groups);
     let mut slots: Vec<ObserverSlot> = Vec::new();
     let mut slot_of_value: HashMap<ValueRef, usize> = HashMap::new();

@@ -109,6 +109,7 @@ const ADDERS: &[Adder] = &[
     layers::conv2d,
     layers::conv1d,
     layers::conv_transpose,
+    layers::volume,
     layers::linear,
     layers::linear,
     layers::matmul,
@@ -124,6 +125,7 @@ const ADDERS: &[Adder] = &[
     layers::residual,
     layers::residual,
     layers::norm,
+    layers::preactivation,
     layers::softmax,
     layers::max_pool,
     layers::avg_pool,
@@ -234,8 +236,14 @@ impl Net {
     /// `None`, and no call, if the operator refuses its operands.
     pub(crate) fn add(&mut self, op: &str, inputs: &[Option<ValueRef>], attrs: Attrs) -> Option<ValueRef> {
         let id = self.call(op, inputs, attrs)?;
-        for output in 0..self.graph.node(id.node).types().len() as u32 {
-            let value = ValueRef { node: id.node, output };
+        self.keep(id);
+        Some(id)
+    }
+
+    /// Makes the results of a call values of the network, as [`Net::add`].
+    pub(crate) fn keep(&mut self, call: ValueRef) {
+        for output in 0..self.graph.node(call.node).types().len() as u32 {
+            let value = ValueRef { node: call.node, output };
             let shape = self.graph.ty(value).shape.dims();
             let batched = matches!(shape.first(), Some(Dim::Symbol(_))) && shape.len() > 1;
             let elements = shape.iter().skip(1).map(Dim::known).try_fold(1usize, |n, d| Some(n * d?));
@@ -243,7 +251,6 @@ impl Net {
                 self.values.push(value);
             }
         }
-        Some(id)
     }
 
     /// A call whose result only another call uses.

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use quantc_kernels::{
-    AddParams, BinaryOp, ConvGeometry, DequantizeParams, Kernels, LayerNormParams, MulParams, Operand, QuantizeParams,
-    ReduceOp, RowsMut, UnaryOp,
+    AddParams, AffineParams, BinaryOp, ConvGeometry, DequantizeParams, Kernels, LayerNormParams, MulParams, Operand,
+    QuantizeParams, ReduceOp, RowsMut, UnaryOp,
 };
 use quantc_tensor::{math, reduce, round};
 
@@ -223,6 +223,7 @@ struct RowsData {
     table: [u8; 256],
     add: AddParams,
     mul: MulParams,
+    affine: AffineParams,
     quantize: QuantizeParams,
     dequantize: DequantizeParams,
 }
@@ -254,6 +255,15 @@ impl RowsCase {
                 zero_point: z(random),
                 clamp: clamp(random),
             },
+            affine: AffineParams {
+                x_zero_point: z(random),
+                x_scale: random.real(0.01, 0.1),
+                factor: f32s(random, self.columns, true).into(),
+                term: f32s(random, self.columns, true).into(),
+                inverse_scale: random.real(5.0, 20.0),
+                zero_point: z(random),
+                clamp: clamp(random),
+            },
             quantize: QuantizeParams {
                 inverse_scale: [random.real(0.5, 20.0), 1.0, 1e30][random.below(3) as usize],
                 zero_point: z(random),
@@ -277,15 +287,25 @@ impl RowsCase {
         out.into_iter().map(bits).collect()
     }
 
+    /// The operand of the kernel that broadcasts nothing.
+    fn affine_rows(&self) -> Vec<u8> {
+        self.fill.u8s(&mut Random(!self.seed), self.rows.end * (self.columns + self.gap))
+    }
+
     /// Every row-wise kernel of the set.
     pub fn run(&self, kernels: &Kernels) -> Results {
         let d = self.data();
         let (rows, columns) = (|| self.rows.clone(), self.columns);
         let (a, b) = (self.a.operand(&d.a, columns), self.b.operand(&d.b, columns));
         let (fa, fb) = (self.a.operand(&d.fa, columns), self.b.operand(&d.fb, columns));
+        let affine = self.affine_rows();
         let mut results: Results = vec![
             ("add".into(), self.u8_out(|out| kernels.elementwise.add(&d.add, rows(), columns, a, b, out))),
             ("mul".into(), self.u8_out(|out| kernels.elementwise.mul(&d.mul, rows(), columns, a, b, out))),
+            (
+                "affine".into(),
+                self.u8_out(|out| kernels.elementwise.affine(&d.affine, rows(), &affine, columns + self.gap, out)),
+            ),
             ("lookup".into(), self.u8_out(|out| kernels.elementwise.lookup(&d.table, rows(), columns, a, out))),
             ("quantize".into(), self.u8_out(|out| kernels.quantize.quantize(&d.quantize, rows(), columns, fa, out))),
             (
@@ -318,6 +338,7 @@ impl RowsCase {
         let u8_each = |f: &dyn Fn(usize, usize) -> i32| each(&|r, c| f(r, c) as u32, 0xa5);
         let f32_each = |f: &dyn Fn(usize, usize) -> f32| each(&|r, c| bits(f(r, c)), (-12345.0f32).to_bits());
         let (add, mul, q) = (d.add, d.mul, d.quantize);
+        let rows = self.affine_rows();
         let mut results: Results = vec![
             (
                 "add".into(),
@@ -332,6 +353,14 @@ impl RowsCase {
                 u8_each(&|r, c| {
                     let product = (a(r, c) - mul.a_zero_point) * (b(r, c) - mul.b_zero_point);
                     round::requantize(product, mul.multiplier, mul.zero_point, mul.clamp.0, mul.clamp.1)
+                }),
+            ),
+            (
+                "affine".into(),
+                u8_each(&|r, c| {
+                    let x = (i32::from(rows[r * stride + c]) - d.affine.x_zero_point) as f32 * d.affine.x_scale;
+                    let y = (x * d.affine.factor[c] + d.affine.term[c]) * d.affine.inverse_scale;
+                    round::round_saturate(y, d.affine.zero_point, d.affine.clamp.0, d.affine.clamp.1)
                 }),
             ),
             ("lookup".into(), u8_each(&|r, c| d.table[a(r, c) as usize].into())),

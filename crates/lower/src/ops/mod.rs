@@ -6,6 +6,7 @@ pub(crate) mod conv_transpose;
 pub(crate) mod float;
 pub(crate) mod matmul;
 pub(crate) mod movement;
+pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod qconv_forms;
 pub(crate) mod quantized;

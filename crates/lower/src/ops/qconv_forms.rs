@@ -17,18 +17,36 @@ fn window(call: &Call<'_>, kernel: &[usize]) -> Result<(Window, usize), NodeErro
     Ok((window, usize::try_from(call.attrs.int("groups")?).unwrap_or(1).max(1)))
 }
 
-/// Weights `[c][group_oc][taps]` of a transposed convolution as `[oc][taps][group_c]`, the taps backwards.
-fn turned(w: &[i8], groups: usize, group_c: usize, group_oc: usize, taps: usize) -> Vec<i8> {
-    let at = |c: usize, o: usize, tap: usize| w.get((c * group_oc + o) * taps + tap).copied().unwrap_or(0);
+/// Weights `[c][group_oc][kd][taps]` of a transposed convolution as `[oc][taps][kd][group_c]`, taps and planes backwards.
+fn turned(w: &[i8], groups: usize, group_c: usize, group_oc: usize, kd: usize, taps: usize) -> Vec<i8> {
+    let at = |c: usize, o: usize, d: usize, tap: usize| {
+        w.get(((c * group_oc + o) * kd + d) * taps + tap).copied().unwrap_or(0)
+    };
     let mut out = Vec::with_capacity(w.len());
     for g in 0..groups {
         for o in 0..group_oc {
             for tap in (0..taps).rev() {
-                out.extend((0..group_c).map(|c| at(g * group_c + c, o, tap)));
+                for d in (0..kd).rev() {
+                    out.extend((0..group_c).map(|c| at(g * group_c + c, o, d, tap)));
+                }
             }
         }
     }
     out
+}
+
+/// Size of the input with its pixels `stride` apart, and the padding `[top, left, bottom, right]` of the convolution that computes a
+/// transposed one of that window; `None` if the padding is larger than the window's reach, which cuts pixels off.
+fn spread_and_padding(window: &Window2, input: [usize; 2], output: [usize; 2]) -> Option<([usize; 2], [usize; 4])> {
+    let Window2 { kernel, stride, dilation, pad } = window;
+    let (mut spread, mut pads) = ([0; 2], [0; 4]);
+    for d in 0..2 {
+        spread[d] = (input[d] - 1) * stride[d] + 1;
+        let reach = dilation[d] * (kernel[d] - 1);
+        pads[d] = reach.checked_sub(pad[d])?;
+        pads[d + 2] = (output[d] + reach).checked_sub(spread[d] + pads[d])?;
+    }
+    Some((spread, pads))
 }
 
 /// `quantized.conv_transpose1d`, `quantized.conv_transpose2d`: the convolution with the weights turned round, over the input with its
@@ -42,33 +60,13 @@ pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -
         return Ok(false);
     }
     let (window, groups) = window(call, &w[2..])?;
-    let Window2 { kernel, stride, dilation, pad } = Window2::from(&window);
-    let spread = [(h - 1) * stride[0] + 1, (width - 1) * stride[1] + 1];
-    let size = [oh, ow];
-    let mut pads = [0; 4];
-    for d in 0..2 {
-        let reach = dilation[d] * (kernel[d] - 1);
-        // Padding larger than the window's reach would cut pixels off.
-        let Some(begin) = reach.checked_sub(pad[d]) else { return Ok(false) };
-        let Some(end) = (size[d] + reach).checked_sub(spread[d] + begin) else { return Ok(false) };
-        (pads[d], pads[d + 2]) = (begin, end);
-    }
-    let geometry = ConvGeometry {
-        n,
-        h: spread[0],
-        w: spread[1],
-        c,
-        oh,
-        ow,
-        oc,
-        kernel,
-        stride: [1, 1],
-        dilation,
-        pad: pads,
-        groups,
-    };
+    let window = Window2::from(&window);
+    let Some((spread, pad)) = spread_and_padding(&window, [h, width], [oh, ow]) else { return Ok(false) };
+    let Window2 { kernel, stride, dilation, .. } = window;
+    let geometry =
+        ConvGeometry { n, h: spread[0], w: spread[1], c, oh, ow, oc, kernel, stride: [1, 1], dilation, pad, groups };
     let shape = geometry.weight_shape();
-    let weights = |w: &[i8]| turned(w, groups, shape.group_c(), shape.group_oc(), shape.taps());
+    let weights = |w: &[i8]| turned(w, groups, shape.group_c(), shape.group_oc(), 1, shape.taps());
     let form = Form { usage: "conv_transpose", weights: &weights, scales: groups };
     push_conv(lw, call, &geometry, &form, x_zero_point, |lw| {
         let x = lw.channels_last(value)?.source;
@@ -84,6 +82,73 @@ pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -
         ];
         let fill = Some(vec![x_zero_point]);
         lw.push(call, "spread", CopyStep { x, start: 0, loops, block: c, out: slot, out_start: 0, fill });
+        Ok(Source::Arena(slot))
+    })
+}
+
+/// `quantized.conv_transpose3d`: for each plane of the result a convolution of the planes that reach it, side by side as channels, with
+/// the pixels `stride` apart and zero points between them.
+pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let value = call.input(0)?;
+    let (x, w, out) = (lw.shape(value), lw.shape(call.input(1)?), lw.shape(call.out()));
+    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
+    let (&[n, c, depth, h, width], &[_, oc, od, oh, ow], &[_, _, ref kernel @ ..]) = (&x[..], &out[..], &w[..]) else {
+        return Ok(false);
+    };
+    if x.contains(&0) || out.contains(&0) {
+        return Ok(false);
+    }
+    let (window, groups) = window(call, kernel)?;
+    let (kd, stride_d, dilation_d, pad_d) =
+        (window.kernel[0], window.stride[0], window.dilation[0], window.pad_begin[0]);
+    let window = Window2::from(&window);
+    let Some((spread, pad)) = spread_and_padding(&window, [h, width], [oh, ow]) else { return Ok(false) };
+    let Window2 { kernel, stride, dilation, .. } = window;
+    let [spread_h, spread_w] = spread;
+    let geometry = ConvGeometry {
+        n: n * od,
+        h: spread_h,
+        w: spread_w,
+        c: c * kd,
+        oh,
+        ow,
+        oc,
+        kernel,
+        stride: [1, 1],
+        dilation,
+        pad,
+        groups,
+    };
+    let (group_c, group_oc, taps) = (c / groups, oc / groups, kernel[0] * kernel[1]);
+    let weights = |w: &[i8]| turned(w, groups, group_c, group_oc, kd, taps);
+    let form = Form { usage: "conv_transpose3d", weights: &weights, scales: groups };
+    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| {
+        let x = lw.channels_last(value)?.source;
+        let (from_plane, to_plane) = (h * width * c, spread_h * spread_w * c * kd);
+        let slot = lw.temporary(n * od * to_plane);
+        for tap in 0..kd {
+            // Plane `d` of the input reaches plane `d * stride + reach` of the result, where there is one.
+            let reach = (dilation_d * (kd - 1 - tap)) as isize - pad_d as isize;
+            let reached = |d: usize| usize::try_from((d * stride_d) as isize + reach).ok().filter(|o| *o < od);
+            let first = (0..depth).find_map(|d| Some((d, reached(d)?)));
+            let count = (0..depth).filter(|d| reached(*d).is_some()).count();
+            let (start, to) = first.unwrap_or((0, 0));
+            let loops = vec![
+                Loop { count: n, from: (depth * from_plane) as isize, to: od * to_plane },
+                Loop { count, from: from_plane as isize, to: stride_d * to_plane },
+                Loop { count: h, from: (width * c) as isize, to: stride[0] * spread_w * c * kd },
+                Loop { count: width, from: c as isize, to: stride[1] * c * kd },
+                Loop { count: groups, from: group_c as isize, to: group_c * kd },
+            ];
+            // What no element comes to stays a zero point.
+            let fill = (tap == 0).then(|| vec![x_zero_point]);
+            let (start, out_start) = (start * from_plane, to * to_plane + tap * group_c);
+            lw.push(
+                call,
+                "planes",
+                CopyStep { x: x.clone(), start, loops, block: group_c, out: slot, out_start, fill },
+            );
+        }
         Ok(Source::Arena(slot))
     })
 }

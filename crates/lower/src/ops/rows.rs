@@ -28,7 +28,8 @@ struct Rows {
 /// Longest row of a tensor that can be cut anywhere.
 const ROW: usize = 1024;
 
-fn gcd(a: usize, b: usize) -> usize {
+/// The largest number that divides both.
+pub(crate) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -105,7 +105,7 @@ impl Operator for QConv {
     }
 }
 
-/// `quantized.conv_transpose1d`, `quantized.conv_transpose2d`.
+/// `quantized.conv_transpose1d`, `quantized.conv_transpose2d`, `quantized.conv_transpose3d`.
 pub struct QConvTranspose {
     sig: &'static Signature,
     rank: usize,
@@ -157,6 +157,12 @@ qconv_transpose!(
     "quantized.conv_transpose2d",
     2,
     "quantize(function(clamp(conv_transpose2d(dequantize(input), dequantize(weight), bias)))); the weight is i8 [C, OC/groups, kh, kw], one scale or one for each index of axis 1."
+);
+qconv_transpose!(
+    QCONV_TRANSPOSE3D,
+    "quantized.conv_transpose3d",
+    3,
+    "quantize(function(clamp(conv_transpose3d(dequantize(input), dequantize(weight), bias)))); the weight is i8 [C, OC/groups, kd, kh, kw], one scale or one for each index of axis 1."
 );
 
 impl Operator for QConvTranspose {

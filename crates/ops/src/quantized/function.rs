@@ -28,7 +28,7 @@ pub(crate) fn function(name: &str) -> Result<OpRef, OpError> {
     crate::lookup(name)
         .filter(|op| op.class() == OpClass::Unary && !op.signature().attrs.iter().any(|a| a.default.is_required()))
         .ok_or_else(|| {
-            OpError::new(format!("`function` can't be `{name}`"))
+            OpError::new(format!("`function` can't be {name:?}"))
                 .with_hint("the name of an operator of one element, such as sigmoid")
         })
 }

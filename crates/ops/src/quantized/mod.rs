@@ -7,6 +7,7 @@ pub mod elementwise;
 pub(crate) mod function;
 pub mod linear;
 pub mod lookup;
+pub mod norm;
 pub mod pool;
 
 use quantc_tensor::scaled::quantize_dense;

@@ -2,8 +2,8 @@
 
 use bytemuck::Pod;
 use quantc_kernels::{
-    AddParams, BinaryOp, DequantizeParams, Elementwise, Float, LayerNormParams, MulParams, Operand, Quantize,
-    QuantizeParams, ReduceOp, RowsMut, UnaryOp,
+    AddParams, AffineParams, BinaryOp, DequantizeParams, Elementwise, Float, LayerNormParams, MulParams, Operand,
+    Quantize, QuantizeParams, ReduceOp, RowsMut, UnaryOp,
 };
 
 use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Workers};
@@ -57,6 +57,13 @@ pub enum RowOp {
         kernel: &'static dyn Elementwise,
         /// Parameters.
         params: MulParams,
+    },
+    /// A factor and a term for each column, requantized; the first operand has a row for each row of the result.
+    Affine {
+        /// Kernel.
+        kernel: &'static dyn Elementwise,
+        /// Parameters.
+        params: AffineParams,
     },
     /// f32 to u8.
     Quantize {
@@ -151,7 +158,10 @@ const DEAR: usize = 8;
 impl Step for RowsStep {
     fn kernel(&self) -> &'static str {
         match &self.op {
-            RowOp::Lookup { kernel, .. } | RowOp::Add { kernel, .. } | RowOp::Mul { kernel, .. } => kernel.name(),
+            RowOp::Lookup { kernel, .. }
+            | RowOp::Add { kernel, .. }
+            | RowOp::Mul { kernel, .. }
+            | RowOp::Affine { kernel, .. } => kernel.name(),
             RowOp::Quantize { kernel, .. } | RowOp::Dequantize { kernel, .. } => kernel.name(),
             RowOp::Unary { kernel, .. }
             | RowOp::Binary { kernel, .. }
@@ -190,6 +200,10 @@ impl Step for RowsStep {
             RowOp::Mul { kernel, params } => {
                 let (a, b) = (a.bind(&reads), b.bind(&reads));
                 self.each::<u8>(workers, out, CHEAP, |rows, out| kernel.mul(params, rows, columns, a, b, out));
+            }
+            RowOp::Affine { kernel, params } => {
+                let (x, stride) = (reads.elements(&a.source), a.pattern.stride);
+                self.each::<u8>(workers, out, CHEAP, |rows, out| kernel.affine(params, rows, x, stride, out));
             }
             RowOp::Quantize { kernel, params } => {
                 let x = a.bind(&reads);

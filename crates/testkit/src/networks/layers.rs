@@ -61,7 +61,7 @@ pub(super) fn conv1d(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
 }
 
 pub(super) fn conv_transpose(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
-    let x = net.pick(choices, &[2, 3])?;
+    let x = net.pick(choices, &[2, 3, 4])?;
     let sample = net.sample(x);
     let rank = sample.len() - 1;
     let groups = groups(choices, sample[0]);
@@ -73,7 +73,35 @@ pub(super) fn conv_transpose(net: &mut Net, choices: &mut Choices<'_>) -> Option
         .with("padding", each(choices, rank, &[0, 0, 1]));
     let weight = net.param(&[&[sample[0], outputs], &kernel[..]].concat());
     let bias = bias(net, choices, outputs * groups);
-    let op = if rank == 1 { "conv_transpose1d" } else { "conv_transpose2d" };
+    let op = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][rank - 1];
+    net.add(op, &[Some(x), Some(weight), bias], attrs).map(drop)
+}
+
+/// A convolution or transposed convolution over three dimensions, of a volume or of an image cut into planes.
+pub(super) fn volume(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
+    let x = net.pick(choices, &[3, 4])?;
+    let sample = net.sample(x);
+    let x = match sample[..] {
+        [channels, height, width] => {
+            let depth = (1..=3).filter(|d| height.is_multiple_of(*d)).max().unwrap_or(1);
+            let shape = [0, channels, depth, height / depth, width].map(|n| n as i64);
+            net.call("reshape", &[Some(x)], Attrs::new().with("shape", shape.to_vec()))?
+        }
+        _ => x,
+    };
+    let groups = groups(choices, sample[0]);
+    let outputs = 1 + choices.below(3);
+    let kernel: Vec<usize> = (0..3).map(|_| choices.of(&[2usize, 1, 3])).collect();
+    let mut attrs = Attrs::new().with("groups", groups as i64).with("stride", each(choices, 3, &[1, 1, 2]));
+    attrs.set("padding", each(choices, 3, &[0, 1]));
+    let bias = bias(net, choices, outputs * groups);
+    let (op, shape) = if choices.once_in(2) {
+        ("conv3d", [outputs * groups, sample[0] / groups])
+    } else {
+        attrs.set("dilation", each(choices, 3, &[1, 1, 2]));
+        ("conv_transpose3d", [sample[0], outputs])
+    };
+    let weight = net.param(&[&shape[..], &kernel[..]].concat());
     net.add(op, &[Some(x), Some(weight), bias], attrs).map(drop)
 }
 
@@ -183,9 +211,10 @@ pub(super) fn residual(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
     let x = net.pick(choices, &[1, 2, 3])?;
     let sample = net.sample(x);
     let y = match sample.len() {
-        1 => {
-            let weight = net.param(&[sample[0], sample[0]]);
-            let bias = bias(net, choices, sample[0]);
+        rank if rank == 1 || rank == 2 && choices.once_in(2) => {
+            let depth = sample[rank - 1];
+            let weight = net.param(&[depth, depth]);
+            let bias = bias(net, choices, depth);
             net.call("linear", &[Some(x), Some(weight), bias], Attrs::new())?
         }
         rank => {
@@ -215,11 +244,30 @@ pub(super) fn norm(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
         let (weight, bias) = (net.named_param("var", &last), net.param(&last));
         return net.add("layer_norm", &[Some(x), Some(weight), Some(bias)], Attrs::new()).map(drop);
     }
-    let channels = [sample[0]];
+    let y = batch_norm(net, x)?;
+    net.keep(y);
+    Some(())
+}
+
+fn batch_norm(net: &mut Net, x: ValueRef) -> Option<ValueRef> {
+    let channels = [net.sample(x)[0]];
     let (weight, bias) = (net.named_param("var", &channels), net.param(&channels));
     let (mean, variance) = (net.param(&channels), net.named_param("var", &channels));
     let inputs = [x, weight, bias, mean, variance].map(Some);
-    net.add("batch_norm", &inputs, Attrs::new()).map(drop)
+    net.call("batch_norm", &inputs, Attrs::new())
+}
+
+/// Batch norm, perhaps with a relu, and then a convolution: what folds into no layer.
+pub(super) fn preactivation(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
+    let x = net.pick(choices, &[3, 2])?;
+    let mut y = batch_norm(net, x)?;
+    if !choices.once_in(3) {
+        y = net.call(choices.of(&["relu", "relu6"]), &[Some(y)], Attrs::new())?;
+    }
+    if choices.once_in(2) {
+        net.keep(y);
+    }
+    conv_of(net, choices, y).map(drop)
 }
 
 pub(super) fn softmax(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {

@@ -117,6 +117,13 @@ pub(super) fn upsample(net: &mut Net, choices: &mut Choices<'_>) -> Option<()> {
     } else {
         attrs.set("scale_factor", vec![choices.of(&[2.0f32, 1.0]), choices.of(&[2.0f32, 3.0])]);
     }
+    if kind != 3 {
+        const COORDINATES: &[&str] =
+            &["", "asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "align_corners"];
+        attrs.set("coordinates", choices.of(COORDINATES));
+        let roundings = ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "floor_or_ceil"];
+        attrs.set("rounding", choices.of(&roundings));
+    }
     net.add("interpolate", &[Some(x)], attrs).map(drop)
 }
 

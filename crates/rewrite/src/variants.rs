@@ -182,7 +182,7 @@ fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<C
     }
     let term = variant.term(&example.before);
     let inputs = variant.inputs;
-    let opened = (seed % 4 == 0).then(|| open(&inputs, &mut rng)).filter(|opened| {
+    let opened = seed.is_multiple_of(4).then(|| open(&inputs, &mut rng)).filter(|opened| {
         opened.iter().zip(&inputs).any(|(o, i)| o.ty != i.ty) && example_graph(&term, opened, Some(seed)).is_ok()
     });
     let graph = example_graph(&term, opened.as_ref().unwrap_or(&inputs), Some(seed)).ok()?;

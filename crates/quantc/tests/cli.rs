@@ -266,6 +266,12 @@ fn a_rule_is_asked_about_from_any_node_and_by_the_name_of_its_definition() {
     assert_eq!(ask(&["relu-of-relu"]), "relu-of-relu/relu6 matches at b: in the result\n");
     // The two are one value.
     assert_eq!(ask(&["relu-of-relu", "--at", "a"]), "relu-of-relu/relu6 matches at b: in the result\n");
+    assert_eq!(
+        ask(&["batch-norm-of-conv"]),
+        "batch-norm-of-conv: nothing in the graph has even the operator at its root\n"
+    );
+    let others = ok(at, &["rewrite", "g.qg", "--not-chosen"]);
+    assert_eq!(others, "there is no result of a rule that could be chosen instead\n");
     let json = ok_json(at, &["rewrite", "g.qg", "--why-not", "silu", "--at", "s", "--json"]);
     let miss = &json["why_not"]["misses"][0];
     assert_eq!((&miss["node"], &miss["stands"], &miss["matched"]), (&"m".into(), &"mul[0]".into(), &2.into()));

@@ -187,6 +187,11 @@ fn test_fails_with_a_diff_blesses_and_then_passes() {
     ] {
         assert!(message.contains(part), "{message}");
     }
+    // What can be run is blessed; what can't stays as it is.
+    assert!(fails(at, &[&test[..], &["--bless"]].concat()).contains("2 of 4 runs failed"));
+    let blessed = fs::read_to_string(at.join("tests/b.qtest")).expect("there");
+    assert!(blessed.contains("rellu") && blessed.ends_with("; case: worse\n; run: fry\n"), "{blessed}");
+    assert!(blessed.contains("; run: canonicalize\ngraph g(%x: f32[2]) {\n  return y=%x\n}\n"), "{blessed}");
     write(at, "tests/b.qtest", "graph g(%x: f32[2]) {\n  %a = rellu(%x)\n  return y=%a\n}\n; run: canonicalize\n");
     assert!(
         fails(at, &[&test[..], &["--bless"]].concat()).contains("rellu"),

@@ -217,10 +217,11 @@ pub fn why_not(
                 part => part,
             },
         };
-        let mut found = Vec::new();
+        let (mut found, mut misses) = (Vec::new(), Misses::default());
         for number in (0..done.rules.len()).filter(|n| wanted.contains(&done.rules[*n].name)) {
-            look(&done, number, part, &mut found, &mut answer);
+            look(&done, number, part, &mut found, &mut misses);
         }
+        answer.miss(misses);
         answer.settle(&mut done, found)
     })?;
     Ok(answer.finish(at.is_some()))
@@ -235,7 +236,7 @@ struct Found {
 }
 
 /// Looks for a rule in a region.
-fn look(done: &Done<'_>, number: usize, part: Option<Id>, found: &mut Vec<Found>, answer: &mut Answer) {
+fn look(done: &Done<'_>, number: usize, part: Option<Id>, found: &mut Vec<Found>, misses: &mut Misses) {
     let rule = done.rules[number];
     let view = View::new(&done.encoded.egraph);
     let is_part: &dyn Fn(Call) -> bool = &|n| part.is_none_or(|p| n.class() == p);
@@ -255,8 +256,12 @@ fn look(done: &Done<'_>, number: usize, part: Option<Id>, found: &mut Vec<Found>
             Outcome::Misses(miss) => {
                 if miss.matched > 0 || part.is_some() {
                     let (rule, calls) = (rule.name.clone(), rule.pattern.calls());
-                    let node = Arc::from(done.name(class));
-                    answer.miss(Missed { rule, calls, node, stands, miss }, near);
+                    let node: Arc<str> = Arc::from(done.name(class));
+                    let place = (rule.clone(), node.clone());
+                    // Of classes of one name the first, unless another came nearer.
+                    if misses.get(&place).is_none_or(|(before, _)| before.miss.matched < miss.matched) {
+                        misses.insert(place, (Missed { rule, calls, node, stands, miss }, near));
+                    }
                 }
             }
             Outcome::Matches => {
@@ -275,22 +280,23 @@ fn look(done: &Done<'_>, number: usize, part: Option<Id>, found: &mut Vec<Found>
 /// A rule and the node at the root.
 type Place = (Arc<str>, Arc<str>);
 
+/// Misses, with how near each is apart from the calls that match: whether the operator of the node that was asked about fits, and
+/// how far above it the root is.
+type Misses = IndexMap<Place, (Missed, (bool, usize))>;
+
 /// What was found so far, in the regions and where they meet.
 #[derive(Default)]
 struct Answer {
     matches: IndexMap<Place, Vec<Matched>>,
-    /// With how near each is apart from the calls that match: whether the operator of the node that was asked about fits, and how
-    /// far above it the root is.
-    misses: IndexMap<Place, (Missed, (bool, usize))>,
+    misses: Misses,
 }
 
 impl Answer {
-    fn miss(&mut self, missed: Missed, near: (bool, usize)) {
-        let key = (missed.rule.clone(), missed.node.clone());
-        match self.misses.get(&key) {
-            Some((before, _)) if before.miss.matched >= missed.miss.matched => {}
-            _ => {
-                self.misses.insert(key, (missed, near));
+    /// Adds the misses of a region. What is found where regions meet has seen more than what ended at the cut.
+    fn miss(&mut self, region: Misses) {
+        for (place, (missed, near)) in region {
+            if self.misses.get(&place).is_none_or(|(before, _)| before.miss.matched <= missed.miss.matched) {
+                self.misses.insert(place, (missed, near));
             }
         }
     }

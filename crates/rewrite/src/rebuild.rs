@@ -133,11 +133,13 @@ impl<'a> Builder<'a> {
         let mut sources: Vec<Vec<NodeId>> = extracted.nodes.iter().map(|(_, node)| sources(node)).collect();
         self.keep_work(encoded, extracted, &mut sources);
         let order = self.order(encoded, extracted, &sources);
+        let names = self.names(encoded, extracted, &order);
         let mut values = vec![None; encoded.egraph.nodes().len()];
         let context = Context { region, encoded, rules };
         for i in order {
             let (class, node) = &extracted.nodes[i];
-            values[usize::from(*class)] = self.emit(&context, *class, node, &sources[i], &values)?;
+            let made = Made { class: *class, node, name: &names[i], sources: &sources[i] };
+            values[usize::from(*class)] = self.emit(&context, &made, &values)?;
         }
         Ok(())
     }
@@ -248,15 +250,57 @@ impl<'a> Builder<'a> {
         out
     }
 
+    /// A name for each call. Several may want one: a call that was there before keeps its own, then what a rule put in place of a
+    /// call has that call's, then what is inside; and constants, which are evaluated in the end, leave the names to the others.
+    fn names(&self, encoded: &Encoded, extracted: &Extracted, order: &[usize]) -> Vec<String> {
+        let egraph = &encoded.egraph;
+        let facts = &egraph.analysis;
+        let log = &facts.log;
+        let calls = order.iter().filter(|i| extracted.nodes[**i].1.op >= CALL);
+        let mut by_right: Vec<(bool, usize, usize)> = calls
+            .map(|&i| {
+                let (class, node) = &extracted.nodes[i];
+                let right = match (log.source_node(node.provenance), log.result_of(node.provenance)) {
+                    (Some(_), _) => 0,
+                    (None, Some(_)) => 1,
+                    (None, None) => 2,
+                };
+                (egraph[*class].data.constant, right, i)
+            })
+            .collect();
+        // Stable: among equals, the order of the new graph.
+        by_right.sort_by_key(|(constant, right, _)| (*constant, *right));
+        let mut names = vec![String::new(); extracted.nodes.len()];
+        let mut taken: FxHashSet<String> = FxHashSet::default();
+        for (constant, _, i) in by_right {
+            let node = &extracted.nodes[i].1;
+            let mut name = log.name(node.provenance, self.source, facts);
+            let is_taken = |name: &str| taken.contains(name) || self.graph.find(name).is_some();
+            if is_taken(&name) {
+                let op = facts.op(node.op).filter(|op| constant && !name.ends_with(&format!(".{op}")));
+                if let Some(op) = op {
+                    name = format!("{name}.{op}");
+                }
+                // Not one that a call of the source graph has, which may still come.
+                let is_taken = |name: &str| is_taken(name) || self.source.find(name).is_some();
+                let numbered = (1..).map(|n| format!("{name}_{n}"));
+                let free = std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name));
+                name = free.unwrap_or(name);
+            }
+            taken.insert(name.clone());
+            names[i] = name;
+        }
+        names
+    }
+
     fn emit(
         &mut self,
         context: &Context<'_>,
-        class: Id,
-        node: &ENode,
-        sources: &[NodeId],
+        made: &Made<'_>,
         values: &[Option<ValueRef>],
     ) -> Result<Option<ValueRef>, RewriteError> {
         let egraph = &context.encoded.egraph;
+        let node = made.node;
         let value = |child: &Id| values[usize::from(egraph.find(*child))];
         Ok(match node.op {
             INPUT => self.outside(context.encoded.inputs[node.payload as usize]),
@@ -281,7 +325,7 @@ impl<'a> Builder<'a> {
             }
             CALL.. => {
                 let inputs = node.children.iter().map(value).collect();
-                Some(self.call(context, class, node, sources, inputs)?.into())
+                Some(self.call(context, made, inputs)?.into())
             }
             // An absent input has no value.
             _ => None,
@@ -299,14 +343,8 @@ impl<'a> Builder<'a> {
         Arc::from(name)
     }
 
-    fn call(
-        &mut self,
-        context: &Context<'_>,
-        class: Id,
-        node: &ENode,
-        sources: &[NodeId],
-        inputs: Inputs,
-    ) -> Result<NodeId, RewriteError> {
+    fn call(&mut self, context: &Context<'_>, made: &Made<'_>, inputs: Inputs) -> Result<NodeId, RewriteError> {
+        let Made { class, node, name, sources } = *made;
         let egraph = &context.encoded.egraph;
         let facts = &egraph.analysis;
         let op = facts.op(node.op).ok_or(RewriteError::NoTerm)?;
@@ -319,9 +357,8 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let name = facts.log.name(node.provenance, self.source, facts);
         let types = facts.types_of(egraph[class].data).map_or(&[][..], |t| t);
-        let (id, is_new) = self.add_call(&name, op, inputs, attrs, &origins, types)?;
+        let (id, is_new) = self.add_call(name, op, inputs, attrs, &origins, types)?;
         if let (Some(rule), true) = (facts.log.rule(node.provenance), is_new) {
             self.traces.push(NodeTrace {
                 node: Arc::from(self.graph.node(id).name()),
@@ -363,6 +400,15 @@ impl<'a> Builder<'a> {
         }
         Ok((id, true))
     }
+}
+
+/// A node that is emitted.
+struct Made<'a> {
+    class: Id,
+    node: &'a ENode,
+    name: &'a str,
+    /// What it replaces.
+    sources: &'a [NodeId],
 }
 
 /// What the nodes of one region need to know to be emitted.

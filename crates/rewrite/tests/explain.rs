@@ -116,6 +116,10 @@ fn a_match_across_a_cut_is_seen() {
         assert_eq!((nodes.len(), all.len()), (6, 6), "region {region}: {answer:?}");
         assert!(answer.matches.iter().all(|m| m.fate == Fate::Chosen || m.fate == Fate::NothingNew), "{answer:?}");
         assert!(answer.misses.iter().all(|m| !all.contains(&*m.node)), "region {region}: {answer:?}");
+        // What stands before the first of the two is a call, at a cut too.
+        let cut =
+            answer.misses.iter().filter(|m| m.miss.reason.contains("the input") && !m.miss.reason.ends_with("input x"));
+        assert_eq!(cut.count(), 0, "region {region}: {answer:?}");
     }
 }
 

@@ -64,6 +64,18 @@ fn all_origins(graph: &Graph) -> BTreeSet<String> {
 fn check_structure(before: &Graph, after: &Graph, report: &RewriteReport) {
     check_cost(before, after, report);
     check_origins(before, after);
+    check_names(before, after);
+}
+
+/// A number is put after a name only where something else in the result has the name.
+fn check_names(before: &Graph, after: &Graph) {
+    for id in after.calls() {
+        let name = after.node(id).name();
+        let numbered = name.rsplit_once('_').filter(|(_, n)| n.parse::<u32>().is_ok() && before.find(name).is_none());
+        if let Some((base, _)) = numbered {
+            assert!(after.find(base).is_some(), "`{name}` could be `{base}`\n{before}{after}");
+        }
+    }
 }
 
 fn check_origins(before: &Graph, after: &Graph) {

@@ -6,7 +6,7 @@ use quantc_ir::Graph;
 
 use crate::ast::VarKind;
 use crate::expr::{Arg, Env, Expr, FUNCTIONS, Function, Type, find_function};
-use crate::parse::scope::{Scope, attribute, describe, literal};
+use crate::parse::scope::{Scope, attribute, check_word, describe, literal};
 use crate::reader::{Kind, Sexp};
 use crate::source::{QpatError, suggest};
 
@@ -116,8 +116,32 @@ fn call(at: &Sexp, items: &[Sexp], repeated: bool, scope: &mut Scope) -> Result<
         check_type(arg, function, declared, ty, &mut same)?;
         parsed.push(expr);
     }
+    if matches!(name, "=" | "/=" | "in") {
+        check_words(args, &parsed, scope)?;
+    }
     let result = if function.result == Type::Same { same.unwrap_or(Type::Number) } else { function.result };
     Ok((Expr::Call(function, parsed), result))
+}
+
+/// Of a comparison with an attribute that is a word out of a list: the words it is compared with are in the list.
+fn check_words(args: &[Sexp], parsed: &[Expr], scope: &Scope) -> Result<(), QpatError> {
+    let choices = |expr: &Expr| match expr {
+        Expr::Field(id) => scope.words.get(id).copied(),
+        Expr::Attr(id, name) => {
+            let mut specs = scope.vars[*id].ops.iter().flat_map(|op| op.signature().attrs);
+            specs.find(|spec| spec.name == &**name)?.default.choices()
+        }
+        _ => None,
+    };
+    let Some((of, choices)) = args.iter().zip(parsed).find_map(|(arg, e)| Some((arg, choices(e)?))) else {
+        return Ok(());
+    };
+    for (arg, expr) in args.iter().zip(parsed) {
+        if let Expr::Literal(value) = expr {
+            check_word(arg, value, choices, || of.describe())?;
+        }
+    }
+    Ok(())
 }
 
 /// `(attr ?record name)`.

@@ -251,7 +251,11 @@ fn field(
         spec = attribute(op.signature(), name, key)?;
     }
     if let Kind::Var(var) = &value.kind {
-        return Ok((spec.name, FieldPat::Bind(scope.bind_field(value, var, Type::of_attribute(spec), repeated)?)));
+        let id = scope.bind_field(value, var, Type::of_attribute(spec), repeated)?;
+        if let Some(choices) = spec.default.choices() {
+            scope.words.insert(id, choices);
+        }
+        return Ok((spec.name, FieldPat::Bind(id)));
     }
     let attr = literal(value).ok_or_else(|| value.expected("a literal or a variable"))?;
     Ok((spec.name, FieldPat::Equals(attr_literal(ops[0].signature(), spec, value, attr)?)))

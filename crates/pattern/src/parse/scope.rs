@@ -21,6 +21,8 @@ pub(super) struct Scope {
     pub(super) used: Vec<bool>,
     /// For a variable bound to an attribute, what the attribute is.
     pub(super) fields: HashMap<VarId, Type>,
+    /// For one bound to a word out of a list, the list.
+    pub(super) words: HashMap<VarId, &'static [&'static str]>,
 }
 
 impl Scope {
@@ -164,16 +166,29 @@ pub(super) fn attr_literal(sig: &Signature, spec: &AttrSpec, at: &Sexp, value: A
             with_article(value.kind())
         )));
     }
-    if let (Some(choices), Attr::Str(word)) = (spec.default.choices(), &value)
-        && !choices.contains(&word.as_str())
-    {
-        let error = at.error(format!("attribute `{}` of `{}` can't be {word:?}", spec.name, sig.name));
-        return Err(match suggest(word, choices.iter().copied().filter(|c| !c.is_empty())) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        });
+    if let Some(choices) = spec.default.choices() {
+        check_word(at, &value, choices, || format!("attribute `{}` of `{}`", spec.name, sig.name))?;
     }
     Ok(value)
+}
+
+/// Fails if a value is a word that `what` can't be.
+pub(super) fn check_word(
+    at: &Sexp,
+    value: &Attr,
+    choices: &[&str],
+    what: impl FnOnce() -> String,
+) -> Result<(), QpatError> {
+    match value {
+        Attr::Str(word) if !choices.contains(&word.as_str()) => {
+            let error = at.error(format!("{} can't be {word:?}", what()));
+            Err(match suggest(word, choices.iter().copied().filter(|c| !c.is_empty())) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fails if `(output I ..)` at `at` asks an operator for an output that it has not: number `known`, if that is known, which stands

@@ -121,6 +121,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     if let Some(others) = &others {
         others.iter().for_each(|o| text.push_str(&format!("{} at {}: {}\n", o.rule, o.node, show_extra(o.extra))));
+        if others.is_empty() {
+            text.push_str("there is no result of a rule that could be chosen instead\n");
+        }
     }
     if args.stop_after.is_some()
         && let Some(last) = &report.last_application
@@ -211,7 +214,10 @@ fn show_why_not(answer: &WhyNot, rule: &str, at: Option<&str>) -> String {
         text.push_str(&format!("and {more} more\n"));
     }
     if text.is_empty() {
-        text.push_str(&format!("{rule}: nothing in the graph has even the operator at its root\n"));
+        text.push_str(&match at {
+            Some(at) => format!("{rule}: {at} can't be any call of its pattern\n"),
+            None => format!("{rule}: nothing in the graph has even the operator at its root\n"),
+        });
     }
     text
 }

@@ -37,7 +37,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     for (name, text) in &pages {
         files::write(&dir.join(name), |sink| sink.write_all(text.as_bytes()))?;
     }
-    ui::print(&format!("{}: {} pages\n", dir.display(), pages.len()))
+    // Where to start.
+    ui::print(&format!("{}\n", dir.join(&pages[0].0).display()))
 }
 
 /// The folder of the pages of rules.

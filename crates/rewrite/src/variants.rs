@@ -1,5 +1,6 @@
-//! Near misses: the examples of all rules with constants, attributes, sizes and operand orders changed at random. Whatever the rules
-//! make of them, it must compute the same. This is what finds a condition that a rule forgot.
+//! Near misses: the examples of all rules with constants, attributes, sizes and operand orders changed at random, with sizes that are
+//! known and with sizes that are names or unknown until the graph runs. Whatever the rules make of them, it must compute the same. This
+//! is what finds a condition that a rule forgot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +112,23 @@ impl<R: Rng> Variant<'_, R> {
             }
         }
     }
+
+    /// The inputs with sizes that are open until the graph runs: one name for all dimensions of a size, one of its own, or none. Any size
+    /// may be open, 1 included.
+    fn opened(&mut self) -> Vec<ExampleInput> {
+        let mut opened = self.inputs.clone();
+        for (i, input) in opened.iter_mut().enumerate().filter(|(_, input)| !input.constant) {
+            for (axis, dim) in input.ty.shape.0.iter_mut().enumerate() {
+                *dim = match (self.rng.random_range(0..5), dim.known()) {
+                    (0, Some(size)) => Dim::symbol(&format!("S{size}")),
+                    (1, Some(_)) => Dim::symbol(&format!("D{i}x{axis}")),
+                    (2, Some(_)) => Dim::Unknown,
+                    _ => continue,
+                };
+            }
+        }
+        opened
+    }
 }
 
 fn run(graph: &Graph, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, String> {
@@ -123,16 +141,22 @@ fn run(graph: &Graph, inputs: &[ExampleInput], seed: u64) -> Result<Tensor, Stri
     outputs.into_iter().next().map(|o| o.1).ok_or_else(|| "no result".to_owned())
 }
 
-/// Whether the rules did something with a variant; `None` if it is no valid graph or its values say nothing.
-fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<bool> {
+/// What a graph knows of its result's sizes.
+fn result_shape(graph: &Graph) -> Option<Shape> {
+    graph.outputs().first().map(|(_, value)| graph.ty(*value).shape.clone())
+}
+
+/// Whether the rules did something with a variant, whose sizes may be open; `None` if it is no valid graph or its values say nothing.
+fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64, open: bool) -> Option<bool> {
     let mut rng = quantc_testkit::rng(seed);
     let mut variant = Variant { rng: &mut rng, inputs: example.inputs.clone() };
     if variant.one_in(2) {
         variant.sizes();
     }
     let term = variant.term(&example.before);
+    let declared = if open { variant.opened() } else { variant.inputs.clone() };
     let inputs = variant.inputs;
-    let graph = example_graph(&term, &inputs, Some(seed)).ok()?;
+    let graph = example_graph(&term, &declared, Some(seed)).ok()?;
     let before = run(&graph, &inputs, seed).ok()?;
     let quantized = before.dtype() != DType::F32;
     if before.to_f32_vec().iter().any(|v| !v.is_finite() || v.abs() > 1e6) {
@@ -148,6 +172,9 @@ fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<b
     let result = run(&after, &inputs, seed).unwrap_or_else(|e| panic!("{}\n{after}", context(&e)));
     assert_eq!(before.shape(), result.shape(), "{}\n{after}", context("another shape"));
     assert_eq!(before.dtype(), result.dtype(), "{}\n{after}", context("another type"));
+    let (was, is) = (result_shape(&graph), result_shape(&after));
+    let kept = was.as_ref().zip(is.as_ref()).is_some_and(|(was, is)| is.refine(was).as_ref() == Some(is));
+    assert!(kept, "{}\n{after}", context("a type that says less"));
     let used: Vec<f32> = report
         .rules
         .iter()
@@ -161,20 +188,32 @@ fn check(rule: &Rule, example: &Example, rules: &RuleSet, seed: u64) -> Option<b
     Some(!used.is_empty())
 }
 
-#[test]
-fn near_misses_of_examples_keep_their_meaning() {
+/// Variants of all examples: how many there are, are valid, and were rewritten.
+fn check_all(open: bool) -> [usize; 3] {
     let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
     let (mut all, mut valid, mut rewritten) = (0, 0, 0);
     for rule in &library.rules.rules {
         for example in &rule.examples {
             for seed in 1..=40 {
                 all += 1;
-                if let Some(used) = check(rule, example, &library.rules, seed) {
+                if let Some(used) = check(rule, example, &library.rules, seed, open) {
                     valid += 1;
                     rewritten += usize::from(used);
                 }
             }
         }
     }
+    [all, valid, rewritten]
+}
+
+#[test]
+fn near_misses_of_examples_keep_their_meaning() {
+    let [all, valid, rewritten] = check_all(false);
     assert!(valid * 2 > all && rewritten * 2 > valid, "{rewritten} rewritten of {valid} valid of {all}");
+}
+
+#[test]
+fn near_misses_of_open_sizes_keep_their_meaning() {
+    let [all, valid, rewritten] = check_all(true);
+    assert!(valid * 2 > all && rewritten * 3 > valid, "{rewritten} rewritten of {valid} valid of {all}");
 }

@@ -62,7 +62,7 @@ impl Preprocess {
         Ok(p)
     }
 
-    /// Which of the inputs is made by it: the one it names, else the only one of type f32[N,C,H,W] with as many channels as there are
+    /// Which of the inputs is made by it: the one it names, else the only one of type `f32[N,C,H,W]` with as many channels as there are
     /// means (any number, if there is one mean).
     ///
     /// # Errors

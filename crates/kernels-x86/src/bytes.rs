@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use quantc_kernels::quantize::body::dequantize_one;
 use quantc_kernels::rows::{for_each_row, for_each_row_pair};
-use quantc_kernels::{AddParams, DequantizeParams, MulParams, Operand, QuantizeParams, RowsMut};
+use quantc_kernels::{AddParams, AffineParams, DequantizeParams, MulParams, Operand, QuantizeParams, RowsMut};
 
 use crate::simd::{PackU8, Simd};
 use crate::transpose;
@@ -271,6 +271,88 @@ impl<S: Simd> QuantizeVector<S> {
                 S::mul(S::load_reals(from.add(2 * lanes)), self.inverse_scale),
                 S::mul(S::load_reals(from.add(3 * lanes)), self.inverse_scale),
             ];
+            S::in_order(S::pack(&self.pack, v))
+        }
+    }
+}
+
+/// `Elementwise::affine`.
+///
+/// # Safety
+/// The machine has the tier.
+#[inline(always)]
+pub(crate) unsafe fn affine<S: Simd>(
+    p: &AffineParams,
+    rows: Range<usize>,
+    x: &[u8],
+    x_stride: usize,
+    mut out: RowsMut<'_, u8>,
+) {
+    let n = p.factor.len().min(p.term.len());
+    let (factor, term) = (&p.factor[..n], &p.term[..n]);
+    // SAFETY: the machine has the tier. Rows have `n` elements, at least one vector where `start` leaves room for one, or are in buffers
+    // with room for any vector.
+    unsafe {
+        let vector = AffineVector::<S>::new(p);
+        if n < S::BYTES {
+            let (mut long_factor, mut long_term) = ([0.0; MOST], [0.0; MOST]);
+            long_factor[..n].copy_from_slice(factor);
+            long_term[..n].copy_from_slice(term);
+            for (index, row) in rows.enumerate() {
+                let (mut from, mut to) = ([0; MOST], [0; MOST]);
+                from[..n].copy_from_slice(&x[row * x_stride..][..n]);
+                S::store(to.as_mut_ptr(), vector.apply(from.as_ptr(), long_factor.as_ptr(), long_term.as_ptr()));
+                out.row(index, n).copy_from_slice(&to[..n]);
+            }
+            return;
+        }
+        for (index, row) in rows.enumerate() {
+            let (x, out) = (&x[row * x_stride..][..n], out.row(index, n));
+            for start in starts::<S>(n) {
+                let (x, factor, term) = (x.as_ptr().add(start), factor.as_ptr().add(start), term.as_ptr().add(start));
+                S::store(out.as_mut_ptr().add(start), vector.apply(x, factor, term));
+            }
+        }
+    }
+}
+
+/// A factor and a term for each of as many bytes as a vector has.
+struct AffineVector<S: Simd> {
+    x_zero_point: S::Reals,
+    x_scale: S::Reals,
+    inverse_scale: S::Reals,
+    pack: PackU8,
+}
+
+impl<S: Simd> AffineVector<S> {
+    /// # Safety
+    /// The machine has the tier.
+    #[inline(always)]
+    unsafe fn new(p: &AffineParams) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            AffineVector {
+                x_zero_point: S::splat_real(p.x_zero_point as f32),
+                x_scale: S::splat_real(p.x_scale),
+                inverse_scale: S::splat_real(p.inverse_scale),
+                pack: PackU8::new(p.zero_point, p.clamp),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The machine has the tier, and `S::BYTES` elements of each are readable.
+    #[inline(always)]
+    unsafe fn apply(&self, x: *const u8, factor: *const f32, term: *const f32) -> S::Bytes {
+        let lanes = S::BYTES / 4;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut v = [self.x_zero_point; 4];
+            for (i, v) in v.iter_mut().enumerate() {
+                let x = S::mul(S::sub(S::widen(x.add(i * lanes)), self.x_zero_point), self.x_scale);
+                let y = S::mul(x, S::load_reals(factor.add(i * lanes)));
+                *v = S::mul(S::add(y, S::load_reals(term.add(i * lanes))), self.inverse_scale);
+            }
             S::in_order(S::pack(&self.pack, v))
         }
     }

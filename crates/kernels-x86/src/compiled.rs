@@ -54,7 +54,7 @@ macro_rules! compiled_float {
 
 /// Implements `Elementwise` for a tier.
 macro_rules! compiled_elementwise {
-    ($kernels:ty, $name:literal, $features:literal, add = $add:path, mul = $mul:path, lookup = $lookup:path) => {
+    ($kernels:ty, $name:literal, $features:literal, add = $add:path, mul = $mul:path, affine = $affine:path, lookup = $lookup:path) => {
         impl quantc_kernels::Elementwise for $kernels {
             fn name(&self) -> &'static str {
                 $name
@@ -74,7 +74,7 @@ macro_rules! compiled_elementwise {
                 fn affine(
                     params: &quantc_kernels::AffineParams, rows: std::ops::Range<usize>, x: &[u8], x_stride: usize,
                     out: quantc_kernels::RowsMut<'_, u8>,
-                ) = quantc_kernels::elementwise::body::affine;
+                ) = $affine;
                 fn lookup(
                     table: &[u8; 256], rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, u8>, out: quantc_kernels::RowsMut<'_, u8>,

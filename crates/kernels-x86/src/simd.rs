@@ -17,6 +17,8 @@ pub(crate) trait Simd {
     unsafe fn splat(v: u8) -> Self::Bytes;
     unsafe fn load_reals(from: *const f32) -> Self::Reals;
     unsafe fn splat_real(v: f32) -> Self::Reals;
+    /// A vector of reals from as many bytes, the only ones that are read.
+    unsafe fn widen(from: *const u8) -> Self::Reals;
     unsafe fn add(a: Self::Reals, b: Self::Reals) -> Self::Reals;
     unsafe fn sub(a: Self::Reals, b: Self::Reals) -> Self::Reals;
     unsafe fn mul(a: Self::Reals, b: Self::Reals) -> Self::Reals;

@@ -268,3 +268,35 @@ fn batch_norm_alone() {
         no_reference(&check(&g, &[1, 3, 64], &mut random));
     }
 }
+
+/// A residual that is broadcast is repeated; one that is larger than the layer's result leaves the layer to the reference.
+#[test]
+fn residuals_that_broadcast() {
+    let mut random = Random(18);
+    let text = r#"graph g(%x: u8[N,3,6,5], %v: u8[N,3,4,5,6], %l: u8[N,4,8], %r: u8[N,1,1,1], %s: u8[1,6,1,5], %t: i8[4,4], %u: i8[7]) {
+  param @w: i8[6,3,3,3]
+  param @w.scale: f32[6]
+  param @w3: i8[6,3,1,2,3]
+  param @fc: i8[7,8]
+  param @fc.scale: f32[7]
+  param @b7: f32[7]
+  %a = quantized.conv2d(%x, @w, @w.scale, none, %r) {padding=[1,1], x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=7, scale=0.2, zero_point=100}
+  %c = quantized.conv2d(%x, @w, @w.scale, none, %s) {padding=[1,1], x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=7, scale=0.2, zero_point=100}
+  %d = quantized.conv3d(%v, @w3, @w.scale, none, %t) {x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=-7, scale=0.2, zero_point=100}
+  %e = quantized.linear(%l, @fc, @fc.scale, @b7, %u) {x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=-7, scale=0.2, zero_point=100}
+  return a=%a, c=%c, d=%d, e=%e
+}"#;
+    let g = graph(text, &mut random);
+    no_reference(&check(&g, &[1, 3], &mut random));
+    let larger = r#"graph g(%k: u8[1,3,6,5], %b: u8[N,5,6,5], %v: u8[N,3,4,5,1], %r: u8[N,2,4,5,6], %l: u8[1,8], %s: u8[N,7]) {
+  param @k1: i8[5,3,1,1]
+  param @w3: i8[2,3,1,1,1]
+  param @fc: i8[7,8]
+  param @one.scale: f32[1]
+  %a = quantized.conv2d(%k, @k1, @one.scale, none, %b) {x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=7, scale=0.2, zero_point=100}
+  %c = quantized.conv3d(%v, @w3, @one.scale, none, %r) {x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=7, scale=0.2, zero_point=100}
+  %d = quantized.linear(%l, @fc, @one.scale, none, %s) {x_scale=0.02, x_zero_point=128, residual_scale=0.05, residual_zero_point=7, scale=0.2, zero_point=100}
+  return a=%a, c=%c, d=%d
+}"#;
+    check(&graph(larger, &mut random), &[1, 3], &mut random);
+}

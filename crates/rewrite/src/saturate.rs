@@ -160,7 +160,8 @@ fn apply(egraph: &mut EGraph, m: &Pending, max_nodes: usize) -> Result<bool, Ref
 }
 
 /// Whether one shape may stand for the other: equal sizes, or one that is not known. A name and a number, or two names, may turn out
-/// to be different sizes.
+/// to be different sizes. Of an unknown size a rule itself must be sure: forms of one value differ in what inference finds out about
+/// them, and the class keeps the most (`variants.rs` tries rules on open sizes, and that none leaves a result less known).
 fn may_replace(a: &Shape, b: &Shape) -> bool {
     let fits = |(a, b): (&Dim, &Dim)| a == b || *a == Dim::Unknown || *b == Dim::Unknown;
     a.rank() == b.rank() && a.dims().iter().zip(b.dims()).all(fits)

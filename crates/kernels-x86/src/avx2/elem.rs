@@ -16,6 +16,7 @@ compiled_elementwise!(
     "avx2,fma",
     add = bytes::add::<Avx2>,
     mul = bytes::mul::<Avx2>,
+    affine = bytes::affine::<Avx2>,
     lookup = quantc_kernels::elementwise::body::lookup
 );
 compiled_quantize!(

@@ -43,6 +43,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn widen(from: *const u8) -> __m256 {
+        // SAFETY: the trait's.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         // SAFETY: the trait's.
         unsafe { _mm256_add_ps(a, b) }

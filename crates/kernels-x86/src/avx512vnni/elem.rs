@@ -17,6 +17,7 @@ compiled_elementwise!(
     "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
     add = bytes::add::<Avx512>,
     mul = bytes::mul::<Avx512>,
+    affine = bytes::affine::<Avx512>,
     lookup = lookup::lookup
 );
 compiled_quantize!(

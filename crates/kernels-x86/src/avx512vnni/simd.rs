@@ -43,6 +43,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn widen(from: *const u8) -> __m512 {
+        // SAFETY: the trait's.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         // SAFETY: the trait's.
         unsafe { _mm512_add_ps(a, b) }

@@ -17,7 +17,7 @@ use crate::attrs::AttrView;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
-use crate::ops::rows::{UNCLAMPED, unary_op};
+use crate::ops::rows::{UNCLAMPED, broadcast_operand, unary_op};
 use crate::view::{channels_last, row_major};
 
 /// The window of a convolution of at most two spatial dimensions, as `[vertical, horizontal]` of everything.
@@ -233,6 +233,11 @@ fn function(lw: &Lowering<'_>, call: &Call<'_>, name: &str) -> Result<Option<QFu
     Ok(Some(QFunction { float: lw.kernels.float, op, quantize: lw.kernels.quantize, params }))
 }
 
+/// Whether the call's result is that of the layer itself, not broadcast to a larger residual.
+fn is_whole(lw: &Lowering<'_>, call: &Call<'_>, geometry: &ConvGeometry) -> bool {
+    lw.shape(call.out()).iter().product::<usize>() == geometry.rows() * geometry.oc
+}
+
 /// The epilogue of a fused integer layer; `None` if no kernel has it.
 fn epilogue(
     lw: &mut Lowering<'_>,
@@ -257,11 +262,9 @@ fn epilogue(
     };
     let dtype = lw.dtype(value);
     let zero_point = stored_zero_point(&call.attrs, "residual_zero_point", dtype)?;
-    let (true, Some(residual_zero_point)) = (is_code(dtype) && lw.shape(value) == lw.shape(call.out()), zero_point)
-    else {
-        return Ok(None);
-    };
-    let residual = lw.operand(value, Some(order))?.source;
+    let (true, Some(residual_zero_point)) = (is_code(dtype), zero_point) else { return Ok(None) };
+    let shape = lw.shape(call.out());
+    let residual = broadcast_operand(lw, call, value, &shape, order)?;
     Ok(Some(QEpilogue::AddRequantize {
         scale: Arc::from(&layer.scale[..]),
         residual,
@@ -293,6 +296,9 @@ pub(crate) fn push_conv(
     x_zero_point: u8,
     x: impl FnOnce(&mut Lowering<'_>) -> Result<Source, NodeError>,
 ) -> Result<bool, NodeError> {
+    if !is_whole(lw, call, geometry) {
+        return Ok(false);
+    }
     let Some(layer) = Layer::new(lw, call, geometry, form, x_zero_point)? else { return Ok(false) };
     let order = channels_last(lw.shape(call.out()).len());
     if let Some(name) = function_name(call)? {
@@ -336,6 +342,9 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     }
     let rows = shape[..shape.len() - 1].iter().product();
     let geometry = ConvGeometry::linear(rows, depth, oc);
+    if !is_whole(lw, call, &geometry) {
+        return Ok(false);
+    }
     let Some(layer) = Layer::new(lw, call, &geometry, &LINEAR, x_zero_point)? else { return Ok(false) };
     let order = row_major(shape.len());
     if let Some(name) = function_name(call)? {

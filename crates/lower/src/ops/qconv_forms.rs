@@ -180,6 +180,9 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     }
     let (window, groups) = window(call, kernel)?;
     let grid = window.over(spatial(&x, 3), false)?;
+    if grid.output != [od, oh, ow] {
+        return Ok(false);
+    }
     let (kd, group_c) = (window.kernel[0], c / groups);
     let Window2 { kernel, stride, dilation, pad } = Window2::from(&window);
     let geometry =

@@ -108,6 +108,23 @@ fn expanded(lw: &mut Lowering<'_>, call: &Call<'_>, operand: &Operand, sizes: &[
     Source::Arena(slot)
 }
 
+/// A value broadcast to a shape, in that order of its axes.
+pub(crate) fn broadcast_operand(
+    lw: &mut Lowering<'_>,
+    call: &Call<'_>,
+    value: ValueRef,
+    shape: &[usize],
+    order: &[usize],
+) -> Result<Source, NodeError> {
+    let own = lw.shape(value);
+    let operand = lw.operand(value, Some(&order_for(own.len(), shape.len(), order)))?;
+    if own == shape {
+        return Ok(operand.source);
+    }
+    let out: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+    Ok(expanded(lw, call, &operand, &aligned(&own, shape.len(), order), &out))
+}
+
 /// Copies a tensor of `sizes`, repeated along the axes where `out` is larger.
 pub(crate) fn broadcast_copy(x: Source, element: usize, sizes: &[usize], out: &[usize], slot: Slot) -> CopyStep {
     let (mut from, mut to) = (element, element);

@@ -92,7 +92,7 @@ impl Operator for QConv {
         infer_function(cx)?;
         let shape = ConvParams::from_infer(self.rank, cx)?.infer(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 3, &shape.dims()[1])?;
-        infer_residual(cx, 4, &shape)?;
+        let shape = infer_residual(cx, 4, shape)?;
         Ok(vec![TensorType { dtype: output_dtype(cx)?, shape }])
     }
 
@@ -100,7 +100,7 @@ impl Operator for QConv {
         let x = dequantized_input(cx, 0, "x_scale", "x_zero_point")?;
         let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
         let y = conv(&x, &w, cx.opt_tensor(3).as_ref(), &ConvParams::from_eval(self.rank, cx)?)?;
-        let residual = residual_input(cx, 4, y.shape())?;
+        let residual = residual_input(cx, 4)?;
         Ok(vec![finish_with_function(cx, y, residual)?])
     }
 }

@@ -61,7 +61,7 @@ impl Operator for QLinear {
         infer_function(cx)?;
         let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
         infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
-        infer_residual(cx, 4, &shape)?;
+        let shape = infer_residual(cx, 4, shape)?;
         Ok(vec![TensorType { dtype: output_dtype(cx)?, shape }])
     }
 
@@ -69,7 +69,7 @@ impl Operator for QLinear {
         let x = dequantized_input(cx, 0, "x_scale", "x_zero_point")?;
         let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
         let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
-        let residual = residual_input(cx, 4, y.shape())?;
+        let residual = residual_input(cx, 4)?;
         Ok(vec![finish_with_function(cx, y, residual)?])
     }
 }

@@ -11,10 +11,11 @@ pub mod norm;
 pub mod pool;
 
 use quantc_tensor::scaled::quantize_dense;
-use quantc_tensor::{DType, QRange, Scale, ScaledInt, Tensor, Value};
+use quantc_tensor::{DType, QRange, Scale, ScaledInt, Shape, Tensor, Value};
 
 use self::function::apply_function;
 use crate::activation::clamp_value;
+use crate::dims::broadcast_shapes;
 use crate::quantize::{check_scale, check_zero_point, dequantize, range_of};
 use crate::spec::attr;
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, OpError};
@@ -134,21 +135,17 @@ fn activated(cx: &EvalCx<'_>, mut v: Value, residual: Option<Value>) -> Result<V
 }
 
 /// The residual input `i` of a call, if it is given.
-pub(crate) fn residual_input(cx: &EvalCx<'_>, i: usize, shape: &[usize]) -> Result<Option<Value>, OpError> {
+pub(crate) fn residual_input(cx: &EvalCx<'_>, i: usize) -> Result<Option<Value>, OpError> {
     let Some(r) = cx.opt_tensor(i) else { return Ok(None) };
-    if r.shape() != shape {
-        return Err(OpError::new(format!("the residual is {:?}, the result {shape:?}", r.shape())));
-    }
     dequantize(&r, cx.float("residual_scale")?, cx.int("residual_zero_point")?).map(Some)
 }
 
-/// Fails if the type of a residual is known not to fit.
-pub(crate) fn infer_residual(cx: &InferCx<'_>, i: usize, shape: &quantc_tensor::Shape) -> Result<(), OpError> {
+/// The shape of a layer's result with the residual input `i` added, if it is given: they broadcast like the operands of an addition.
+pub(crate) fn infer_residual(cx: &InferCx<'_>, i: usize, shape: Shape) -> Result<Shape, OpError> {
     match cx.opt_ty(i) {
-        Some(ty) if !ACTIVATION_TYPES.contains(&ty.dtype) || !ty.shape.compatible(shape) => {
-            Err(OpError::new(format!("the residual is {ty}, it must be u8 or i8 {shape}")))
-        }
-        _ => Ok(()),
+        None => Ok(shape),
+        Some(ty) if ACTIVATION_TYPES.contains(&ty.dtype) => broadcast_shapes(&shape, &ty.shape),
+        Some(ty) => Err(OpError::new(format!("the residual is {ty}, it must be u8 or i8"))),
     }
 }
 

@@ -7,22 +7,54 @@ use std::sync::Arc;
 use quantc_interp::Interpreter;
 use quantc_ir::{Graph, NodeId, Origin, ValueRef};
 use quantc_ops::{Attr, Attrs, lookup};
-use quantc_tensor::{DType, Shape, Tensor, TensorType};
+use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType};
 use quantc_testkit::random::{random_tensor, rng, with_random_params};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// Shape of the values that convolutions take and give.
-const IMAGE: &[usize] = &[1, 4, 6, 6];
+/// Shape of the values that convolutions take and give: channels are known, the other sizes may be open. Images are square, so that they
+/// may be turned.
+const IMAGE: [&str; 4] = ["N", "4", "H", "H"];
 /// Shape of the values that linear layers take and give.
-const ROWS: &[usize] = &[2, 3, 8];
+const ROWS: [&str; 3] = ["B", "T", "8"];
+
+/// What a graph knows of the sizes that may be open; the seed decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sizes {
+    Known,
+    Named,
+    Unknown,
+}
+
+impl Sizes {
+    fn of(seed: u64) -> Sizes {
+        [Sizes::Known, Sizes::Named, Sizes::Unknown][(seed % 3) as usize]
+    }
+
+    fn shape(self, dims: &[&str], seed: u64) -> Shape {
+        let dim = |name: &&str| match (name.parse(), self) {
+            (Ok(size), _) => Dim::Known(size),
+            (Err(_), Sizes::Known) => Dim::Known(size_of(name, seed)),
+            (Err(_), Sizes::Named) => Dim::symbol(name),
+            (Err(_), Sizes::Unknown) => Dim::Unknown,
+        };
+        dims.iter().map(dim).collect()
+    }
+}
+
+/// The size of a dimension in a graph of a seed, known to it or not.
+fn size_of(name: &str, seed: u64) -> usize {
+    let at = ["N", "H", "B", "T"].iter().position(|n| *n == name).unwrap_or(0);
+    let largest = [2, 6, 3, 4][at];
+    1 + (seed >> (3 * at + 2)) as usize % largest
+}
 
 /// A float graph of about `size` blocks wired at random: what exporters write (decompositions, batch norms, clips, additions in
 /// either order), values with several users, several outputs.
 pub fn float_graph(seed: u64, size: usize) -> Graph {
     let mut b = Builder::new("random", seed);
-    let mut images = vec![b.input("image", IMAGE)];
-    let mut rows = vec![b.input("rows", ROWS)];
+    let mut images = vec![b.input("image", &IMAGE)];
+    let mut rows = vec![b.input("rows", &ROWS)];
     for _ in 0..size {
         if b.chance(2) {
             let x = b.pick(&images);
@@ -41,8 +73,8 @@ pub fn float_graph(seed: u64, size: usize) -> Graph {
 /// float.
 pub fn qdq_graph(seed: u64, size: usize) -> Graph {
     let mut b = Builder::new("random_qdq", seed);
-    let image = b.input("image", IMAGE);
-    let rows = b.input("rows", ROWS);
+    let image = b.input("image", &IMAGE);
+    let rows = b.input("rows", &ROWS);
     let mut images = vec![b.quantized(image)];
     let mut rows = vec![b.quantized(rows)];
     let mut floats = Vec::new();
@@ -85,8 +117,9 @@ impl Builder {
         Builder { graph: Graph::new(name), rng: rng(seed), seed, params: 0 }
     }
 
-    fn input(&mut self, name: &str, shape: &[usize]) -> ValueRef {
-        self.graph.placeholder(name, TensorType::new(DType::F32, Shape::known(shape))).into()
+    fn input(&mut self, name: &str, dims: &[&str]) -> ValueRef {
+        let shape = Sizes::of(self.seed).shape(dims, self.seed);
+        self.graph.placeholder(name, TensorType::new(DType::F32, shape)).into()
     }
 
     /// One in `n`.
@@ -118,6 +151,21 @@ impl Builder {
         let op = lookup(op).unwrap_or_else(|| panic!("no operator {op}"));
         let origin = Origin::new(&name, op.name(), op.name(), 0);
         self.graph.call(&name, op, &inputs, attrs, &[origin]).unwrap_or_else(|e| panic!("{e}")).into()
+    }
+
+    /// Rows as a matrix and in their shape again, which is a list of numbers or taken from the value.
+    fn there_and_back(&mut self, x: ValueRef) -> ValueRef {
+        let once = self.call("reshape", &[x], &[("shape", Attr::Ints(vec![-1, 8]))]);
+        match self.graph.ty(x).shape.to_known() {
+            Some(shape) => {
+                let shape = shape.into_iter().map(|n| n as i64).collect();
+                self.call("reshape", &[once], &[("shape", Attr::Ints(shape))])
+            }
+            None => {
+                let shape = self.call("shape", &[x], &[]);
+                self.call("reshape", &[once, shape], &[])
+            }
+        }
     }
 
     /// The operands in a random order.
@@ -221,10 +269,7 @@ impl Builder {
                 let scaled = self.commuted("mul", normal, weight);
                 self.commuted("add", scaled, bias)
             }
-            6 => {
-                let once = self.call("reshape", &[x], &[("shape", Attr::Ints(vec![6, 8]))]);
-                self.call("reshape", &[once], &[("shape", Attr::Ints(vec![2, 3, 8]))])
-            }
+            6 => self.there_and_back(x),
             7 => self.call("softmax", &[x], &[("dim", Attr::from(-1i64))]),
             8 => {
                 let one = self.scalar(1.0);
@@ -247,6 +292,13 @@ impl Builder {
         let attrs = [("scale", Attr::from(scale)), ("zero_point", Attr::from(zero_point))];
         let q = self.call("quantize_per_tensor", &[x], &attrs);
         self.call("dequantize_per_tensor", &[q], &attrs)
+    }
+
+    /// The mean of each channel, which broadcasts.
+    fn quantized_mean(&mut self, x: ValueRef) -> ValueRef {
+        let dims = ("dims", Attr::Ints(vec![2, 3]));
+        let mean = self.call("mean", &[x], &[dims, ("keepdim", Attr::from(true))]);
+        self.quantized(mean)
     }
 
     fn quantized_weight(&mut self, shape: &[usize]) -> ValueRef {
@@ -273,7 +325,12 @@ impl Builder {
             0..=2 => {
                 let w = self.quantized_weight(&[4, 4, 3, 3]);
                 let conv = self.conv(x, w, 1);
-                let sum = if self.chance(3) { self.commuted("add", conv, y) } else { conv };
+                let sum = if self.chance(3) {
+                    let residual = if self.seed.is_multiple_of(5) { self.quantized_mean(y) } else { y };
+                    self.commuted("add", conv, residual)
+                } else {
+                    conv
+                };
                 self.clamped(sum)
             }
             3 => {
@@ -316,10 +373,7 @@ impl Builder {
                 let scores = self.quantized(scores);
                 self.call("matmul", &[scores, y], &[])
             }
-            5 => {
-                let once = self.call("reshape", &[x], &[("shape", Attr::Ints(vec![6, 8]))]);
-                self.call("reshape", &[once], &[("shape", Attr::Ints(vec![2, 3, 8]))])
-            }
+            5 => self.there_and_back(x),
             _ => self.call("softmax", &[x], &[("dim", Attr::from(-1i64))]),
         }
     }
@@ -341,12 +395,17 @@ impl Builder {
     }
 }
 
-/// The outputs of a graph on random inputs.
+/// The outputs of a graph of this seed on random inputs; open sizes are what the seed says.
 pub fn run(graph: &Graph, seed: u64) -> Vec<Tensor> {
     let mut rng = rng(seed);
     let inputs: Vec<(String, Tensor)> = graph
         .placeholders()
-        .map(|id| (graph.node(id).name().to_owned(), random_tensor(&mut rng, &graph.node(id).types()[0])))
+        .map(|id| {
+            let name = graph.node(id).name();
+            let dims: &[&str] = if name == "image" { &IMAGE } else { &ROWS };
+            let ty = TensorType::new(DType::F32, Sizes::Known.shape(dims, seed));
+            (name.to_owned(), random_tensor(&mut rng, &ty))
+        })
         .collect();
     let outputs = Interpreter::new(graph).run(&inputs).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     outputs.into_iter().map(|o| o.1).collect()

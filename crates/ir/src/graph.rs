@@ -198,6 +198,18 @@ impl Graph {
         }
     }
 
+    /// Gives a node another name; whether that name was free.
+    pub fn rename(&mut self, id: NodeId, name: &str) -> bool {
+        if name.is_empty() || self.by_name.contains_key(name) {
+            return false;
+        }
+        let name: Arc<str> = Arc::from(name);
+        let old = std::mem::replace(&mut self.nodes[id.0].name, Arc::clone(&name));
+        self.by_name.remove(&old);
+        self.by_name.insert(name, id);
+        true
+    }
+
     /// A parameter name that is not taken.
     pub fn fresh_param_name(&self, base: &str) -> Arc<str> {
         let mut name = base.to_owned();

@@ -14,7 +14,7 @@ use crate::encode::{Encoded, encode};
 use crate::extract::{Extracted, Extraction};
 use crate::lang::{Contradiction, Facts};
 use crate::provenance::Application;
-use crate::rebuild::{Builder, Rebuilt, chain};
+use crate::rebuild::{Builder, Rebuilt, chain, settle_names};
 use crate::regions::{Region, seams, split};
 use crate::report::{Budget, PhaseStats, PhaseTime, RewriteReport, Step, Stop};
 use crate::saturate::{Saturation, Scope, saturate};
@@ -71,6 +71,7 @@ pub(crate) fn run_watched(
         traces = chain(traces, sewn.traces, &sewn.graph);
         merged.extend(sewn.merged);
         out = sewn.graph;
+        settle_names(graph, &mut out, &mut traces);
     }
     let start = Instant::now();
     out.verify()?;

@@ -418,6 +418,24 @@ struct Context<'a> {
     rules: &'a [Arc<str>],
 }
 
+/// Takes the numbers off names that the first of two passes had to number and the second left alone: what had the plain name is gone.
+pub(crate) fn settle_names(source: &Graph, graph: &mut Graph, traces: &mut [NodeTrace]) {
+    let mut renamed: FxHashMap<Arc<str>, Arc<str>> = FxHashMap::default();
+    for id in graph.calls().collect::<Vec<_>>() {
+        let old: Arc<str> = Arc::from(graph.node(id).name());
+        let numbered = old.rsplit_once('_').filter(|(_, n)| n.parse::<u32>().is_ok());
+        let Some((base, _)) = numbered.filter(|_| source.find(&old).is_none()) else { continue };
+        if graph.rename(id, base) {
+            renamed.insert(Arc::clone(&old), Arc::from(base));
+        }
+    }
+    for trace in traces {
+        if let Some(name) = renamed.get(&trace.node) {
+            trace.node = Arc::clone(name);
+        }
+    }
+}
+
 /// Where the nodes of a graph that was rewritten in two passes came from: what the later pass replaces, the earlier one may have
 /// made.
 pub(crate) fn chain(earlier: Vec<NodeTrace>, later: Vec<NodeTrace>, graph: &Graph) -> Vec<NodeTrace> {

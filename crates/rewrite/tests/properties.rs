@@ -212,3 +212,16 @@ fn origins_survive_cuts() {
         check_origins(&before, &after);
     }
 }
+
+/// A name that is numbered on one side of a cut loses the number when the plain one is free in the end.
+#[test]
+fn names_settle_across_cuts() {
+    let before = float_graph(11619731551960234153, 8);
+    let budget = Budget { region: 3, ..Budget::default() };
+    let mut report = RewriteReport::default();
+    let after = run_phase(&before, &rules(), Phase::Canonical, &budget, &mut report).expect("rewrites");
+    check_names(&before, &after);
+    for trace in &report.nodes {
+        assert!(after.find(&trace.node).is_some(), "{}\n{after}", trace.node);
+    }
+}

@@ -63,11 +63,17 @@ impl Filter {
 
     /// The sets of operators of each of which a class's inputs must have one for the class to pass: cheaper to test, and true of
     /// every class that [`Filter::passes`].
-    pub(crate) fn below(&self) -> Box<[Ops]> {
+    pub(crate) fn below(&self) -> Vec<Ops> {
         match self {
             Filter::Call { inputs, .. } => inputs.iter().filter_map(|(_, f)| f.operators()).collect(),
             Filter::Output(of) => of.operators().into_iter().collect(),
-            Filter::Anything | Filter::Leaf | Filter::Either(_) => Box::new([]),
+            // What every alternative needs, such as both orders of operands.
+            Filter::Either(all) => {
+                let mut each = all.iter().map(Filter::below);
+                let first = each.next().unwrap_or_default();
+                each.fold(first, |common, other| common.into_iter().filter(|ops| other.contains(ops)).collect())
+            }
+            Filter::Anything | Filter::Leaf => Vec::new(),
         }
     }
 

@@ -176,7 +176,7 @@ struct Engine<'r> {
     rules: &'r [&'r Rule],
     filters: Vec<Filter>,
     /// See [`Filter::below`].
-    below: Vec<Box<[Ops]>>,
+    below: Vec<Vec<Ops>>,
     /// The operators a match can have at its root.
     roots: Vec<Vec<u32>>,
     /// How far below a match's root a change can matter.
@@ -237,7 +237,11 @@ impl<'r> Engine<'r> {
         for rule in 0..self.rules.len() {
             classes.clear();
             for op in &self.roots[rule] {
-                classes.extend_from_slice(index.with_op(*op));
+                for (below, part) in index.with_op(*op) {
+                    if self.below[rule].iter().all(|ops| below & ops != 0) {
+                        classes.extend_from_slice(part);
+                    }
+                }
             }
             if self.roots[rule].len() > 1 {
                 classes.sort_unstable();
@@ -258,10 +262,7 @@ impl<'r> Engine<'r> {
 
     fn search_at(&mut self, egraph: &EGraph, index: &Index<'_>, rule: usize, class: Id, out: &mut Vec<Pending>) {
         self.counts[rule].searched += 1;
-        let below = index.below[usize::from(class)];
-        if self.below[rule].iter().any(|ops| below & ops == 0)
-            || !self.filters[rule].passes(&index.classes, &index.ops, class)
-        {
+        if !self.filters[rule].passes(&index.classes, &index.ops, class) {
             return;
         }
         let view = View::with_classes(egraph, &index.classes);
@@ -312,15 +313,14 @@ struct Index<'a> {
     classes: Classes<'a>,
     /// The operators of every class.
     ops: Vec<Ops>,
-    /// The operators of the inputs of every class that is searched.
-    below: Vec<Ops>,
-    by_op: Vec<Vec<Id>>,
+    /// By an operator that they have: the classes whose inputs have the same operators, together with those.
+    by_op: Vec<Vec<(Ops, Vec<Id>)>>,
 }
 
 impl<'a> Index<'a> {
     fn new(egraph: &'a EGraph, near: Option<&Near>) -> Index<'a> {
         let n = egraph.nodes().len();
-        let mut index = Index { classes: vec![None; n], ops: vec![0; n], below: vec![0; n], by_op: Vec::new() };
+        let mut index = Index { classes: vec![None; n], ops: vec![0; n], by_op: Vec::new() };
         let mut classes = Vec::with_capacity(egraph.number_of_classes());
         for class in egraph.classes() {
             index.classes[usize::from(class.id)] = Some(class);
@@ -330,24 +330,29 @@ impl<'a> Index<'a> {
             }
         }
         classes.sort_unstable();
+        let mut parts: FxHashMap<(u32, Ops), usize> = FxHashMap::default();
         for id in classes {
-            let mut last = None;
+            let nodes = index.classes[usize::from(id)].map_or(&[][..], |class| &class.nodes);
             // A class's nodes are sorted by operator.
-            for node in index.classes[usize::from(id)].into_iter().flat_map(|class| &class.nodes) {
-                index.below[usize::from(id)] |= node.children.iter().fold(0, |ops, c| ops | index.ops[usize::from(*c)]);
-                if last != Some(node.op) {
-                    last = Some(node.op);
-                    if index.by_op.len() <= node.op as usize {
-                        index.by_op.resize_with(node.op as usize + 1, Vec::new);
-                    }
-                    index.by_op[node.op as usize].push(id);
+            for nodes in nodes.chunk_by(|a, b| a.op == b.op) {
+                let children = nodes.iter().flat_map(|n| &n.children);
+                let below = children.fold(0, |ops, c| ops | index.ops[usize::from(*c)]);
+                let op = nodes[0].op as usize;
+                if index.by_op.len() <= op {
+                    index.by_op.resize_with(op + 1, Vec::new);
                 }
+                let of_op = &mut index.by_op[op];
+                let part = *parts.entry((nodes[0].op, below)).or_insert(of_op.len());
+                if part == of_op.len() {
+                    of_op.push((below, Vec::new()));
+                }
+                of_op[part].1.push(id);
             }
         }
         index
     }
 
-    fn with_op(&self, op: u32) -> &[Id] {
+    fn with_op(&self, op: u32) -> &[(Ops, Vec<Id>)] {
         self.by_op.get(op as usize).map_or(&[], Vec::as_slice)
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Random, check, check_on, graph, no_reference};
+use common::{Random, check, check_on, graph, no_reference, typed};
 use quantc_kernels::Isa;
 
 /// Holds the plans of a graph to the reference, and to have no reference step.
@@ -50,7 +50,7 @@ fn quantized_pools_of_uneven_windows() {
   %mx = max_pool2d(%x) {kernel_size=[3,3], padding=[1,1]}
   return a=%a, c=%c, ad=%ad, m=%m, ml=%ml, mx=%mx
 }"#;
-        holds(seed, &[1, 3], &text.replace("DT", dtype).replace("ZP", &zero.to_string()));
+        holds(seed, &[1, 3], &typed(text, dtype, zero));
     }
 }
 
@@ -280,7 +280,7 @@ fn quantized_transposed_convolutions_and_volumes() {
   %tf = quantized.conv_transpose3d(%v, @tf, @one.scale) {stride=[3,2,1], padding=[2,0,0], x_scale=0.02, x_zero_point=ZP, scale=0.2, zero_point=ZP, dtype=DT}
   return a=%a, g=%g, c=%c, d=%d, e=%e, t=%t, td=%td, tf=%tf
 }"#;
-        holds(seed, &[1, 3], &text.replace("DT", dtype).replace("ZP", &zero.to_string()));
+        holds(seed, &[1, 3], &typed(text, dtype, zero));
     }
 }
 

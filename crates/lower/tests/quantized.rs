@@ -2,14 +2,13 @@
 
 mod common;
 
-use common::{Random, check, graph, no_reference};
+use common::{Random, check, graph, no_reference, typed};
 use quantc_tensor::Tensor;
 
 #[test]
 fn residual_network() {
     let mut random = Random(10);
-    for dtype in ["u8", "i8"] {
-        let zero = if dtype == "u8" { 3 } else { -125 };
+    for (dtype, zero) in [("u8", 3), ("i8", -125)] {
         let text = r#"graph g(%x: f32[N,3,13,11]) {
   param @w1: i8[20,3,3,3]
   param @w1.scale: f32[20]
@@ -40,10 +39,8 @@ fn residual_network() {
   %y = quantized.linear(%mean, @fc, @fc.scale, @fcb) {x_scale=0.04, x_zero_point=ZP, dtype=f32}
   %d = dequantize_per_tensor(%ap) {scale=0.05, zero_point=ZP}
   return y=%y, d=%d, a=%a
-}"#
-        .replace("ZP", &zero.to_string())
-        .replace("DT", dtype);
-        let g = graph(&text, &mut random);
+}"#;
+        let g = graph(&typed(text, dtype, zero), &mut random);
         let steps = check(&g, &[1, 2, 5], &mut random);
         no_reference(&steps);
         let permutes = steps.iter().filter(|s| s.op == "permute").count();
@@ -99,8 +96,7 @@ fn one_dimensional() {
 #[test]
 fn functions_of_layers() {
     let mut random = Random(19);
-    for dtype in ["u8", "i8"] {
-        let zero = if dtype == "u8" { 3 } else { -125 };
+    for (dtype, zero) in [("u8", 3), ("i8", -125)] {
         let text = r#"graph g(%x: f32[N,3,13,11]) {
   param @w1: i8[20,3,3,3]
   param @w1.scale: f32[20]
@@ -118,10 +114,8 @@ fn functions_of_layers() {
   %mean = quantized.mean(%c4) {dims=[2,3], x_scale=0.03, x_zero_point=ZP, scale=0.04, zero_point=ZP, dtype=DT}
   %y = quantized.linear(%mean, @fc, @one) {x_scale=0.04, x_zero_point=ZP, scale=0.01, zero_point=ZP, dtype=DT, quant_max=100, function="gelu", approximate="tanh"}
   return y=%y, c=%c3
-}"#
-        .replace("ZP", &zero.to_string())
-        .replace("DT", dtype);
-        let g = graph(&text, &mut random);
+}"#;
+        let g = graph(&typed(text, dtype, zero), &mut random);
         no_reference(&check(&g, &[1, 2, 5], &mut random));
     }
     // A layer of one row that is large enough to be cut for threads.
@@ -264,7 +258,7 @@ fn batch_norm_alone() {
 }"#;
         let var = |n: usize| (0..n).map(|i| format!("{:?}", 0.2 + 0.1 * i as f32)).collect::<Vec<_>>().join(", ");
         let text = text.replace("VAR70", &var(70)).replace("VAR9", &var(9));
-        let g = graph(&text.replace("DT", dtype).replace("ZP", &zero.to_string()), &mut random);
+        let g = graph(&typed(&text, dtype, zero), &mut random);
         no_reference(&check(&g, &[1, 3, 64], &mut random));
     }
 }

@@ -170,15 +170,28 @@ impl Call<'_> {
         quantc_ops::dims::axis(dim, self.shape(0)?.rank()).ok()
     }
 
-    /// Where the first input has them, if all other inputs are the same for any data, but for what is added to the result.
+    /// Where the first input has them, if all other inputs are the same for any data, but for what is added to the result. That is
+    /// broadcast with it: it must have the samples at the same place, or one element there for all.
     fn alone(&self) -> Option<Samples> {
-        let own = self.input(0).filter(|s| matches!(s, Axis(_)))?;
+        let Axis(place) = self.input(0)? else { return None };
         let residual = self.node.call()?.0.signature().inputs.iter().position(|i| i.name == "residual");
-        let fits = |i: usize| match self.input(i) {
-            None | Some(Nowhere) => true,
-            same => residual == Some(i) && same == Some(own) && self.shape(i).map(Shape::rank) == Some(self.rank()),
+        let added = |i: usize| {
+            let dims = self.shape(i)?.dims();
+            let at = (place + dims.len()).checked_sub(self.rank());
+            let one = || at.and_then(|k| dims.get(k)).is_none_or(|d| *d == Dim::Known(1));
+            let fits = match self.input(i)? {
+                Axis(k) => at == Some(k),
+                Nowhere => one(),
+                Counted => false,
+            };
+            Some(fits && self.shape(0)?.rank() == self.rank())
         };
-        (1..self.node.inputs().len()).all(fits).then_some(own)
+        let fits = |i: usize| match self.input(i) {
+            None => true,
+            Some(_) if residual == Some(i) => added(i) == Some(true),
+            other => other == Some(Nowhere),
+        };
+        (1..self.node.inputs().len()).all(fits).then_some(Axis(place))
     }
 
     /// [`Call::alone`], unless they are at that axis.
@@ -392,6 +405,28 @@ mod tests {
         for (inputs, calls) in no {
             assert!(!independent(inputs, calls), "{calls}");
         }
+    }
+
+    /// What is added to a layer's result is broadcast with it.
+    #[test]
+    fn residuals_are_broadcast() {
+        let layer = |residual: &str, param: &str, out: &str| {
+            let inputs =
+                if param.is_empty() { format!("%x: u8[N,8], %r: u8{residual}") } else { "%x: u8[N,8]".to_owned() };
+            let r = if param.is_empty() { "%r" } else { "@r" };
+            let calls = format!(
+                "param @w: i8[7,8]\nparam @s: f32[1] = [0.1]\n{param}%y = quantized.linear(%x, @w, @s, none, {r}) \
+                 {{x_scale=0.1, scale=0.1}} : u8{out}\nreturn y=%y"
+            );
+            independent(&inputs, &calls)
+        };
+        assert!(layer("[N,7]", "", "[N,7]"));
+        for shape in ["[7]", "[1]", "[1,7]"] {
+            assert!(layer(shape, &format!("param @r: u8{shape}\n"), "[N,7]"), "{shape}");
+        }
+        assert!(!layer("[N,1,7]", "", "[N,N,7]"));
+        assert!(!layer("[N,1]", "param @r: u8[3,7]\n", "[3,7]"));
+        assert!(!layer("[N,1]", "param @r: u8[3,1,7]\n", "[3,N,7]"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::encode::add_typed;
 use crate::host::{Call, View};
-use crate::lang::{EGraph, ENode, LEAF, NONE, OUTPUT, UNKNOWN};
+use crate::lang::{ABSENT, EGraph, ENode, LEAF, NONE, OUTPUT};
 
 /// A template with every expression evaluated: what is left is to add nodes. Made while the e-graph is still as it was
 /// searched, applied when it has changed. Small, since there are as many at a time as there are matches.
@@ -273,7 +273,7 @@ impl<'a> Applier<'a> {
     /// The types of a new call, an index in [`Facts::types`]. What a call of the same operator with the same attributes has on inputs
     /// of the same types is looked up, if it did not depend on the values of its inputs.
     fn infer(&mut self, op: OpRef, node: &ENode, inputs: &[Option<Id>], attrs: &Attrs) -> Result<u32, String> {
-        let types = inputs.iter().map(|i| i.map_or(UNKNOWN, |id| self.egraph[id].data.ty)).collect();
+        let types = inputs.iter().map(|i| i.map_or(ABSENT, |id| self.egraph[id].data.ty)).collect();
         let call = (node.op, node.payload, types);
         if let Some(ty) = self.egraph.analysis.inferred.get(&call) {
             return Ok(*ty);

@@ -119,6 +119,9 @@ pub(crate) struct Data {
 /// No type, no leaf.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
+/// In place of a type: an input that is not given.
+pub(crate) const ABSENT: u32 = UNKNOWN - 1;
+
 /// A parameter of the graph or a constant a rule made.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
@@ -139,7 +142,7 @@ pub(crate) struct Facts {
     codes: FxHashMap<&'static str, u32>,
     pub(crate) attrs: IndexSet<Attrs, FxBuildHasher>,
     pub(crate) types: IndexSet<Types, FxBuildHasher>,
-    /// Types of calls, by operator, attributes and the types of their inputs ([`UNKNOWN`] for an absent one).
+    /// Types of calls, by operator, attributes and the types of their inputs ([`ABSENT`] for one that is not given).
     pub(crate) inferred: FxHashMap<(u32, u32, SmallVec<[u32; 4]>), u32>,
     pub(crate) leaves: Vec<Leaf>,
     /// Leaves of the constants that rules made.

@@ -229,7 +229,7 @@ impl<'r> Engine<'r> {
         }
     }
 
-    /// Every match that was not applied yet, rule by rule, by class within a rule.
+    /// Every match that was not applied yet, rule by rule, and within a rule in the order of the index.
     fn search(&mut self, egraph: &EGraph, near: Option<&Near>) -> Vec<Pending> {
         let index = Index::new(egraph, near);
         let mut out = Vec::new();

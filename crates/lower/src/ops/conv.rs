@@ -128,6 +128,7 @@ impl Constants {
         };
         let shape = geometry.weight_shape();
         let kernel = if is_depthwise(&shape) { lw.kernels.qdepthwise } else { lw.kernels.qconv };
+        // The step of a function has its weights in one part.
         let cut = function_name(call)?.is_none()
             && geometry.rows() == 1
             && shape.groups == 1
@@ -193,25 +194,38 @@ impl Layer {
         Ok(Some(Layer { weights, scale, offsets }))
     }
 
-    /// The step, given what it reads and writes: the result's slot and the elements from one pixel to the next.
-    fn step(self, epilogue: QEpilogue, x: Source, x_zero_point: u8, (out, out_stride): (Slot, usize)) -> QConvStep {
-        let Layer { weights, offsets, .. } = self;
-        QConvStep { weights, offsets: Arc::from(offsets), x, x_zero_point, epilogue, out, out_stride }
-    }
-
-    /// The same with a function of the real result, which has these bounds, in place of an epilogue.
-    fn function_step(
+    /// Adds the step, given what it reads and writes: the result's slot and the elements from one pixel to the next.
+    fn push(
         self,
-        function: QFunction,
-        clamp: (f32, f32),
-        x: Source,
-        x_zero_point: u8,
+        lw: &mut Lowering<'_>,
+        call: &Call<'_>,
+        order: &[usize],
+        stage: Stage,
+        (x, x_zero_point): (Source, u8),
         (out, out_stride): (Slot, usize),
-    ) -> QConvFunctionStep {
+    ) {
         let Layer { weights, scale, offsets } = self;
-        let (offsets, scale) = (Arc::from(offsets), Arc::from(scale));
-        QConvFunctionStep { weights, offsets, x, x_zero_point, scale, clamp, function, out, out_stride }
+        let offsets = Arc::from(offsets);
+        match stage {
+            Stage::Epilogue(epilogue) => {
+                lw.push_in(call, order, QConvStep { weights, offsets, x, x_zero_point, epilogue, out, out_stride });
+            }
+            Stage::Function(function, clamp) => {
+                let scale = Arc::from(scale);
+                let step =
+                    QConvFunctionStep { weights, offsets, x, x_zero_point, scale, clamp, function, out, out_stride };
+                lw.push_in(call, order, step);
+            }
+        }
     }
+}
+
+/// What a layer does with its sums.
+enum Stage {
+    /// As an epilogue of its kernel.
+    Epilogue(QEpilogue),
+    /// A function of the real result, which has these bounds.
+    Function(QFunction, (f32, f32)),
 }
 
 /// The function of one element that a layer applies to its real result.
@@ -236,6 +250,22 @@ fn function(lw: &Lowering<'_>, call: &Call<'_>, name: &str) -> Result<Option<QFu
 /// Whether the call's result is that of the layer itself, not broadcast to a larger residual.
 fn is_whole(lw: &Lowering<'_>, call: &Call<'_>, geometry: &ConvGeometry) -> bool {
     lw.shape(call.out()).iter().product::<usize>() == geometry.rows() * geometry.oc
+}
+
+/// What follows the sums of a fused integer layer; `None` if no kernel has it.
+fn stage(
+    lw: &mut Lowering<'_>,
+    call: &Call<'_>,
+    layer: &Layer,
+    residual: Option<(ValueRef, &[usize], usize)>,
+) -> Result<Option<Stage>, NodeError> {
+    Ok(match function_name(call)? {
+        Some(name) => match function(lw, call, &name)? {
+            Some(function) => Some(Stage::Function(function, activation(&call.attrs)?)),
+            None => None,
+        },
+        None => epilogue(lw, call, layer, residual)?.map(Stage::Epilogue),
+    })
 }
 
 /// The epilogue of a fused integer layer; `None` if no kernel has it.
@@ -301,18 +331,11 @@ pub(crate) fn push_conv(
     }
     let Some(layer) = Layer::new(lw, call, geometry, form, x_zero_point)? else { return Ok(false) };
     let order = channels_last(lw.shape(call.out()).len());
-    if let Some(name) = function_name(call)? {
-        let Some(function) = function(lw, call, &name)? else { return Ok(false) };
-        let x = x(lw)?;
-        let out = lw.destination(call.out());
-        lw.push_in(call, &order, layer.function_step(function, activation(&call.attrs)?, x, x_zero_point, out));
-        return Ok(true);
-    }
     let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
-    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
+    let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
     let x = x(lw)?;
     let out = lw.destination(call.out());
-    lw.push_in(call, &order, layer.step(epilogue, x, x_zero_point, out));
+    layer.push(lw, call, &order, stage, (x, x_zero_point), out);
     Ok(true)
 }
 
@@ -347,18 +370,11 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     }
     let Some(layer) = Layer::new(lw, call, &geometry, &LINEAR, x_zero_point)? else { return Ok(false) };
     let order = row_major(shape.len());
-    if let Some(name) = function_name(call)? {
-        let Some(function) = function(lw, call, &name)? else { return Ok(false) };
-        let x = lw.row_major(x)?.source;
-        let out = (lw.define(call.out(), order.clone()).slot(), oc);
-        lw.push_in(call, &order, layer.function_step(function, activation(&call.attrs)?, x, x_zero_point, out));
-        return Ok(true);
-    }
     let residual = call.opt(4).map(|r| (r, &order[..], oc));
-    let Some(epilogue) = epilogue(lw, call, &layer, residual)? else { return Ok(false) };
+    let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
     let x = lw.row_major(x)?.source;
     let out = (lw.define(call.out(), order.clone()).slot(), oc);
-    lw.push_in(call, &order, layer.step(epilogue, x, x_zero_point, out));
+    layer.push(lw, call, &order, stage, (x, x_zero_point), out);
     Ok(true)
 }
 

@@ -17,6 +17,33 @@ fn window(call: &Call<'_>, kernel: &[usize]) -> Result<(Window, usize), NodeErro
     Ok((window, usize::try_from(call.attrs.int("groups")?).unwrap_or(1).max(1)))
 }
 
+/// What a call over three spatial dimensions works on.
+struct Volumes {
+    x_zero_point: u8,
+    /// `[n, c, d, h, w]` of the input.
+    x: [usize; 5],
+    /// `[oc, d, h, w]` of the result.
+    out: [usize; 4],
+    window: Window,
+    groups: usize,
+}
+
+impl Volumes {
+    /// `None` if the input is not stored as u8, or something is empty.
+    fn of(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<Volumes>, NodeError> {
+        let (x, w, out) = (lw.shape(call.input(0)?), lw.shape(call.input(1)?), lw.shape(call.out()));
+        let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(None) };
+        let (&[n, c, d, h, width], &[_, oc, od, oh, ow], [_, _, kernel @ ..]) = (&x[..], &out[..], &w[..]) else {
+            return Ok(None);
+        };
+        if x.contains(&0) || out.contains(&0) {
+            return Ok(None);
+        }
+        let (window, groups) = window(call, kernel)?;
+        Ok(Some(Volumes { x_zero_point, x: [n, c, d, h, width], out: [oc, od, oh, ow], window, groups }))
+    }
+}
+
 /// Weights `[c][group_oc][kd][taps]` of a transposed convolution as `[oc][taps][kd][group_c]`, taps and planes backwards.
 fn turned(w: &[i8], groups: usize, group_c: usize, group_oc: usize, kd: usize, taps: usize) -> Vec<i8> {
     let at = |c: usize, o: usize, d: usize, tap: usize| {
@@ -90,15 +117,8 @@ pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -
 /// the pixels `stride` apart and zero points between them.
 pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let value = call.input(0)?;
-    let (x, w, out) = (lw.shape(value), lw.shape(call.input(1)?), lw.shape(call.out()));
-    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
-    let (&[n, c, depth, h, width], &[_, oc, od, oh, ow], &[_, _, ref kernel @ ..]) = (&x[..], &out[..], &w[..]) else {
-        return Ok(false);
-    };
-    if x.contains(&0) || out.contains(&0) {
-        return Ok(false);
-    }
-    let (window, groups) = window(call, kernel)?;
+    let Some(Volumes { x_zero_point, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
+    let ([n, c, depth, h, width], [oc, od, oh, ow]) = (x, out);
     let (kd, stride_d, dilation_d, pad_d) =
         (window.kernel[0], window.stride[0], window.dilation[0], window.pad_begin[0]);
     let window = Window2::from(&window);
@@ -170,15 +190,8 @@ fn flattened(w: &[i8], group_c: usize, kd: usize, taps: usize) -> Vec<i8> {
 /// `quantized.conv3d`: for each plane of the result a convolution of the planes that its windows reach, side by side as channels.
 pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let value = call.input(0)?;
-    let (x, w, out) = (lw.shape(value), lw.shape(call.input(1)?), lw.shape(call.out()));
-    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
-    let (&[n, c, depth, h, width], &[_, oc, od, oh, ow], &[_, _, ref kernel @ ..]) = (&x[..], &out[..], &w[..]) else {
-        return Ok(false);
-    };
-    if x.contains(&0) || out.contains(&0) {
-        return Ok(false);
-    }
-    let (window, groups) = window(call, kernel)?;
+    let Some(Volumes { x_zero_point, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
+    let ([n, c, depth, h, width], [oc, od, oh, ow]) = (x, out);
     let grid = window.over(spatial(&x, 3), false)?;
     if grid.output != [od, oh, ow] {
         return Ok(false);

@@ -47,6 +47,11 @@ impl Random {
     }
 }
 
+/// A graph's text for a quantized type: `DT` in it is the type, `ZP` a zero point.
+pub fn typed(text: &str, dtype: &str, zero_point: i32) -> String {
+    text.replace("DT", dtype).replace("ZP", &zero_point.to_string())
+}
+
 /// Parses a graph and fills the parameters it only declares: names ending in `scale` or `scales` get small positive numbers.
 pub fn graph(text: &str, random: &mut Random) -> Graph {
     let mut graph = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));

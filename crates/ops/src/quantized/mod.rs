@@ -1,6 +1,6 @@
 //! Fused integer operators. Each evaluates as the composition it stands for, by calling the functions of its parts: dequantize, the
-//! float operator on scaled values, the residual added, the activation's clamp, a function of one element, quantize. So a fused call has the bits of the graph it
-//! replaced.
+//! float operator on scaled values, the residual added, the activation's clamp, a function of one element, quantize. So a fused call
+//! has the bits of the graph it replaced.
 
 pub mod conv;
 pub mod elementwise;

@@ -54,7 +54,10 @@ fn part<T: Send>(
         return;
     }
     let (left, right) = workers.split_at_mut(parts / 2);
-    let share = (rows.len() * left.len() / parts).next_multiple_of(granule).min(rows.len());
+    // The nearest whole number of granules, and something for both sides.
+    let granules = rows.len().div_ceil(granule);
+    let exact = rows.len() * left.len();
+    let share = ((exact + parts * granule / 2) / (parts * granule)).clamp(1, granules - 1) * granule;
     let middle = rows.start + share;
     // A strided output ends with its last row's elements, not with a whole stride.
     let (first, second) = out.split_at_mut((share * stride).min(out.len()));

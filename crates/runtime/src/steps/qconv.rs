@@ -109,8 +109,9 @@ pub struct QConvStep {
     pub out_stride: usize,
 }
 
-/// Rows that threads take at a time: a multiple of every kernel's tile.
-pub(crate) const GRANULE: usize = 16;
+/// Rows that threads take at a time. Small, since images of 14 x 14 and 7 x 7 pixels must divide evenly; a kernel's tile is a
+/// multiple or a divisor of it, or pays little for the rows left over.
+pub(crate) const GRANULE: usize = 4;
 
 impl Step for QConvStep {
     fn kernel(&self) -> &'static str {

@@ -46,6 +46,8 @@ pub struct QConvFunctionStep {
 
 /// Real results that are held at a time, about.
 const BLOCK: usize = 8192;
+/// Rows are held in multiples of this, which suits the kernels' tiles.
+const TILE: usize = 12;
 
 impl QConvFunctionStep {
     /// Output channels.
@@ -55,7 +57,7 @@ impl QConvFunctionStep {
 
     /// Rows that are computed at a time.
     fn block(&self) -> usize {
-        (BLOCK / self.channels().max(1)).max(GRANULE).next_multiple_of(GRANULE)
+        (BLOCK / self.channels().max(1)).max(1).next_multiple_of(TILE)
     }
 
     /// Bytes of the kernel's own scratch memory, ending where reals can begin.

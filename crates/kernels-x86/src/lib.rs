@@ -5,20 +5,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
-mod bytes;
-#[cfg(target_arch = "x86_64")]
-mod compiled;
-#[cfg(target_arch = "x86_64")]
-mod conv;
-#[cfg(target_arch = "x86_64")]
-mod depthwise;
-#[cfg(target_arch = "x86_64")]
-mod gemm;
-#[cfg(target_arch = "x86_64")]
-mod matmul;
-#[cfg(target_arch = "x86_64")]
-mod simd;
-#[cfg(target_arch = "x86_64")]
 mod transpose;
 
 use quantc_kernels::{Isa, Kernels};

@@ -1,146 +1,30 @@
-//! Transposes with 256-bit registers at most, for all tiers: what limits them is memory, and the shuffles of a tile
-//! within 128 bits are the fewest.
+//! Tiles of transposes with 256-bit registers at most, for all tiers: what limits them is memory, and the shuffles of a
+//! tile within 128 bits are the fewest.
 
 use std::arch::x86_64::*;
 
-use quantc_kernels::RowsMut;
+use quantc_kernels_simd::transpose::Tiles;
 
-/// Rows walked together: one cache line of u8 of each output row is written at a time.
-const BAND: usize = 64;
+/// Tiles for machines that have AVX2.
+pub(crate) struct Avx2Tiles;
 
-/// `Layout::transpose_u8`.
-///
-/// # Safety
-/// The machine has AVX2.
-#[inline(always)]
-pub(crate) unsafe fn layout_u8(rows: usize, columns: usize, x: &[u8], x_stride: usize, mut out: RowsMut<'_, u8>) {
-    if let Some((out, out_stride)) = check(rows, columns, x, x_stride, &mut out) {
-        // SAFETY: the caller's promise, and `check`.
-        unsafe { transpose_u8(rows, columns, x.as_ptr(), x_stride, out, out_stride) }
-    }
-}
-
-/// `Layout::transpose_f32`.
-///
-/// # Safety
-/// The machine has AVX2.
-#[inline(always)]
-pub(crate) unsafe fn layout_f32(rows: usize, columns: usize, x: &[f32], x_stride: usize, mut out: RowsMut<'_, f32>) {
-    if let Some((out, out_stride)) = check(rows, columns, x, x_stride, &mut out) {
-        // SAFETY: the caller's promise, and `check`.
-        unsafe { tiles::<f32, 8>(rows, columns, x.as_ptr(), x_stride, out, out_stride, tile_f32) }
-    }
-}
-
-/// The output's address and stride, once both matrices are found complete; none if there is nothing to do.
-#[inline(always)]
-fn check<T>(
-    rows: usize,
-    columns: usize,
-    x: &[T],
-    x_stride: usize,
-    out: &mut RowsMut<'_, T>,
-) -> Option<(*mut T, usize)> {
-    if rows == 0 || columns == 0 {
-        return None;
-    }
-    assert!(x.len() >= (rows - 1) * x_stride + columns, "matrix too short");
-    let (out, out_stride) = out.rows_from(0, columns, rows);
-    Some((out.as_mut_ptr(), out_stride))
-}
-
-/// `out[c][r] = x[r][c]`.
-///
-/// # Safety
-/// The machine has AVX2; both matrices can be accessed.
-#[inline(always)]
-pub(crate) unsafe fn transpose_u8(
-    rows: usize,
-    columns: usize,
-    x: *const u8,
-    x_stride: usize,
-    out: *mut u8,
-    out_stride: usize,
-) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        if (rows, out_stride) == (3, 3) || (rows, out_stride) == (4, 4) {
-            interleave(rows, columns, x, x_stride, out);
-        } else {
-            tiles::<u8, 16>(rows, columns, x, x_stride, out, out_stride, tile_u8);
-        }
-    }
-}
-
-type Tile<T> = unsafe fn(*const T, usize, *mut T, usize);
-
-/// A transpose by tiles of `N` by `N`, the incomplete ones through buffers.
-///
-/// # Safety
-/// As `tile`; both matrices can be accessed.
-#[inline(always)]
-unsafe fn tiles<T: Copy + Default, const N: usize>(
-    rows: usize,
-    columns: usize,
-    x: *const T,
-    x_stride: usize,
-    out: *mut T,
-    out_stride: usize,
-    tile: Tile<T>,
-) {
-    // SAFETY: every tile lies within both matrices, and rows are copied to and from buffers no longer than they are.
-    unsafe {
-        for band in (0..rows).step_by(BAND) {
-            for c in (0..columns).step_by(N) {
-                let width = N.min(columns - c);
-                for r in (band..rows.min(band + BAND)).step_by(N) {
-                    let height = N.min(rows - r);
-                    let (from, to) = (x.add(r * x_stride + c), out.add(c * out_stride + r));
-                    if height == N && width == N {
-                        tile(from, x_stride, to, out_stride);
-                        continue;
-                    }
-                    let (mut a, mut b) = ([[T::default(); N]; N], [[T::default(); N]; N]);
-                    for (i, a) in a[..height].iter_mut().enumerate() {
-                        copy_short(from.add(i * x_stride), a.as_mut_ptr(), width);
-                    }
-                    tile(a.as_ptr().cast(), N, b.as_mut_ptr().cast(), N);
-                    for (i, b) in b[..width].iter().enumerate() {
-                        copy_short(b.as_ptr(), to.add(i * out_stride), height);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Copies up to 16 elements with few instructions: two moves that overlap.
-///
-/// # Safety
-/// `n` elements can be accessed at both addresses.
-#[inline(always)]
-unsafe fn copy_short<T: Copy>(from: *const T, to: *mut T, n: usize) {
-    /// # Safety
-    /// `n` is in `N..=2 * N`.
+impl Tiles for Avx2Tiles {
     #[inline(always)]
-    unsafe fn ends<T: Copy, const N: usize>(from: *const T, to: *mut T, n: usize) {
-        // SAFETY: both moves lie within the `n` elements.
-        unsafe {
-            let (first, last) =
-                (from.cast::<[T; N]>().read_unaligned(), from.add(n - N).cast::<[T; N]>().read_unaligned());
-            to.cast::<[T; N]>().write_unaligned(first);
-            to.add(n - N).cast::<[T; N]>().write_unaligned(last);
-        }
+    unsafe fn tile_u8(x: *const u8, x_stride: usize, out: *mut u8, out_stride: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { tile_u8(x, x_stride, out, out_stride) }
     }
-    // SAFETY: each arm's sizes.
-    unsafe {
-        match n {
-            8..=16 => ends::<T, 8>(from, to, n),
-            4..=7 => ends::<T, 4>(from, to, n),
-            2..=3 => ends::<T, 2>(from, to, n),
-            1 => to.write(from.read()),
-            _ => {}
-        }
+
+    #[inline(always)]
+    unsafe fn tile_f32(x: *const f32, x_stride: usize, out: *mut f32, out_stride: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { tile_f32(x, x_stride, out, out_stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(rows: usize, columns: usize, x: *const u8, x_stride: usize, out: *mut u8) -> usize {
+        // SAFETY: the caller's promises.
+        unsafe { interleave(rows, columns, x, x_stride, out) }
     }
 }
 
@@ -196,12 +80,12 @@ unsafe fn tile_f32(x: *const f32, x_stride: usize, out: *mut f32, out_stride: us
     }
 }
 
-/// Three or four rows side by side: the pixels of an image.
+/// [`Tiles::interleave`].
 ///
 /// # Safety
 /// The machine has AVX2; `rows` (3 or 4) rows of `columns` can be read, `rows * columns` elements written.
 #[target_feature(enable = "avx2")]
-unsafe fn interleave(rows: usize, columns: usize, x: *const u8, x_stride: usize, out: *mut u8) {
+unsafe fn interleave(rows: usize, columns: usize, x: *const u8, x_stride: usize, out: *mut u8) -> usize {
     // Three bytes of each group of four.
     let three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
     let mut c = 0;
@@ -227,10 +111,5 @@ unsafe fn interleave(rows: usize, columns: usize, x: *const u8, x_stride: usize,
         }
         c += 16;
     }
-    for c in c..columns {
-        for r in 0..rows {
-            // SAFETY: within both, as the caller promises.
-            unsafe { out.add(c * rows + r).write(x.add(r * x_stride + c).read()) };
-        }
-    }
+    c
 }

@@ -6,13 +6,13 @@
 use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
-
-use crate::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
-use crate::simd::PackU8;
+use quantc_kernels_simd::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
+use quantc_kernels_simd::simd::PackU8;
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
-    kernels.qdepthwise = const { &Depthwise::<Avx2>::new() };
+    // SAFETY: only machines that have the tier register it.
+    kernels.qdepthwise = const { &unsafe { Depthwise::<Avx2>::new() } };
 }
 
 /// AVX2.

@@ -1,13 +1,13 @@
 //! The kernels of this tier that are not matrix products.
 
 use quantc_kernels::Kernels;
+use quantc_kernels_simd::{
+    bytes, compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool,
+    compiled_quantize, compiled_recurrent, transpose,
+};
 
 use super::simd::Avx2;
-use crate::compiled::{
-    compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool, compiled_quantize,
-    compiled_recurrent,
-};
-use crate::{bytes, transpose};
+use crate::transpose::Avx2Tiles;
 
 struct Tier;
 compiled_elementwise!(
@@ -24,8 +24,8 @@ compiled_quantize!(
     "quantize.avx2",
     "avx2,fma",
     quantize = bytes::quantize::<Avx2>,
-    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx2>,
-    dequantize_to_nchw = bytes::dequantize_to_nchw
+    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx2, Avx2Tiles>,
+    dequantize_to_nchw = bytes::dequantize_to_nchw::<Avx2Tiles>
 );
 compiled_pool!(Tier, "qpool.avx2", "avx2,fma");
 compiled_float_pool!(Tier, "pool.avx2", "avx2,fma");
@@ -33,8 +33,8 @@ compiled_layout!(
     Tier,
     "layout.avx2",
     "avx2,fma",
-    transpose_u8 = transpose::layout_u8,
-    transpose_f32 = transpose::layout_f32
+    transpose_u8 = transpose::layout_u8::<Avx2Tiles>,
+    transpose_f32 = transpose::layout_f32::<Avx2Tiles>
 );
 compiled_float!(Tier, "float.avx2", "avx2,fma");
 compiled_recurrent!(Tier, "recurrent.avx2", "avx2,fma");

@@ -6,16 +6,17 @@
 use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
-
-use crate::conv::Conv;
-use crate::gemm::{Panel, Tier};
-use crate::matmul::Matmul;
-use crate::simd::PackU8;
+use quantc_kernels_simd::conv::Conv;
+use quantc_kernels_simd::gemm::{Panel, Tier};
+use quantc_kernels_simd::matmul::Matmul;
+use quantc_kernels_simd::simd::PackU8;
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
-    kernels.qconv = const { &Conv::<Avx2>::new() };
-    kernels.qmatmul = const { &Matmul::<Avx2>::new() };
+    // SAFETY: only machines that have the tier register it.
+    kernels.qconv = const { &unsafe { Conv::<Avx2>::new() } };
+    // SAFETY: as above.
+    kernels.qmatmul = const { &unsafe { Matmul::<Avx2>::new() } };
 }
 
 /// AVX2.
@@ -24,10 +25,15 @@ pub(crate) struct Avx2;
 impl Tier for Avx2 {
     const CONV: &'static str = "qconv.avx2";
     const MATMUL: &'static str = "qmatmul.avx2";
+    const DEPTH: usize = 4;
     const LANES: usize = 8;
     const VECTORS: usize = 2;
     const ROWS: usize = 4;
-    const HAS_NARROW: bool = true;
+    const SIGNED: bool = false;
+
+    fn is_wide(weights: &[i8]) -> bool {
+        weights.as_chunks().0.iter().any(|&pair| pair_may_saturate(pair))
+    }
 
     unsafe fn multiply(panel: &Panel, epilogue: &Epilogue<'_>) {
         // SAFETY: the caller's promises are those of `multiply`, and each stage is built from the epilogue it is for.
@@ -64,6 +70,14 @@ impl Tier for Avx2 {
     }
 }
 
+/// Whether some pair of activations could take `w0 * x0 + w1 * x1` out of 16 bits.
+fn pair_may_saturate(pair: [i8; 2]) -> bool {
+    let [w0, w1] = pair.map(i32::from);
+    let most = 255 * (w0.max(0) + w1.max(0));
+    let least = 255 * (w0.min(0) + w1.min(0));
+    most > i16::MAX.into() || least < i16::MIN.into()
+}
+
 /// All rows of a panel.
 ///
 /// # Safety
@@ -93,8 +107,8 @@ unsafe fn multiply<S: Stage>(panel: &Panel, stage: &S) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const MR: usize, const NR: usize, S: Stage>(panel: &Panel, stage: &S, row: usize) -> usize {
     let columns = Columns::<NR>::new(panel.columns);
-    // SAFETY: every address lies within what the fields of `panel` promise: left rows of `4 * quads` bytes,
-    // `quads` steps of `NR` vectors on the right, masked vectors of `columns` elements elsewhere.
+    // SAFETY: every address lies within what the fields of `panel` promise: left rows of `DEPTH * steps` bytes,
+    // `steps` steps of `NR` vectors on the right, masked vectors of `columns` elements elsewhere.
     unsafe {
         let mut acc = [[_mm256_setzero_si256(); NR]; MR];
         for j in 0..NR {
@@ -106,7 +120,7 @@ unsafe fn tile<const MR: usize, const NR: usize, S: Stage>(panel: &Panel, stage:
         let stride = panel.a_stride;
         let mut a = panel.a.add(row * stride);
         let mut b = panel.b.cast::<__m256i>();
-        for _ in 0..panel.quads {
+        for _ in 0..panel.steps {
             if panel.wide {
                 step_wide(&mut acc, a, stride, b);
             } else {

@@ -6,14 +6,15 @@
 use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
+use quantc_kernels_simd::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
+use quantc_kernels_simd::simd::{PackU8, Simd};
 
 use super::simd::Avx512;
-use crate::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
-use crate::simd::{PackU8, Simd};
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
-    kernels.qdepthwise = const { &Depthwise::<Avx512Vnni>::new() };
+    // SAFETY: only machines that have the tier register it.
+    kernels.qdepthwise = const { &unsafe { Depthwise::<Avx512Vnni>::new() } };
 }
 
 /// AVX-512 VNNI.

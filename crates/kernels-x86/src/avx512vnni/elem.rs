@@ -1,14 +1,14 @@
 //! The kernels of this tier that are not matrix products.
 
 use quantc_kernels::Kernels;
+use quantc_kernels_simd::{
+    bytes, compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool,
+    compiled_quantize, compiled_recurrent, transpose,
+};
 
 use super::lookup;
 use super::simd::Avx512;
-use crate::compiled::{
-    compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool, compiled_quantize,
-    compiled_recurrent,
-};
-use crate::{bytes, transpose};
+use crate::transpose::Avx2Tiles;
 
 struct Tier;
 compiled_elementwise!(
@@ -25,8 +25,8 @@ compiled_quantize!(
     "quantize.avx512vnni",
     "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
     quantize = bytes::quantize::<Avx512>,
-    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx512>,
-    dequantize_to_nchw = bytes::dequantize_to_nchw
+    quantize_to_nhwc = bytes::quantize_to_nhwc::<Avx512, Avx2Tiles>,
+    dequantize_to_nchw = bytes::dequantize_to_nchw::<Avx2Tiles>
 );
 compiled_pool!(Tier, "qpool.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 compiled_float_pool!(Tier, "pool.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
@@ -34,8 +34,8 @@ compiled_layout!(
     Tier,
     "layout.avx512vnni",
     "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni",
-    transpose_u8 = transpose::layout_u8,
-    transpose_f32 = transpose::layout_f32
+    transpose_u8 = transpose::layout_u8::<Avx2Tiles>,
+    transpose_f32 = transpose::layout_f32::<Avx2Tiles>
 );
 compiled_float!(Tier, "float.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 compiled_recurrent!(Tier, "recurrent.avx512vnni", "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");

@@ -3,17 +3,19 @@
 use std::arch::x86_64::*;
 
 use quantc_kernels::{Epilogue, Kernels};
+use quantc_kernels_simd::conv::Conv;
+use quantc_kernels_simd::gemm::{Panel, Tier};
+use quantc_kernels_simd::matmul::Matmul;
+use quantc_kernels_simd::simd::{PackU8, Simd};
 
 use super::simd::Avx512;
-use crate::conv::Conv;
-use crate::gemm::{Panel, Tier};
-use crate::matmul::Matmul;
-use crate::simd::{PackU8, Simd};
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
-    kernels.qconv = const { &Conv::<Avx512Vnni>::new() };
-    kernels.qmatmul = const { &Matmul::<Avx512Vnni>::new() };
+    // SAFETY: only machines that have the tier register it.
+    kernels.qconv = const { &unsafe { Conv::<Avx512Vnni>::new() } };
+    // SAFETY: as above.
+    kernels.qmatmul = const { &unsafe { Matmul::<Avx512Vnni>::new() } };
 }
 
 /// Unrolls a loop over rows, at most 12, before the optimizer sees it: left to it, a long body stays a loop and puts
@@ -36,10 +38,15 @@ pub(crate) struct Avx512Vnni;
 impl Tier for Avx512Vnni {
     const CONV: &'static str = "qconv.avx512vnni";
     const MATMUL: &'static str = "qmatmul.avx512vnni";
+    const DEPTH: usize = 4;
     const LANES: usize = 16;
     const VECTORS: usize = 4;
     const ROWS: usize = 12;
-    const HAS_NARROW: bool = false;
+    const SIGNED: bool = false;
+
+    fn is_wide(_weights: &[i8]) -> bool {
+        false
+    }
 
     unsafe fn multiply(panel: &Panel, epilogue: &Epilogue<'_>) {
         // SAFETY: the caller's promises are those of `multiply`, and each stage is built from the epilogue it is for.
@@ -125,8 +132,8 @@ unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
     row: usize,
 ) -> usize {
     let columns = Columns::<NR>::new(panel.columns);
-    // SAFETY: every address lies within what the fields of `panel` promise: left rows of `4 * quads` bytes,
-    // `quads` steps of `NR` vectors on the right, masked or whole vectors of `columns` elements elsewhere.
+    // SAFETY: every address lies within what the fields of `panel` promise: left rows of `DEPTH * steps` bytes,
+    // `steps` steps of `NR` vectors on the right, masked or whole vectors of `columns` elements elsewhere.
     unsafe {
         let mut acc = [[[_mm512_setzero_si512(); NR]; MR]; UNROLL];
         let mut offsets = [_mm512_setzero_si512(); NR];
@@ -137,12 +144,12 @@ unsafe fn tile<const MR: usize, const NR: usize, const UNROLL: usize, S: Stage>(
         let stride = panel.a_stride;
         let mut a = panel.a.add(row * stride);
         let mut b = panel.b.cast::<i32>();
-        for _ in 0..panel.quads / UNROLL {
+        for _ in 0..panel.steps / UNROLL {
             for_rows!(u < UNROLL, step(&mut acc[u], a.add(4 * u), stride, b.add(16 * NR * u)));
             a = a.add(4 * UNROLL);
             b = b.add(16 * NR * UNROLL);
         }
-        for _ in 0..panel.quads % UNROLL {
+        for _ in 0..panel.steps % UNROLL {
             step(&mut acc[0], a, stride, b);
             a = a.add(4);
             b = b.add(16 * NR);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::{PackU8, Simd};
+use quantc_kernels_simd::simd::{PackU8, Simd};
 
 /// AVX-512 F, BW.
 pub(crate) struct Avx512;

@@ -4,7 +4,8 @@
 ///
 /// # Safety
 /// All functions need a machine that has the tier. Those that take an address read or write one whole vector there.
-pub(crate) trait Simd {
+#[allow(clippy::missing_safety_doc, reason = "one contract for all functions, above")]
+pub trait Simd {
     /// Bytes of a vector; reals are a quarter of that.
     const BYTES: usize;
     /// A vector of u8.
@@ -12,15 +13,23 @@ pub(crate) trait Simd {
     /// A vector of f32.
     type Reals: Copy;
 
+    /// The bytes at an address.
     unsafe fn load(from: *const u8) -> Self::Bytes;
+    /// Writes bytes to an address.
     unsafe fn store(to: *mut u8, v: Self::Bytes);
+    /// A byte in every lane.
     unsafe fn splat(v: u8) -> Self::Bytes;
+    /// The reals at an address.
     unsafe fn load_reals(from: *const f32) -> Self::Reals;
+    /// A real in every lane.
     unsafe fn splat_real(v: f32) -> Self::Reals;
     /// A vector of reals from as many bytes, the only ones that are read.
     unsafe fn widen(from: *const u8) -> Self::Reals;
+    /// `a + b`.
     unsafe fn add(a: Self::Reals, b: Self::Reals) -> Self::Reals;
+    /// `a - b`.
     unsafe fn sub(a: Self::Reals, b: Self::Reals) -> Self::Reals;
+    /// `a * b`.
     unsafe fn mul(a: Self::Reals, b: Self::Reals) -> Self::Reals;
 
     /// `2^23 + q`, exactly, for each byte. Number `k` of the vectors holds in its 128-bit lane `l` the bytes
@@ -39,10 +48,12 @@ pub(crate) trait Simd {
 /// for an i32 in range; what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both
 /// narrowings. Clamping to `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
 #[derive(Clone, Copy)]
-pub(crate) struct PackU8 {
+pub struct PackU8 {
     /// `hi - zero_point`.
     pub most: f32,
+    /// The zero point.
     pub zero_point: i16,
+    /// The lower bound.
     pub lo: u8,
 }
 

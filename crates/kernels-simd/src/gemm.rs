@@ -1,25 +1,34 @@
-//! What the integer GEMM kernels of the x86-64 tiers share: the packed layout and the contract of the inner kernel.
+//! What the integer GEMM kernels share: the packed layout and the contract of the inner kernel.
 //!
-//! The right matrix lies in panels of `VECTORS` vectors of `LANES` columns, the last panel as many vectors as it needs:
-//! `[panel][k / 4][column][4]`, zero beyond `k` and beyond the last column. An i32 lane of a vector thus holds four
-//! successive weights of one column, to be multiplied with four successive bytes of a left row, broadcast.
+//! The right matrix lies in panels of `VECTORS` times `LANES` columns, the last panel as many times `LANES` as it needs:
+//! `[panel][k / DEPTH][column][DEPTH]`, zero beyond `k` and beyond the last column. `DEPTH` successive weights of one
+//! column thus lie side by side, to be multiplied with as many successive bytes of a left row.
 
 use quantc_kernels::{Epilogue, Output, OutputData};
 
+/// Columns of the widest panel of any tier.
+pub const MAX_COLUMNS: usize = 64;
+
 /// An inner kernel and the sizes it wants.
-pub(crate) trait Tier: Send + Sync + 'static {
+pub trait Tier: Send + Sync + 'static {
     /// Name of the convolution.
     const CONV: &'static str;
     /// Name of the matrix multiplication.
     const MATMUL: &'static str;
-    /// i32 lanes of a vector.
+    /// Successive weights of a column that lie side by side: 4, 8 or 16.
+    const DEPTH: usize;
+    /// Columns computed together at least, the i32 lanes of a vector.
     const LANES: usize;
-    /// Vectors of columns that a full panel has.
+    /// Times `LANES`: the columns of a full panel, at most [`MAX_COLUMNS`].
     const VECTORS: usize;
     /// Rows that the inner kernel computes together; blocks of rows are multiples of it.
     const ROWS: usize;
-    /// Whether the kernel asks for [`Panel::wide`].
-    const HAS_NARROW: bool;
+    /// Whether the kernel multiplies `a - 128`, not `a`: 128 times the sum of each column's weights is then in what the
+    /// accumulators start from.
+    const SIGNED: bool;
+
+    /// Whether `DEPTH` weights of a column need [`Panel::wide`].
+    fn is_wide(weights: &[i8]) -> bool;
 
     /// Multiplies all rows of a block with one panel and stores the finished results.
     ///
@@ -29,20 +38,20 @@ pub(crate) trait Tier: Send + Sync + 'static {
 }
 
 /// One block of rows times one panel of columns.
-pub(crate) struct Panel {
-    /// The first left row: `4 * quads` bytes are readable in each of `rows` rows, `a_stride` apart.
+pub struct Panel {
+    /// The first left row: `DEPTH * steps` bytes are readable in each of `rows` rows, `a_stride` apart.
     pub a: *const u8,
     /// Bytes between left rows.
     pub a_stride: usize,
     /// Rows.
     pub rows: usize,
-    /// Groups of four along K.
-    pub quads: usize,
-    /// The packed panel of `columns`, rounded up to whole vectors.
+    /// Groups of `DEPTH` along K.
+    pub steps: usize,
+    /// The packed panel of `columns`, rounded up to a multiple of `LANES`.
     pub b: *const u8,
     /// Columns of this panel, 1 to `VECTORS * LANES`.
     pub columns: usize,
-    /// Whether a pair of products may exceed 16 bits.
+    /// Whether some of the weights are wide ([`Tier::is_wide`]).
     pub wide: bool,
     /// What the columns' accumulators start from: `columns` are readable.
     pub offsets: *const i32,
@@ -60,13 +69,14 @@ pub(crate) struct Panel {
 
 /// An output without its lengths, which have been checked.
 #[derive(Clone, Copy)]
-pub(crate) struct RawOutput {
+pub struct RawOutput {
     data: *mut u8,
     stride: usize,
     element: usize,
 }
 
 impl RawOutput {
+    /// The output's address, stride and size of elements.
     pub fn new(out: &mut Output<'_>) -> Self {
         let stride = out.stride;
         match &mut out.data {
@@ -84,6 +94,7 @@ impl RawOutput {
         unsafe { self.data.add((row * self.stride + column) * self.element) }
     }
 
+    /// Elements from one row to the next.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -91,18 +102,25 @@ impl RawOutput {
 
 /// Where the panels of a `[k][columns]` matrix lie.
 #[derive(Clone, Copy)]
-pub(crate) struct PanelLayout {
+pub struct PanelLayout {
+    /// Columns of the matrix.
     pub columns: usize,
-    pub quads: usize,
+    /// Groups of `DEPTH` along K.
+    pub steps: usize,
+    depth: usize,
     lanes: usize,
     width: usize,
 }
 
 impl PanelLayout {
+    /// The layout that a tier wants.
     pub fn new<T: Tier>(k: usize, columns: usize) -> Self {
-        PanelLayout { columns, quads: k.div_ceil(4), lanes: T::LANES, width: T::LANES * T::VECTORS }
+        const { assert!(T::LANES * T::VECTORS <= MAX_COLUMNS && matches!(T::DEPTH, 4 | 8 | 16)) };
+        let (depth, lanes) = (T::DEPTH, T::LANES);
+        PanelLayout { columns, steps: k.div_ceil(depth), depth, lanes, width: lanes * T::VECTORS }
     }
 
+    /// The number of panels.
     pub fn panels(&self) -> usize {
         self.columns.div_ceil(self.width)
     }
@@ -117,18 +135,18 @@ impl PanelLayout {
         self.width.min(self.columns - self.first(panel))
     }
 
-    /// Columns of a panel, rounded up to whole vectors.
+    /// Columns of a panel, rounded up to a multiple of `LANES`.
     pub fn padded(&self, panel: usize) -> usize {
         self.count(panel).next_multiple_of(self.lanes)
     }
 
     /// The first byte of a panel.
     pub fn offset(&self, panel: usize) -> usize {
-        self.first(panel) * self.quads * 4
+        self.first(panel) * self.steps * self.depth
     }
 
     /// Bytes of all panels.
-    pub fn len(&self) -> usize {
-        self.columns.next_multiple_of(self.lanes) * self.quads * 4
+    pub fn bytes(&self) -> usize {
+        self.columns.next_multiple_of(self.lanes) * self.steps * self.depth
     }
 }

@@ -2,6 +2,7 @@
 //! the compiler vectorises that well. Rust never fuses or reorders float operations, so the bits stay the same.
 
 /// Methods of a kernel trait that call a portable body compiled with the given target features.
+#[macro_export]
 macro_rules! compiled {
     ($features:literal: $(fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;)*) => {
         $(fn $name(&self, $($arg: $type),*) $(-> $result)? {
@@ -18,6 +19,7 @@ macro_rules! compiled {
 }
 
 /// Implements `Float` for a tier.
+#[macro_export]
 macro_rules! compiled_float {
     ($kernels:ty, $name:literal, $features:literal) => {
         impl quantc_kernels::Float for $kernels {
@@ -25,7 +27,7 @@ macro_rules! compiled_float {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn unary(
                     op: quantc_kernels::UnaryOp, rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, f32>,
@@ -53,6 +55,7 @@ macro_rules! compiled_float {
 }
 
 /// Implements `Elementwise` for a tier.
+#[macro_export]
 macro_rules! compiled_elementwise {
     ($kernels:ty, $name:literal, $features:literal, add = $add:path, mul = $mul:path, affine = $affine:path, lookup = $lookup:path) => {
         impl quantc_kernels::Elementwise for $kernels {
@@ -60,7 +63,7 @@ macro_rules! compiled_elementwise {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn add(
                     params: &quantc_kernels::AddParams, rows: std::ops::Range<usize>, columns: usize,
                     a: quantc_kernels::Operand<'_, u8>, b: quantc_kernels::Operand<'_, u8>,
@@ -85,6 +88,7 @@ macro_rules! compiled_elementwise {
 }
 
 /// Implements `Quantize` for a tier.
+#[macro_export]
 macro_rules! compiled_quantize {
     ($kernels:ty, $name:literal, $features:literal, quantize = $quantize:path, quantize_to_nhwc = $quantize_to_nhwc:path, dequantize_to_nchw = $dequantize_to_nchw:path) => {
         impl quantc_kernels::Quantize for $kernels {
@@ -92,7 +96,7 @@ macro_rules! compiled_quantize {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn quantize(
                     params: &quantc_kernels::QuantizeParams, rows: std::ops::Range<usize>, columns: usize,
                     x: quantc_kernels::Operand<'_, f32>, out: quantc_kernels::RowsMut<'_, u8>,
@@ -116,6 +120,7 @@ macro_rules! compiled_quantize {
 }
 
 /// Implements `QPool` for a tier.
+#[macro_export]
 macro_rules! compiled_pool {
     ($kernels:ty, $name:literal, $features:literal) => {
         impl quantc_kernels::QPool for $kernels {
@@ -123,7 +128,7 @@ macro_rules! compiled_pool {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn max_pool(
                     geometry: &quantc_kernels::PoolGeometry, x: &[u8], rows: std::ops::Range<usize>,
                     out: quantc_kernels::RowsMut<'_, u8>,
@@ -138,6 +143,7 @@ macro_rules! compiled_pool {
 }
 
 /// Implements `FloatPool` for a tier.
+#[macro_export]
 macro_rules! compiled_float_pool {
     ($kernels:ty, $name:literal, $features:literal) => {
         impl quantc_kernels::FloatPool for $kernels {
@@ -145,7 +151,7 @@ macro_rules! compiled_float_pool {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn max_pool_f32(
                     geometry: &quantc_kernels::PoolGeometry, x: &[f32], rows: std::ops::Range<usize>,
                     out: quantc_kernels::RowsMut<'_, f32>,
@@ -160,6 +166,7 @@ macro_rules! compiled_float_pool {
 }
 
 /// Implements `Recurrent` for a tier.
+#[macro_export]
 macro_rules! compiled_recurrent {
     ($kernels:ty, $name:literal, $features:literal) => {
         impl quantc_kernels::Recurrent for $kernels {
@@ -167,7 +174,7 @@ macro_rules! compiled_recurrent {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn lstm(gates: &quantc_kernels::LstmGates<'_>, c: &mut [f32], h: &mut [f32])
                     = quantc_kernels::recurrent::body::lstm;
                 fn gru_reset(gates: &quantc_kernels::GruGates<'_>, before_reset: bool, h: &[f32], out: &mut [f32])
@@ -180,6 +187,7 @@ macro_rules! compiled_recurrent {
 }
 
 /// Implements `Layout` for a tier.
+#[macro_export]
 macro_rules! compiled_layout {
     ($kernels:ty, $name:literal, $features:literal, transpose_u8 = $transpose_u8:path, transpose_f32 = $transpose_f32:path) => {
         impl quantc_kernels::Layout for $kernels {
@@ -187,7 +195,7 @@ macro_rules! compiled_layout {
                 $name
             }
 
-            $crate::compiled::compiled! { $features:
+            $crate::compiled! { $features:
                 fn transpose_u8(
                     rows: usize, columns: usize, x: &[u8], x_stride: usize, out: quantc_kernels::RowsMut<'_, u8>,
                 ) = $transpose_u8;
@@ -198,8 +206,3 @@ macro_rules! compiled_layout {
         }
     };
 }
-
-pub(crate) use {
-    compiled, compiled_elementwise, compiled_float, compiled_float_pool, compiled_layout, compiled_pool,
-    compiled_quantize, compiled_recurrent,
-};

@@ -10,7 +10,7 @@ use quantc_kernels::rows::{for_each_row, for_each_row_pair};
 use quantc_kernels::{AddParams, AffineParams, DequantizeParams, MulParams, Operand, QuantizeParams, RowsMut};
 
 use crate::simd::{PackU8, Simd};
-use crate::transpose;
+use crate::transpose::{self, Tiles};
 
 /// The largest vector.
 const MOST: usize = 64;
@@ -78,7 +78,7 @@ impl<S: Simd> Binary<S> for Mul<S> {
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn add<S: Simd>(
+pub unsafe fn add<S: Simd>(
     p: &AddParams,
     rows: Range<usize>,
     columns: usize,
@@ -106,7 +106,7 @@ pub(crate) unsafe fn add<S: Simd>(
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn mul<S: Simd>(
+pub unsafe fn mul<S: Simd>(
     p: &MulParams,
     rows: Range<usize>,
     columns: usize,
@@ -203,7 +203,7 @@ fn starts<S: Simd>(n: usize) -> impl Iterator<Item = usize> {
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn quantize<S: Simd>(
+pub unsafe fn quantize<S: Simd>(
     p: &QuantizeParams,
     rows: Range<usize>,
     columns: usize,
@@ -219,7 +219,7 @@ pub(crate) unsafe fn quantize<S: Simd>(
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn quantize_row<S: Simd>(p: &QuantizeParams, x: &[f32], out: &mut [u8]) {
+pub unsafe fn quantize_row<S: Simd>(p: &QuantizeParams, x: &[f32], out: &mut [u8]) {
     let n = out.len();
     // SAFETY: the machine has the tier; four vectors of reals lie in the operand from `start` on, or in a buffer.
     unsafe {
@@ -281,7 +281,7 @@ impl<S: Simd> QuantizeVector<S> {
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn affine<S: Simd>(
+pub unsafe fn affine<S: Simd>(
     p: &AffineParams,
     rows: Range<usize>,
     x: &[u8],
@@ -368,7 +368,7 @@ const CHANNELS: usize = 16;
 /// # Safety
 /// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn quantize_to_nhwc<S: Simd>(
+pub unsafe fn quantize_to_nhwc<S: Simd, T: Tiles>(
     p: &QuantizeParams,
     image: &[f32],
     channels: usize,
@@ -389,7 +389,7 @@ pub(crate) unsafe fn quantize_to_nhwc<S: Simd>(
             let to = out.rows_from(start - pixels.start, count, channels);
             // SAFETY: the tile holds `width` rows of `count`, `to` as many columns from `first` on.
             unsafe {
-                transpose::transpose_u8(width, count, tile.as_ptr(), PIXELS, to.0[first..].as_mut_ptr(), to.1);
+                transpose::transpose_u8::<T>(width, count, tile.as_ptr(), PIXELS, to.0[first..].as_mut_ptr(), to.1);
             }
         }
     }
@@ -398,9 +398,9 @@ pub(crate) unsafe fn quantize_to_nhwc<S: Simd>(
 /// `Quantize::dequantize_to_nchw`.
 ///
 /// # Safety
-/// The machine has AVX2.
+/// The machine has the tier.
 #[inline(always)]
-pub(crate) unsafe fn dequantize_to_nchw(
+pub unsafe fn dequantize_to_nchw<T: Tiles>(
     p: &DequantizeParams,
     image: &[u8],
     x_stride: usize,
@@ -420,7 +420,7 @@ pub(crate) unsafe fn dequantize_to_nchw(
             let width = CHANNELS.min(channels.end - first);
             let from = &image[start * x_stride + first..];
             // SAFETY: the image holds `count` rows of `width` channels, the tile as many columns.
-            unsafe { transpose::transpose_u8(count, width, from.as_ptr(), x_stride, tile.as_mut_ptr(), PIXELS) };
+            unsafe { transpose::transpose_u8::<T>(count, width, from.as_ptr(), x_stride, tile.as_mut_ptr(), PIXELS) };
             for (c, row) in (first - channels.start..).zip(tile.chunks_exact(PIXELS).take(width)) {
                 for (o, &q) in out[c * plane + start..][..count].iter_mut().zip(row) {
                     *o = dequantize_one(p, q);

@@ -1,4 +1,4 @@
-//! The convolution of the x86-64 tiers: patches of the input, gathered a block at a time, times packed panels.
+//! The convolution: patches of the input, gathered a block at a time, times packed panels.
 //!
 //! A 1x1 convolution of stride 1 reads its rows in place. Otherwise a block of rows is gathered: next to the
 //! multiplications a copy of the patches costs little (about `2 / oc` of them), and it turns every shape into the same
@@ -10,7 +10,7 @@ use std::ops::Range;
 use quantc_kernels::conv::{AlignedBytes, ConvPlan};
 use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
 
-use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
+use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier};
 
 /// Bytes of the rows multiplied together: they stay near while every panel passes over them.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -20,11 +20,12 @@ const BLOCK_ROWS: usize = 240;
 const LINE: usize = 64;
 
 /// The convolution of one tier.
-pub(crate) struct Conv<T>(PhantomData<T>);
+pub struct Conv<T>(PhantomData<T>);
 
 impl<T> Conv<T> {
-    /// Safe to call only on machines that have the tier.
-    pub const fn new() -> Self {
+    /// # Safety
+    /// The kernel runs only on machines that have the tier.
+    pub const unsafe fn new() -> Self {
         Conv(PhantomData)
     }
 }
@@ -49,13 +50,18 @@ impl Layout {
         Layout { groups: shape.groups / merged, c, oc, k, panels: PanelLayout::new::<T>(k, oc) }
     }
 
-    /// One byte per panel, after all panels: whether it needs the wide kernel.
-    fn flags_at(&self) -> usize {
-        self.groups * self.panels.len()
+    /// After all panels, for tiers that multiply `x - 128`: 128 times the sum of each output channel's weights, in i32.
+    fn sums_at(&self) -> usize {
+        self.groups * self.panels.bytes()
     }
 
-    fn bytes(&self) -> usize {
-        self.flags_at() + self.groups * self.panels.panels()
+    /// One byte per panel: whether it is wide.
+    fn flags_at<T: Tier>(&self) -> usize {
+        self.sums_at() + if T::SIGNED { self.groups * self.oc * size_of::<i32>() } else { 0 }
+    }
+
+    fn bytes<T: Tier>(&self) -> usize {
+        self.flags_at::<T>() + self.groups * self.panels.panels()
     }
 }
 
@@ -69,20 +75,12 @@ struct Patches {
 
 impl Patches {
     fn new<T: Tier>(plan: &ConvPlan, layout: &Layout) -> Self {
-        let stride = plan.min_patch_stride(layout.c).max(layout.k).next_multiple_of(4);
+        let stride = plan.min_patch_stride(layout.c).max(layout.k).next_multiple_of(T::DEPTH);
         // Not a multiple of 1024, which would put all rows of a tile into the same few sets of the first-level cache.
         let stride = if stride.is_multiple_of(1024) { stride + LINE } else { stride };
         let rows = (BLOCK_BYTES / stride).min(BLOCK_ROWS).next_multiple_of(T::ROWS);
         Patches { stride, rows }
     }
-}
-
-/// Whether some pair of activations could take `w0 * x0 + w1 * x1` out of 16 bits.
-fn pair_may_saturate(w0: i8, w1: i8) -> bool {
-    let (w0, w1) = (i32::from(w0), i32::from(w1));
-    let most = 255 * (w0.max(0) + w1.max(0));
-    let least = 255 * (w0.min(0) + w1.min(0));
-    most > i16::MAX.into() || least < i16::MIN.into()
 }
 
 impl<T: Tier> QConv for Conv<T> {
@@ -93,12 +91,13 @@ impl<T: Tier> QConv for Conv<T> {
     fn pack(&self, shape: &ConvWeightShape, weights: &[i8]) -> PackedWeights {
         assert_eq!(weights.len(), shape.len(), "weights do not fit {shape:?}");
         let layout = Layout::new::<T>(shape);
-        let mut data = AlignedBytes::zeroed(layout.bytes());
-        let (panels, flags) = data.as_mut_slice().split_at_mut(layout.flags_at());
+        let mut data = AlignedBytes::zeroed(layout.bytes::<T>());
+        let (panels, flags) = data.as_mut_slice().split_at_mut(layout.flags_at::<T>());
+        let (panels, sums) = panels.split_at_mut(layout.sums_at());
         let group_c = shape.group_c();
         let patch = shape.k();
         // An output channel's weights as the merged group sees them.
-        let mut row = vec![0i8; layout.panels.quads * 4];
+        let mut row = vec![0i8; layout.panels.steps * T::DEPTH];
         for oc in 0..if patch == 0 { 0 } else { shape.oc } {
             let (group, column) = (oc / layout.oc, oc % layout.oc);
             let within = column / shape.group_oc();
@@ -109,15 +108,17 @@ impl<T: Tier> QConv for Conv<T> {
             let panel = (0..layout.panels.panels())
                 .rfind(|&panel| layout.panels.first(panel) <= column)
                 .expect("every column lies in a panel");
-            let at = group * layout.panels.len() + layout.panels.offset(panel);
-            let step = layout.panels.padded(panel) * 4;
-            let lane = (column - layout.panels.first(panel)) * 4;
-            let quads = row.as_chunks::<4>().0;
-            for (quad, to) in quads.iter().zip(panels[at..].chunks_mut(step)) {
-                to[lane..lane + 4].copy_from_slice(&quad.map(|w| w as u8));
+            let at = group * layout.panels.bytes() + layout.panels.offset(panel);
+            let step = layout.panels.padded(panel) * T::DEPTH;
+            let lane = (column - layout.panels.first(panel)) * T::DEPTH;
+            for (weights, to) in row.chunks_exact(T::DEPTH).zip(panels[at..].chunks_mut(step)) {
+                to[lane..lane + T::DEPTH].iter_mut().zip(weights).for_each(|(to, &w)| *to = w as u8);
+                if T::is_wide(weights) {
+                    flags[group * layout.panels.panels() + panel] = 1;
+                }
             }
-            if T::HAS_NARROW && quads.iter().any(|q| pair_may_saturate(q[0], q[1]) || pair_may_saturate(q[2], q[3])) {
-                flags[group * layout.panels.panels() + panel] = 1;
+            if let Some(sum) = sums.as_chunks_mut().0.get_mut(oc) {
+                *sum = row.iter().fold(0i32, |sum, &w| sum.wrapping_add(128 * i32::from(w))).to_ne_bytes();
             }
         }
         PackedWeights::new(self.name(), shape, weights, data)
@@ -136,8 +137,10 @@ impl<T: Tier> QConv for Conv<T> {
         args.check(self.name(), &rows, &out, scratch.len(), self.scratch_len(args.plan));
         let layout = Layout::new::<T>(args.weights.shape());
         let packed = args.weights.data();
-        assert_eq!(packed.len(), layout.bytes(), "packed weights of another layout");
-        let (packed, flags) = packed.split_at(layout.flags_at());
+        assert_eq!(packed.len(), layout.bytes::<T>(), "packed weights of another layout");
+        let (packed, flags) = packed.split_at(layout.flags_at::<T>());
+        let sums = packed[layout.sums_at()..].as_chunks().0;
+        let mut with_sums = [0i32; MAX_COLUMNS];
         let pointwise = args.plan.is_pointwise();
         let out = RawOutput::new(&mut out);
         let scratch = if pointwise { scratch } else { align(scratch) };
@@ -158,15 +161,23 @@ impl<T: Tier> QConv for Conv<T> {
                 for panel in 0..layout.panels.panels() {
                     let first = layout.panels.first(panel);
                     let channel = group * layout.oc + first;
+                    let mut offsets = &args.offsets[channel..][..layout.panels.count(panel)];
+                    if T::SIGNED {
+                        let offsets_and_sums = offsets.iter().zip(&sums[channel..]);
+                        for (to, (&offset, &sum)) in with_sums.iter_mut().zip(offsets_and_sums) {
+                            *to = offset.wrapping_add(i32::from_ne_bytes(sum));
+                        }
+                        offsets = &with_sums;
+                    }
                     let panel = Panel {
                         a,
                         a_stride,
                         rows: block.len(),
-                        quads: layout.panels.quads,
-                        b: packed[group * layout.panels.len() + layout.panels.offset(panel)..].as_ptr(),
+                        steps: layout.panels.steps,
+                        b: packed[group * layout.panels.bytes() + layout.panels.offset(panel)..].as_ptr(),
                         columns: layout.panels.count(panel),
                         wide: flags[group * layout.panels.panels() + panel] != 0,
-                        offsets: args.offsets[channel..].as_ptr(),
+                        offsets: offsets.as_ptr(),
                         row_terms: std::ptr::null(),
                         channel,
                         row: block.start - rows.start,
@@ -175,8 +186,8 @@ impl<T: Tier> QConv for Conv<T> {
                         out_stride: out.stride(),
                     };
                     // SAFETY: this type is only registered on machines that have the tier. A left row is a pixel's
-                    // channels and at most 3 bytes, which is less than the slack of `x`, or a gathered patch whose
-                    // stride is at least `4 * quads` bytes. The packed panels, offsets, output and the epilogue's slices
+                    // channels and less than `DEPTH` bytes, which is less than the slack of `x`, or a gathered patch whose
+                    // stride is at least `DEPTH * steps` bytes. The packed panels, offsets, output and the epilogue's slices
                     // were checked above.
                     unsafe { T::multiply(&panel, args.epilogue) };
                 }

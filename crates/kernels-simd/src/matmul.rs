@@ -1,28 +1,30 @@
-//! The matrix multiplication of the x86-64 tiers, on the panels and inner kernels of the convolution.
+//! The matrix multiplication, on the panels and inner kernels of the convolution.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use quantc_kernels::{Epilogue, MatmulShape, Output, QMatmul, RightLayout, ZeroPoints};
 
-use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
+use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier};
 
 /// Rows multiplied with a panel before the next: their sums are kept meanwhile.
 const BLOCK_ROWS: usize = 96;
-/// Columns of the widest panel of any tier.
-const MAX_COLUMNS: usize = 64;
 /// What packs as zeros.
 static NO_ROW: [u8; MAX_COLUMNS] = [0x80; MAX_COLUMNS];
 
 /// The matrix multiplication of one tier. The packed matrix is the i32 offset of each column, then the panels of `b - 128`.
-pub(crate) struct Matmul<T>(PhantomData<T>);
+pub struct Matmul<T>(PhantomData<T>);
 
 impl<T> Matmul<T> {
-    /// Safe to call only on machines that have the tier.
-    pub const fn new() -> Self {
+    /// # Safety
+    /// The kernel runs only on machines that have the tier.
+    pub const unsafe fn new() -> Self {
         Matmul(PhantomData)
     }
 }
+
+/// [`pack_rows`] or [`pack_columns`].
+type Pack = fn(&[u8], usize, usize, usize, &mut [u8], &mut [i32]);
 
 /// Bytes of the offsets, whole cache lines.
 fn offsets_len(n: usize) -> usize {
@@ -35,7 +37,7 @@ impl<T: Tier> QMatmul for Matmul<T> {
     }
 
     fn packed_len(&self, k: usize, n: usize) -> usize {
-        offsets_len(n) + PanelLayout::new::<T>(k, n).len()
+        offsets_len(n) + PanelLayout::new::<T>(k, n).bytes()
     }
 
     fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {
@@ -44,20 +46,30 @@ impl<T: Tier> QMatmul for Matmul<T> {
         let layout = PanelLayout::new::<T>(k, n);
         let (offsets, panels) = packed.split_at_mut(offsets_len(n));
         let zero = (k as i32).wrapping_mul(zero_points.b.into());
+        let all_128 = (k as i32).wrapping_mul(128);
         let scale = -i32::from(zero_points.a);
+        let (rows, columns): (Pack, Pack) = match T::DEPTH {
+            4 => (pack_rows::<4>, pack_columns::<4>),
+            8 => (pack_rows::<8>, pack_columns::<8>),
+            _ => (pack_rows::<16>, pack_columns::<16>),
+        };
         for panel in 0..layout.panels() {
             let (first, count) = (layout.first(panel), layout.count(panel));
-            let step = layout.padded(panel) * 4;
-            let panel = &mut panels[layout.offset(panel)..][..layout.quads * step];
+            let step = layout.padded(panel) * T::DEPTH;
+            let panel = &mut panels[layout.offset(panel)..][..layout.steps * step];
             let mut sums = [0i32; MAX_COLUMNS];
             let sums = &mut sums[..count];
             panel.fill(0);
             match shape.b {
-                RightLayout::RowMajor { stride } => pack_rows(&b[first..], stride, k, step, panel, sums),
-                RightLayout::Transposed { stride } => pack_columns(&b[first * stride..], stride, k, step, panel, sums),
+                RightLayout::RowMajor { stride } => rows(&b[first..], stride, k, step, panel, sums),
+                RightLayout::Transposed { stride } => columns(&b[first * stride..], stride, k, step, panel, sums),
             }
             for (offset, sum) in offsets[4 * first..].as_chunks_mut().0.iter_mut().zip(sums) {
-                *offset = sum.wrapping_sub(zero).wrapping_mul(scale).to_ne_bytes();
+                let mut value = sum.wrapping_sub(zero).wrapping_mul(scale);
+                if T::SIGNED {
+                    value = value.wrapping_add(sum.wrapping_sub(all_128).wrapping_mul(128));
+                }
+                *offset = value.to_ne_bytes();
             }
         }
     }
@@ -92,7 +104,7 @@ impl<T: Tier> QMatmul for Matmul<T> {
                     a: a[block.start * a_stride..].as_ptr(),
                     a_stride,
                     rows: block.len(),
-                    quads: layout.quads,
+                    steps: layout.steps,
                     b: panels[layout.offset(panel)..].as_ptr(),
                     columns: layout.count(panel),
                     wide: true,
@@ -104,8 +116,8 @@ impl<T: Tier> QMatmul for Matmul<T> {
                     out: unsafe { out.at(block.start - rows.start, first) },
                     out_stride: out.stride(),
                 };
-                // SAFETY: this type is only registered on machines that have the tier. A left row is `k` bytes and at
-                // most 3 of the slack; the packed length, output and the epilogue's slices were checked above.
+                // SAFETY: this type is only registered on machines that have the tier. A left row is `k` bytes and
+                // less than `DEPTH` of the slack; the packed length, output and the epilogue's slices were checked above.
                 unsafe { T::multiply(&panel, epilogue) };
             }
             start = block.end;
@@ -113,34 +125,44 @@ impl<T: Tier> QMatmul for Matmul<T> {
     }
 }
 
-/// Packs a column each for the sums, of a `[k][n]` matrix, into a panel of `step` bytes per four k, and sums them.
-fn pack_rows(b: &[u8], stride: usize, k: usize, step: usize, panel: &mut [u8], sums: &mut [i32]) {
-    for (quad, panel) in panel.chunks_exact_mut(step).enumerate() {
-        // Past the last row the zero of the packed form, which is 128.
-        let row = |i: usize| if 4 * quad + i < k { &b[(4 * quad + i) * stride..][..sums.len()] } else { &NO_ROW };
-        let (rows, beyond) = ([row(0), row(1), row(2), row(3)], (4 * quad + 4).saturating_sub(k));
-        let columns = rows[0].iter().zip(rows[1]).zip(rows[2].iter().zip(rows[3]));
-        let panel = panel.as_chunks_mut().0;
-        for ((to, sum), ((&q0, &q1), (&q2, &q3))) in panel.iter_mut().zip(&mut *sums).zip(columns) {
-            *to = [q0 ^ 0x80, q1 ^ 0x80, q2 ^ 0x80, q3 ^ 0x80];
-            let four = i32::from(q0) + i32::from(q1) + i32::from(q2) + i32::from(q3);
-            *sum = sum.wrapping_add(four - 128 * beyond as i32);
+/// Packs a column each for the sums, of a `[k][n]` matrix, into a panel of `step` bytes per `DEPTH` k, and sums them.
+fn pack_rows<const DEPTH: usize>(b: &[u8], stride: usize, k: usize, step: usize, panel: &mut [u8], sums: &mut [i32]) {
+    for (index, panel) in panel.chunks_exact_mut(step).enumerate() {
+        let panel = panel.as_chunks_mut::<DEPTH>().0;
+        for quad in (0..DEPTH).step_by(4) {
+            let first = index * DEPTH + quad;
+            // Past the last row the zero of the packed form, which is 128.
+            let row = |i: usize| if first + i < k { &b[(first + i) * stride..][..sums.len()] } else { &NO_ROW };
+            let (rows, beyond) = ([row(0), row(1), row(2), row(3)], (first + 4).saturating_sub(k).min(4));
+            let columns = rows[0].iter().zip(rows[1]).zip(rows[2].iter().zip(rows[3]));
+            for ((to, sum), ((&q0, &q1), (&q2, &q3))) in panel.iter_mut().zip(&mut *sums).zip(columns) {
+                to[quad..quad + 4].copy_from_slice(&[q0 ^ 0x80, q1 ^ 0x80, q2 ^ 0x80, q3 ^ 0x80]);
+                let four = i32::from(q0) + i32::from(q1) + i32::from(q2) + i32::from(q3);
+                *sum = sum.wrapping_add(four - 128 * beyond as i32);
+            }
         }
     }
 }
 
 /// As [`pack_rows`], of a matrix given as `[n][k]`.
-fn pack_columns(b: &[u8], stride: usize, k: usize, step: usize, panel: &mut [u8], sums: &mut [i32]) {
+fn pack_columns<const DEPTH: usize>(
+    b: &[u8],
+    stride: usize,
+    k: usize,
+    step: usize,
+    panel: &mut [u8],
+    sums: &mut [i32],
+) {
     for (column, sum) in sums.iter_mut().enumerate() {
         let b = &b[column * stride..][..k];
         *sum = b.iter().fold(0u32, |sum, &q| sum.wrapping_add(q.into())) as i32;
-        let (quads, rest) = b.as_chunks::<4>();
+        let (whole, rest) = b.as_chunks::<DEPTH>();
         let mut panel = panel.chunks_exact_mut(step);
-        for (from, to) in quads.iter().zip(&mut panel) {
-            to[4 * column..][..4].copy_from_slice(&from.map(|q| q ^ 0x80));
+        for (from, to) in whole.iter().zip(&mut panel) {
+            to[DEPTH * column..][..DEPTH].copy_from_slice(&from.map(|q| q ^ 0x80));
         }
         if let Some(to) = panel.next() {
-            rest.iter().zip(&mut to[4 * column..]).for_each(|(&q, to)| *to = q ^ 0x80);
+            rest.iter().zip(&mut to[DEPTH * column..]).for_each(|(&q, to)| *to = q ^ 0x80);
         }
     }
 }

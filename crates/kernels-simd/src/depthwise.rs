@@ -1,7 +1,7 @@
-//! Depthwise convolution of the x86-64 tiers: what surrounds their inner kernels.
+//! Depthwise convolution: what surrounds the inner kernels of the tiers.
 //!
-//! Channels lie side by side in a vector, so a tap is one load. The inner kernels multiply and add several taps with one
-//! instruction, which wants the bytes of those taps interleaved; weights are packed so, in groups of four taps for each
+//! Channels lie side by side in a vector, so a tap is one load. Inner kernels that multiply and add several taps with
+//! one instruction want the bytes of those taps interleaved; weights are packed so, in groups of four taps for each
 //! block of channels: `[block][group][T::place]`. The last block ends with the last channel and overlaps the one before.
 //!
 //! For 3x3 filters a group is one column of the filter. An interleaved column of the image then serves up to three
@@ -20,7 +20,7 @@ use quantc_kernels::{ConvArgs, ConvPlan, ConvWeightShape, Epilogue, Output, Pack
 use crate::gemm::RawOutput;
 
 /// Taps of a group.
-pub(crate) const GROUP: usize = 4;
+pub const GROUP: usize = 4;
 /// Pixels whose tap addresses are tabulated together.
 const TABLE_PIXELS: usize = 16;
 /// Strips computed together, to pay for setting up a block of channels.
@@ -29,7 +29,7 @@ const STRIPS: usize = 16;
 const BAND_PIXELS: usize = 64;
 
 /// An inner kernel.
-pub(crate) trait Tier: Send + Sync + 'static {
+pub trait Tier: Send + Sync + 'static {
     /// Name of the kernel.
     const NAME: &'static str;
     /// Channels of a block; at most `SLACK`.
@@ -50,7 +50,7 @@ pub(crate) trait Tier: Send + Sync + 'static {
 }
 
 /// A block of channels.
-pub(crate) struct Block {
+pub struct Block {
     /// The first channel: what indexes the epilogue's slices, which hold all `count`.
     pub channel: usize,
     /// Channels, 1 to `CHANNELS`.
@@ -71,7 +71,7 @@ pub(crate) struct Block {
 }
 
 /// The pixels to compute.
-pub(crate) enum Work<'a> {
+pub enum Work<'a> {
     /// Strips of a 3x3 filter, columns next to each other; `stride` (1 or 2) columns from one pixel to the next.
     Columns {
         /// The strips.
@@ -92,7 +92,7 @@ pub(crate) enum Work<'a> {
 
 /// Neighbouring output pixels of one image row.
 #[derive(Clone, Copy)]
-pub(crate) struct Strip {
+pub struct Strip {
     /// The first channel of the first pixel of the three input rows, or zero points.
     pub rows: [*const u8; 3],
     /// Bytes from one pixel of each row to the next: the channels, or 0 for zero points.
@@ -110,11 +110,12 @@ impl Strip {
 }
 
 /// The depthwise convolution of one tier.
-pub(crate) struct Depthwise<T>(PhantomData<T>);
+pub struct Depthwise<T>(PhantomData<T>);
 
 impl<T> Depthwise<T> {
-    /// Safe to call only on machines that have the tier.
-    pub const fn new() -> Self {
+    /// # Safety
+    /// The kernel runs only on machines that have the tier.
+    pub const unsafe fn new() -> Self {
         Depthwise(PhantomData)
     }
 }

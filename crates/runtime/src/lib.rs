@@ -17,7 +17,7 @@ pub use error::RunError;
 pub use executor::{Executor, Threads};
 pub use parallel::Workers;
 pub use plan::{Access, MemoryReport, Place, Placement, Plan, PlannedStep, Port, REFERENCE, Step, StepCx, StepInfo};
-pub use storage::{load, store};
+pub use storage::{load, load_into, store};
 pub use work::{Arithmetic, StepWork, Work};
 
 /// The best kernels of the tiers up to `isa` that this machine can run.

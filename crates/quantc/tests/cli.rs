@@ -39,14 +39,14 @@ fn quantize_eval_compare_bench_inspect_explain() {
     for key in ["median_ms", "min_ms", "p90_ms", "isa", "threads"] {
         assert!(!bench[key].is_null(), "{key}: {bench}");
     }
-    let timed = ok_json(at, &["bench", arg(&qtc), "--runs", "3", "--steps", "--json"]);
+    let timed = ok_json(at, &["bench", arg(&qtc), "--runs", "3", "--per-layer", "--json"]);
     let inspected = ok_json(at, &["inspect", arg(&qtc), "--json"]);
     let steps = inspected["steps"].as_array().expect("steps");
     assert!(steps.len() > 5, "{inspected}");
     let kernels = |steps: &serde_json::Value| -> Vec<String> {
         steps.as_array().expect("steps").iter().map(|s| s["kernel"].to_string()).collect()
     };
-    assert_eq!(kernels(&timed["steps"]), kernels(&inspected["steps"]));
+    assert_eq!(kernels(&timed["layers"]), kernels(&inspected["steps"]));
     let arena = inspected["memory"]["arena"].as_u64().expect("bytes");
     for step in steps {
         for range in step["writes"].as_array().expect("ranges") {

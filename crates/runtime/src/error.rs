@@ -24,6 +24,24 @@ pub enum RunError {
         /// The type given.
         got: Box<TensorType>,
     },
+    /// Memory for another number of outputs than the plan has.
+    #[error("the model has {expected} outputs, memory for {got} was given")]
+    OutputCount {
+        /// Outputs of the plan.
+        expected: usize,
+        /// Tensors given.
+        got: usize,
+    },
+    /// Memory of another type than the output.
+    #[error("output `{name}` is {expected}, the tensor given for it is {got}")]
+    OutputType {
+        /// The output's name.
+        name: String,
+        /// Its type.
+        expected: Box<TensorType>,
+        /// The type given.
+        got: Box<TensorType>,
+    },
     /// A step that runs by reference evaluation failed.
     #[error("node `{node}`: {source}")]
     Op {

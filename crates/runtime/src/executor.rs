@@ -10,7 +10,7 @@ use rayon::ThreadPool;
 use crate::RunError;
 use crate::arena::split;
 use crate::plan::{Place, Plan, StepCx};
-use crate::storage::{load, store};
+use crate::storage::{load_into, store};
 
 /// The threads that executors share. With one thread there is no pool: the calling thread does everything.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ impl Threads {
     }
 }
 
-/// A plan with its memory, ready to run again and again; nothing but outputs and reference steps allocates.
+/// A plan with its memory, ready to run again and again (see [`Executor::run_into`] for what allocates).
 pub struct Executor {
     plan: Arc<Plan>,
     threads: Threads,
@@ -76,8 +76,45 @@ impl Executor {
     pub fn run_inspected(
         &mut self,
         inputs: &[Tensor],
-        mut inspect: impl FnMut(usize, Duration) + Send,
+        inspect: impl FnMut(usize, Duration) + Send,
     ) -> Result<Vec<Tensor>, RunError> {
+        let mut outputs = self.outputs();
+        self.run_steps(inputs, inspect)?;
+        self.load_outputs(&mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// Tensors of zeros for [`Executor::run_into`].
+    pub fn outputs(&self) -> Vec<Tensor> {
+        self.plan.outputs.iter().map(|port| Tensor::zeros(port.dtype, &port.shape)).collect()
+    }
+
+    /// As [`Executor::run`], into tensors of the outputs' types, in the plan's order. With one thread nothing is allocated, but by
+    /// reference evaluation, float products (the `gemm` crate's packed operands), and for a given tensor that shares its elements.
+    /// With several threads, the pool's queue also takes a block of memory now and then.
+    ///
+    /// # Errors
+    /// As [`Executor::run`], and if a tensor is not of its output's type.
+    pub fn run_into(&mut self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<(), RunError> {
+        let ports = &self.plan.outputs;
+        if outputs.len() != ports.len() {
+            return Err(RunError::OutputCount { expected: ports.len(), got: outputs.len() });
+        }
+        for (port, tensor) in ports.iter().zip(&*outputs) {
+            if tensor.dtype() != port.dtype || tensor.shape() != port.shape {
+                let (expected, got) = (Box::new(port.ty()), Box::new(tensor.ty()));
+                return Err(RunError::OutputType { name: port.name.clone(), expected, got });
+            }
+        }
+        self.run_steps(inputs, |_, _| ())?;
+        self.load_outputs(outputs)
+    }
+
+    fn run_steps(
+        &mut self,
+        inputs: &[Tensor],
+        mut inspect: impl FnMut(usize, Duration) + Send,
+    ) -> Result<(), RunError> {
         self.store_inputs(inputs)?;
         let Executor { plan, threads, arena, workers, values, shared } = self;
         let pool = threads.0.as_ref().filter(|_| *shared);
@@ -100,8 +137,7 @@ impl Executor {
         };
         // A run that ends early says nothing about the steps it did not reach.
         self.shared |= done.is_err();
-        done?;
-        self.load_outputs()
+        done
     }
 
     fn store_inputs(&mut self, inputs: &[Tensor]) -> Result<(), RunError> {
@@ -126,22 +162,18 @@ impl Executor {
         Ok(())
     }
 
-    fn load_outputs(&mut self) -> Result<Vec<Tensor>, RunError> {
+    fn load_outputs(&self, outputs: &mut [Tensor]) -> Result<(), RunError> {
         let missing = |name: &str| RunError::Invalid {
             step: name.to_owned(),
             message: "this output is never computed".to_owned(),
         };
-        let mut outputs = Vec::with_capacity(self.plan.outputs.len());
-        for port in &self.plan.outputs {
-            outputs.push(match &port.place {
-                Place::Arena(slot) => {
-                    let start = self.plan.offsets[slot.buffer as usize] + slot.offset;
-                    load(port.dtype, &port.shape, &self.arena.as_slice()[start..start + slot.len])?
-                }
-                Place::Value(i) => self.values[*i].as_ref().ok_or_else(|| missing(&port.name))?.to_tensor(),
-                Place::Constant(tensor) => tensor.clone().ok_or_else(|| missing(&port.name))?,
-            });
+        for (port, output) in self.plan.outputs.iter().zip(outputs) {
+            match &port.place {
+                Place::Arena(slot) => load_into(&self.arena.as_slice()[self.plan.range(slot)], output)?,
+                Place::Value(i) => *output = self.values[*i].as_ref().ok_or_else(|| missing(&port.name))?.to_tensor(),
+                Place::Constant(tensor) => *output = tensor.clone().ok_or_else(|| missing(&port.name))?,
+            }
         }
-        Ok(outputs)
+        Ok(())
     }
 }

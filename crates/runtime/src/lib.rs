@@ -8,6 +8,7 @@ mod parallel;
 mod plan;
 pub mod steps;
 mod storage;
+mod work;
 
 use quantc_kernels::{Isa, Kernels};
 
@@ -16,7 +17,8 @@ pub use error::RunError;
 pub use executor::{Executor, Threads};
 pub use parallel::Workers;
 pub use plan::{Access, MemoryReport, Place, Placement, Plan, PlannedStep, Port, REFERENCE, Step, StepCx, StepInfo};
-pub use storage::{load, store};
+pub use storage::{load, load_into, store};
+pub use work::{Arithmetic, StepWork, Work};
 
 /// The best kernels of the tiers up to `isa` that this machine can run.
 pub fn kernels(isa: Isa) -> Kernels {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::arena::{ALIGN, Slot, split};
 use crate::parallel::Workers;
-use crate::{Reads, RunError};
+use crate::{Reads, RunError, Work};
 
 /// How a step uses a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ pub trait Step: Send + Sync {
     /// Bytes of scratch each thread needs.
     fn scratch_len(&self) -> usize {
         0
+    }
+
+    /// What the step computes and reads besides the slots it visits, for reports.
+    fn work(&self) -> Work {
+        Work::default()
     }
 
     /// Runs the step.

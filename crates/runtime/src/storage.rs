@@ -1,7 +1,7 @@
 //! Tensors to and from the bytes of the arena: native elements row-major, booleans as 0 or 1, i8 as `q + 128`.
 
 use bytemuck::Pod;
-use quantc_tensor::{DType, Element, Tensor};
+use quantc_tensor::{DType, Element, Tensor, TensorError};
 
 use crate::RunError;
 
@@ -45,20 +45,45 @@ pub fn store(tensor: &Tensor, to: &mut [u8]) -> Result<(), RunError> {
 /// The tensor stored in some bytes.
 ///
 /// # Errors
-/// If the number of bytes is not that of the shape.
+/// As [`load_into`].
 pub fn load(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor, RunError> {
-    fn plain<T: Element + Pod>(shape: &[usize], bytes: &[u8]) -> Result<Tensor, RunError> {
-        Ok(Tensor::from_vec(shape, bytemuck::cast_slice::<u8, T>(bytes).to_vec())?)
+    let mut tensor = Tensor::zeros(dtype, shape);
+    load_into(bytes, &mut tensor)?;
+    Ok(tensor)
+}
+
+/// Overwrites a tensor by what is stored in some bytes.
+///
+/// # Errors
+/// If the number of bytes is not that of the tensor.
+pub fn load_into(bytes: &[u8], tensor: &mut Tensor) -> Result<(), RunError> {
+    fn plain<T: Element + Pod>(bytes: &[u8], tensor: &mut Tensor) -> Result<(), RunError> {
+        tensor.slice_mut::<T>()?.copy_from_slice(bytemuck::cast_slice(bytes));
+        Ok(())
     }
-    match dtype {
-        DType::F32 => plain::<f32>(shape, bytes),
-        DType::F64 => plain::<f64>(shape, bytes),
-        DType::U8 => plain::<u8>(shape, bytes),
-        DType::I16 => plain::<i16>(shape, bytes),
-        DType::I32 => plain::<i32>(shape, bytes),
-        DType::I64 => plain::<i64>(shape, bytes),
-        DType::I8 => Ok(Tensor::from_vec(shape, bytes.iter().map(|&v| (v ^ SIGN) as i8).collect())?),
-        DType::Bool => Ok(Tensor::from_vec(shape, bytes.iter().map(|&v| v != 0).collect())?),
+    if bytes.len() != tensor.byte_len() {
+        let len = bytes.len() / tensor.dtype().size();
+        return Err(TensorError::Length { len, shape: tensor.shape().to_vec() }.into());
+    }
+    match tensor.dtype() {
+        DType::F32 => plain::<f32>(bytes, tensor),
+        DType::F64 => plain::<f64>(bytes, tensor),
+        DType::U8 => plain::<u8>(bytes, tensor),
+        DType::I16 => plain::<i16>(bytes, tensor),
+        DType::I32 => plain::<i32>(bytes, tensor),
+        DType::I64 => plain::<i64>(bytes, tensor),
+        DType::I8 => {
+            for (to, &v) in tensor.slice_mut::<i8>()?.iter_mut().zip(bytes) {
+                *to = (v ^ SIGN) as i8;
+            }
+            Ok(())
+        }
+        DType::Bool => {
+            for (to, &v) in tensor.slice_mut::<bool>()?.iter_mut().zip(bytes) {
+                *to = v != 0;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub trait Element: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + 
     fn wrap(data: Data<Self>) -> Tensor;
     #[doc(hidden)]
     fn get(tensor: &Tensor) -> Option<&Data<Self>>;
+    #[doc(hidden)]
+    fn get_mut(tensor: &mut Tensor) -> Option<&mut Data<Self>>;
 }
 
 macro_rules! elements {
@@ -66,6 +68,12 @@ macro_rules! elements {
                 Tensor::$v(data)
             }
             fn get(tensor: &Tensor) -> Option<&Data<Self>> {
+                match tensor {
+                    Tensor::$v(data) => Some(data),
+                    _ => None,
+                }
+            }
+            fn get_mut(tensor: &mut Tensor) -> Option<&mut Data<Self>> {
                 match tensor {
                     Tensor::$v(data) => Some(data),
                     _ => None,
@@ -174,6 +182,29 @@ impl Tensor {
     /// If the element type is another.
     pub fn slice<T: Element>(&self) -> Result<&[T], TensorError> {
         T::get(self).and_then(|d| d.as_slice()).ok_or(TensorError::DType { expected: T::DTYPE, got: self.dtype() })
+    }
+
+    /// The elements in row-major order, writable: copied first if another tensor shares them.
+    ///
+    /// # Errors
+    /// If the element type is another.
+    pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T], TensorError> {
+        let got = self.dtype();
+        T::get_mut(self).and_then(|d| d.as_slice_mut()).ok_or(TensorError::DType { expected: T::DTYPE, got })
+    }
+
+    /// A tensor of zeros (`false`).
+    pub fn zeros(dtype: DType, shape: &[usize]) -> Tensor {
+        match dtype {
+            DType::F32 => Tensor::full(shape, 0f32),
+            DType::F64 => Tensor::full(shape, 0f64),
+            DType::I8 => Tensor::full(shape, 0i8),
+            DType::U8 => Tensor::full(shape, 0u8),
+            DType::I16 => Tensor::full(shape, 0i16),
+            DType::I32 => Tensor::full(shape, 0i32),
+            DType::I64 => Tensor::full(shape, 0i64),
+            DType::Bool => Tensor::full(shape, false),
+        }
     }
 
     /// An ndarray view.

@@ -1,18 +1,26 @@
 //! `quantc bench`.
 
-use std::path::PathBuf;
-use std::time::Instant;
+mod layers;
+mod peak;
+mod roofline;
+mod rounds;
 
-use quantc::{Compiled, Error, InputShapes};
-use quantc_runtime::StepInfo;
+use std::path::{Path, PathBuf};
+
+use quantc::{Error, InputShapes, files};
 use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
 use super::inputs::{ShapeOption, bind_shapes, load_compiled, threads, within};
+use super::outputs::{check_distinct, model_files};
 use super::{memory, ui};
+use layers::Layers;
+use rounds::Contestant;
 
 /// Times of runs are kept, so there are not any number of them.
 const MAX_RUNS: usize = 10_000_000;
+/// Rounds that the runs of two models are divided into.
+const ROUNDS: usize = 10;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -31,9 +39,18 @@ pub struct Args {
     /// The shape of an input with other open dimensions
     #[arg(long, value_name = "NAME=D,D,...")]
     shape: Vec<ShapeOption>,
-    /// Show the time of each kernel call, too
+    /// Show for each kernel call its time, its multiply-accumulates and bytes, and its share of what the machine can do
     #[arg(long)]
-    steps: bool,
+    per_layer: bool,
+    /// Draw each layer's rate against what the machine can do, as an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    roofline: Option<PathBuf>,
+    /// A second model, timed in turns with the first
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["per_layer", "roofline"])]
+    compare: Option<PathBuf>,
+    /// Rounds that the runs of two models are divided into [default: 10, or --runs if that is less]
+    #[arg(long, requires = "compare")]
+    rounds: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -48,43 +65,14 @@ pub struct Report {
     isa: String,
     threads: usize,
     peak_rss_mb: Option<f64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    steps: Vec<StepTime>,
+    #[serde(flatten)]
+    per_layer: Option<Layers>,
 }
 
-/// The time of one kernel call.
-#[derive(Clone, Debug, Serialize)]
-struct StepTime {
-    node: String,
-    op: String,
-    kernel: String,
-    output: String,
-    median_us: f64,
-}
-
-impl StepTime {
-    /// Medians over some runs.
-    fn measure(
-        compiled: &mut Compiled,
-        inputs: &[(String, Tensor)],
-        shapes: &InputShapes,
-        runs: usize,
-    ) -> Result<Vec<StepTime>, Error> {
-        let plan = compiled.plan(shapes)?;
-        let infos: Vec<_> = plan.describe().collect();
-        let mut times = vec![Vec::with_capacity(runs); infos.len()];
-        for _ in 0..runs {
-            compiled.run_inspected(inputs, |step, time| times[step].push(time.as_secs_f64() * 1e6))?;
-        }
-        let step = |(info, times): (&StepInfo, Vec<f64>)| StepTime {
-            node: info.node.clone(),
-            op: info.op.clone(),
-            kernel: info.kernel.clone(),
-            output: info.output.clone(),
-            median_us: (quantile(times, 0.5) * 1e2).round() / 1e2,
-        };
-        Ok(infos.into_iter().zip(times).map(step).collect())
-    }
+/// A value to some decimal places.
+fn rounded(value: f64, places: i32) -> f64 {
+    let factor = 10f64.powi(places);
+    (value * factor).round() / factor
 }
 
 /// The value that this share of the values lies below.
@@ -97,15 +85,14 @@ impl Report {
     /// Statistics over run times in milliseconds.
     pub fn new(times: Vec<f64>, isa: &str, threads: usize) -> Report {
         let at = |share: f64| quantile(times.clone(), share);
-        let ms = |v: f64| (v * 1e4).round() / 1e4;
         Report {
-            median_ms: ms(at(0.5)),
-            min_ms: ms(at(0.0)),
-            p90_ms: ms(at(0.9)),
+            median_ms: rounded(at(0.5), 4),
+            min_ms: rounded(at(0.0), 4),
+            p90_ms: rounded(at(0.9), 4),
             isa: isa.to_owned(),
             threads,
-            peak_rss_mb: memory::peak().map(|bytes| (bytes as f64 / 1048576.0 * 10.0).round() / 10.0),
-            steps: Vec::new(),
+            peak_rss_mb: memory::peak().map(|bytes| rounded(bytes as f64 / 1048576.0, 1)),
+            per_layer: None,
         }
     }
 
@@ -124,27 +111,44 @@ fn sample(ty: &TensorType) -> Result<Tensor, Error> {
     Ok(if ty.dtype == DType::F32 { floats } else { Tensor::full(&shape, 1i64).cast(ty.dtype) })
 }
 
+/// Loads a model and runs it until its speed has settled.
+fn prepare(path: &Path, args: &Args) -> Result<(Contestant, InputShapes), Error> {
+    let (_, compiled) = load_compiled(path, threads(Some(args.threads))?)?;
+    let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;
+    let inputs = shapes.iter().map(|(name, ty)| Ok((name.clone(), sample(ty)?))).collect::<Result<Vec<_>, Error>>()?;
+    let mut contestant = Contestant { compiled, inputs };
+    for _ in 0..args.runs.div_ceil(10).max(2) {
+        contestant.time()?;
+    }
+    Ok((contestant, shapes))
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// The one message that the user sees.
+/// The one message that the user sees; nothing is written then.
 pub fn run(args: &Args) -> Result<(), Error> {
     within("--runs", args.runs, MAX_RUNS)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(Some(args.threads))?)?;
-    let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;
-    let inputs = shapes.iter().map(|(name, ty)| Ok((name.clone(), sample(ty)?))).collect::<Result<Vec<_>, Error>>()?;
-    for _ in 0..args.runs.div_ceil(10).max(2) {
-        compiled.run(&inputs)?;
+    if let Some(other) = &args.compare {
+        return compare(args, other);
     }
-    let mut times = Vec::with_capacity(args.runs);
-    for _ in 0..args.runs {
-        let start = Instant::now();
-        compiled.run(&inputs)?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+    if let Some(svg) = &args.roofline {
+        check_distinct(model_files(&args.model), vec![(svg.clone(), "the plot")])?;
     }
+    let (mut model, shapes) = prepare(&args.model, args)?;
+    let times = (0..args.runs).map(|_| model.time()).collect::<Result<Vec<_>, _>>()?;
+    let Contestant { compiled, inputs } = &mut model;
     let mut report = Report::new(times, compiled.isa().name(), args.threads);
-    if args.steps {
-        report.steps = StepTime::measure(&mut compiled, &inputs, &shapes, args.runs)?;
+    if args.per_layer || args.roofline.is_some() {
+        report.per_layer = Some(Layers::measure(compiled, inputs, &shapes, args.threads, args.runs)?);
+    }
+    if let (Some(path), Some(layers)) = (&args.roofline, &report.per_layer) {
+        let name = args.model.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy());
+        let svg = roofline::svg(&name, compiled.isa().name(), layers);
+        files::write(path, |sink| sink.write_all(svg.as_bytes()))?;
+    }
+    if !args.per_layer {
+        report.per_layer = None;
     }
     if args.json {
         return ui::print_json(&report);
@@ -158,14 +162,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
         report.isa,
         report.peak_rss_mb.map_or(String::new(), |mb| format!(", peak memory {mb} MB")),
     ))?;
-    if report.steps.is_empty() {
-        return Ok(());
-    }
-    let total: f64 = report.steps.iter().map(|s| s.median_us).sum();
-    let mut rows = vec![["node", "operator", "kernel", "output", "us", "share"].map(str::to_owned).to_vec()];
-    for s in &report.steps {
-        let (us, share) = (format!("{:.2}", s.median_us), format!("{:.1}%", s.median_us / total.max(1e-9) * 100.0));
-        rows.push([&s.node, &s.op, &s.kernel, &s.output, &us, &share].map(String::clone).to_vec());
-    }
-    ui::print(&ui::table(&rows))
+    report.per_layer.map_or(Ok(()), |layers| ui::print(&layers.text()))
+}
+
+/// Times two models in turns.
+fn compare(args: &Args, other: &Path) -> Result<(), Error> {
+    let rounds = args.rounds.map_or(Ok(args.runs.min(ROUNDS)), |n| within("--rounds", n, args.runs))?;
+    let (a, _) = prepare(&args.model, args)?;
+    let (b, _) = prepare(other, args)?;
+    let runs = args.runs.div_ceil(rounds);
+    let comparison = rounds::compare([&args.model, other], [a, b], args.threads, rounds, runs)?;
+    if args.json { ui::print_json(&comparison) } else { ui::print(&comparison.text()) }
 }

@@ -6,7 +6,7 @@ use quantc_ops::float::conv::Channels;
 use quantc_ops::window::Grid;
 
 use super::product::{ProductShape, product};
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, Arithmetic, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Transposed convolution of f32 images, channels last.
 pub struct ConvTransposeStep {
@@ -60,6 +60,12 @@ impl Step for ConvTransposeStep {
         }
         visit(Access::Write, &self.work);
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        let products = self.channels.group_out() * self.grid.window.taps();
+        Work::reading([&self.x, &self.weights].into_iter().chain(&self.bias))
+            .multiplying(Arithmetic::Float, self.n * self.grid.out_len() * self.channels.input * products)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

@@ -7,7 +7,7 @@ use quantc_tensor::scaled::quantize_bias;
 use quantc_tensor::{DType, QRange, dynamic_qparams};
 
 use super::qparts::{QInput, QWeights};
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Bytes of the parameters that [`DynamicQuantizeStep`] leaves: the scale as f32, the zero point as i32.
 pub const DYNAMIC_PARAMS: usize = 8;
@@ -101,6 +101,11 @@ impl Step for DynamicLinearStep {
 
     fn scratch_len(&self) -> usize {
         self.weights.scratch_len()
+    }
+
+    fn work(&self) -> Work {
+        let bias = self.bias.as_ref().map_or(0, |bias| size_of_val(&**bias));
+        self.weights.work(Work { constants: bias as u64, ..Work::default() })
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

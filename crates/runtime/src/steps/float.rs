@@ -6,7 +6,7 @@ use quantc_ops::float::conv::{Channels, conv_nhwc_rows, conv_nhwc_scratch};
 use quantc_ops::window::Grid;
 
 use super::product::{ProductShape, product};
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, Arithmetic, RunError, Slot, Source, Step, StepCx, Work};
 
 /// The name of the float products' kernel: the `gemm` crate chooses the instructions itself.
 const KERNEL: &str = "gemm";
@@ -45,6 +45,12 @@ impl Step for FloatConvStep {
 
     fn scratch_len(&self) -> usize {
         conv_nhwc_scratch(self.channels, &self.grid) * size_of::<f32>()
+    }
+
+    fn work(&self) -> Work {
+        let (windows, products) = (self.grid.out_len(), self.channels.group_in() * self.grid.window.taps());
+        Work::reading([&self.x, &self.weights].into_iter().chain(&self.bias))
+            .multiplying(Arithmetic::Float, self.n * windows * self.channels.output * products)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
@@ -114,6 +120,11 @@ impl Step for SgemmStep {
             }
         }
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        Work::reading([&self.a.source, &self.b.source].into_iter().chain(&self.bias))
+            .multiplying(Arithmetic::Float, self.batches.len() * self.m * self.n * self.k)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

@@ -2,7 +2,7 @@
 
 use quantc_tensor::DType;
 
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
 
 /// `out[i] = table[indices[i]]`; negative indices count from the end.
 pub struct GatherStep {
@@ -32,6 +32,12 @@ impl Step for GatherStep {
             visit(Access::Read, slot);
         }
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        // The rows selected are as many bytes as the result.
+        let rows = Work::reading([&self.table]).constants.min(self.out.len as u64);
+        Work { constants: rows + Work::reading([&self.indices]).constants, ..Work::default() }
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

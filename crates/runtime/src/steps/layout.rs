@@ -3,7 +3,7 @@
 use quantc_kernels::layout::Layout;
 use quantc_kernels::{DequantizeParams, Quantize, QuantizeParams, RowsMut, SLACK};
 
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Quantizes `[n][channels][plane]` f32 into `[n][plane][channels]` u8.
 pub struct QuantizeToNhwcStep {
@@ -172,6 +172,16 @@ impl Step for CopyStep {
             visit(Access::Read, slot);
         }
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        let copied: usize = self.loops.iter().map(|l| l.count).product::<usize>() * self.block;
+        let skipped = if self.fill.is_some() { 0 } else { self.out.len.saturating_sub(copied) };
+        Work {
+            constants: Work::reading([&self.x]).constants.min(copied as u64),
+            skipped: skipped as u64,
+            ..Work::default()
+        }
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

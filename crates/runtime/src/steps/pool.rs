@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use quantc_kernels::{AvgPoolParams, FloatPool, PoolGeometry, QPool, RowsMut};
 
-use crate::{Access, RunError, Slot, Source, Step, StepCx, Workers};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
 /// What a pooling step computes.
 #[derive(Clone)]
@@ -88,6 +88,14 @@ impl Step for PoolStep {
             visit(Access::Read, slot);
         }
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        let element = match self.op {
+            PoolOp::Max { .. } | PoolOp::Average { .. } => 1,
+            PoolOp::FloatMax { .. } | PoolOp::FloatAverage { .. } => size_of::<f32>(),
+        };
+        Work::reading([&self.x]).into_rows(self.geometry.rows(), self.geometry.c, self.out_stride, element)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quantc_kernels::Epilogue;
 
 use super::qparts::{QInput, QWeights};
-use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Work};
 
 /// An [`Epilogue`] whose operands have places.
 #[derive(Clone, Debug)]
@@ -53,10 +53,10 @@ impl QEpilogue {
         matches!(self, QEpilogue::Dequantize { .. })
     }
 
-    /// The residual's slot, if there is one in the arena.
-    pub(crate) fn slot(&self) -> Option<&Slot> {
+    /// The residual, if there is one.
+    fn residual(&self) -> Option<&Source> {
         match self {
-            QEpilogue::AddRequantize { residual, .. } => residual.slot(),
+            QEpilogue::AddRequantize { residual, .. } => Some(residual),
             _ => None,
         }
     }
@@ -122,7 +122,7 @@ impl Step for QConvStep {
         if let Some(slot) = self.x.slot() {
             visit(Access::Read, slot);
         }
-        if let Some(slot) = self.epilogue.slot() {
+        if let Some(slot) = self.epilogue.residual().and_then(Source::slot) {
             visit(Access::Read, slot);
         }
         visit(Access::Write, &self.out);
@@ -130,6 +130,12 @@ impl Step for QConvStep {
 
     fn scratch_len(&self) -> usize {
         self.weights.scratch_len()
+    }
+
+    fn work(&self) -> Work {
+        let element = if self.epilogue.is_float() { size_of::<f32>() } else { 1 };
+        let work = Work::reading([&self.x].into_iter().chain(self.epilogue.residual()));
+        self.weights.work(work).into_rows(self.weights.rows(), self.offsets.len(), self.out_stride, element)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

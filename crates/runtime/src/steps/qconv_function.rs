@@ -6,7 +6,7 @@ use quantc_kernels::{ConvArgs, Epilogue, Float, Operand, Output, Quantize, Quant
 
 use super::qconv::GRANULE;
 use super::qparts::QWeights;
-use crate::{Access, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
 
 /// What is done to the real result of a layer.
 #[derive(Clone, Copy)]
@@ -80,6 +80,11 @@ impl Step for QConvFunctionStep {
 
     fn scratch_len(&self) -> usize {
         self.kernel_scratch() + 2 * self.block() * self.channels() * size_of::<f32>()
+    }
+
+    fn work(&self) -> Work {
+        let work = self.weights.work(Work::reading([&self.x]));
+        work.into_rows(self.weights.rows(), self.channels(), self.out_stride, 1)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

@@ -3,7 +3,7 @@
 use quantc_kernels::{MatmulShape, Output, QMatmul, ZeroPoints};
 
 use super::qconv::{GRANULE, QEpilogue};
-use crate::{Access, Constant, Reads, RunError, Slot, Source, Step, StepCx, Workers};
+use crate::{Access, Arithmetic, Constant, Reads, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
 /// Where the packed right matrix is.
 #[derive(Clone, Debug)]
@@ -77,6 +77,15 @@ impl Step for QMatmulStep {
             visit(Access::Write, packed);
         }
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        let MatmulShape { m, n, k, .. } = self.shape;
+        let packed = match &self.packed {
+            PackedRight::Constant(packed) => Work { constants: packed.len() as u64, ..Work::reading([&self.a]) },
+            PackedRight::Memory(_) => Work::reading([&self.a, &self.b]),
+        };
+        packed.multiplying(Arithmetic::Int8, self.batches.len() * m * n * k)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

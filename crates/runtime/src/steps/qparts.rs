@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quantc_kernels::{ConvArgs, ConvGeometry, ConvPlan, Epilogue, Output, PackedWeights, QConv};
 
 use super::qconv::GRANULE;
-use crate::Workers;
+use crate::{Arithmetic, Work, Workers};
 
 /// The weights of consecutive output channels.
 #[derive(Clone, Debug)]
@@ -68,6 +68,15 @@ impl QWeights {
     /// The sizes of the first part.
     pub(crate) fn geometry(&self) -> Option<&ConvGeometry> {
         self.parts.first().map(|part| part.plan.geometry())
+    }
+
+    /// The work with these weights besides: of each output channel a scale and an offset are read, too.
+    pub(crate) fn work(&self, work: Work) -> Work {
+        let macs = self.parts.iter().map(|part| part.plan.geometry().macs()).sum();
+        let channels: usize = self.parts.iter().map(|part| part.weights.shape().oc).sum();
+        let packed: usize = self.parts.iter().map(|part| part.weights.data().len()).sum();
+        let bytes = packed + channels * (size_of::<f32>() + size_of::<i32>());
+        Work { constants: work.constants + bytes as u64, ..work }.multiplying(Arithmetic::Int8, macs)
     }
 
     /// What the accumulators start from, for a zero point known only now (see [`PackedWeights::offsets`]).

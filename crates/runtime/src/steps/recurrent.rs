@@ -6,7 +6,7 @@ use quantc_ops::float::Mat;
 use quantc_ops::float::recurrent::Sizes;
 
 use super::product::{ProductShape, product};
-use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx};
+use crate::{Access, Arithmetic, Reads, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Which layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +32,21 @@ impl Cell {
 
 /// The memory that a layer needs for its products.
 #[derive(Clone, Copy, Debug)]
-struct Work {
+struct Products {
     from_x: usize,
     from_h: usize,
     reset: usize,
     share: usize,
 }
 
-impl Work {
-    fn new(cell: Cell, s: Sizes) -> Work {
+impl Products {
+    fn new(cell: Cell, s: Sizes) -> Products {
         let columns = cell.gates() * s.hidden;
         let (reset, share) = match cell {
             Cell::Lstm => (0, 0),
             Cell::Gru { before_reset } => (s.batch * s.hidden, if before_reset { 0 } else { s.batch * s.hidden }),
         };
-        Work { from_x: s.seq * s.batch * columns, from_h: s.batch * columns, reset, share }
+        Products { from_x: s.seq * s.batch * columns, from_h: s.batch * columns, reset, share }
     }
 
     fn len(&self) -> usize {
@@ -56,7 +56,7 @@ impl Work {
 
 /// Bytes of temporary memory of a [`RecurrentStep`].
 pub fn recurrent_work_len(cell: Cell, sizes: Sizes) -> usize {
-    Work::new(cell, sizes).len() * size_of::<f32>()
+    Products::new(cell, sizes).len() * size_of::<f32>()
 }
 
 /// A recurrent layer of one or two directions.
@@ -132,11 +132,20 @@ impl Step for RecurrentStep {
         }
     }
 
+    fn work(&self) -> Work {
+        let Sizes { seq, batch, input, hidden } = self.sizes;
+        let given = [&self.peephole, &self.initial_h, &self.initial_c].into_iter().flatten();
+        Work::reading([&self.x, &self.w, &self.r, &self.bias].into_iter().chain(given)).multiplying(
+            Arithmetic::Float,
+            self.backwards.len() * seq * batch * (input + hidden) * self.cell.gates() * hidden,
+        )
+    }
+
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
         let (reads, outs, mut workers) = cx.split([&self.work, &self.y, &self.h, &self.c]);
         let [work, y, h, c] = outs.map(bytemuck::cast_slice_mut::<u8, f32>);
         let (s, n, columns) = (self.sizes, self.sizes.hidden, self.cell.gates() * self.sizes.hidden);
-        let sizes = Work::new(self.cell, s);
+        let sizes = Products::new(self.cell, s);
         let (from_x, rest) = work.split_at_mut(sizes.from_x);
         let (from_h, rest) = rest.split_at_mut(sizes.from_h);
         let (reset, share) = rest.split_at_mut(sizes.reset);

@@ -6,7 +6,7 @@ use quantc_kernels::{
     Quantize, QuantizeParams, ReduceOp, RowsMut, UnaryOp,
 };
 
-use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Workers};
+use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
 /// Which row of an operand a row of the result reads (see [`Operand`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,33 @@ pub struct RowsStep {
 }
 
 impl RowsStep {
+    /// Everything it reads.
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        let (gamma, beta) = match &self.op {
+            RowOp::LayerNorm { gamma, beta, .. } => (gamma.as_ref(), beta.as_ref()),
+            _ => (None, None),
+        };
+        let operands = [Some(&self.a.source), self.b.as_ref().map(|b| &b.source), gamma, beta];
+        operands.into_iter().flatten()
+    }
+
+    /// Bytes of an element of the result.
+    fn out_element(&self) -> usize {
+        match self.op {
+            RowOp::Lookup { .. }
+            | RowOp::Add { .. }
+            | RowOp::Mul { .. }
+            | RowOp::Affine { .. }
+            | RowOp::Quantize { .. } => 1,
+            RowOp::Dequantize { .. }
+            | RowOp::Unary { .. }
+            | RowOp::Binary { .. }
+            | RowOp::Softmax { .. }
+            | RowOp::LayerNorm { .. }
+            | RowOp::Reduce { .. } => size_of::<f32>(),
+        }
+    }
+
     fn each<U: Pod + Send>(
         &self,
         workers: &mut Workers<'_>,
@@ -172,15 +199,18 @@ impl Step for RowsStep {
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
-        let operands = [Some(&self.a.source), self.b.as_ref().map(|b| &b.source)];
-        let (gamma, beta) = match &self.op {
-            RowOp::LayerNorm { gamma, beta, .. } => (gamma.as_ref(), beta.as_ref()),
-            _ => (None, None),
-        };
-        for slot in operands.into_iter().chain([gamma, beta]).flatten().filter_map(Source::slot) {
-            visit(Access::Read, slot);
-        }
+        self.sources().filter_map(Source::slot).for_each(|slot| visit(Access::Read, slot));
         visit(Access::Write, &self.out);
+    }
+
+    fn work(&self) -> Work {
+        match self.op {
+            RowOp::Reduce { .. } => Work::reading(self.sources()),
+            _ => {
+                let element = self.out_element();
+                Work::reading(self.sources()).into_rows(self.rows, self.columns, self.out_stride, element)
+            }
+        }
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {

@@ -13,7 +13,7 @@ use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
 use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier};
 
 /// Bytes of the rows multiplied together: they stay near while every panel passes over them.
-const BLOCK_BYTES: usize = 64 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 /// Rows of a block at most: enough to pay for fetching a panel.
 const BLOCK_ROWS: usize = 240;
 /// Bytes of a cache line.
@@ -37,7 +37,6 @@ struct Layout {
     c: usize,
     /// Output channels of a merged group.
     oc: usize,
-    k: usize,
     panels: PanelLayout,
 }
 
@@ -47,7 +46,7 @@ impl Layout {
         let merged = (1..=T::LANES.min(shape.groups)).rev().find(fits).unwrap_or(1);
         let (c, oc) = (shape.group_c() * merged, shape.group_oc() * merged);
         let k = shape.taps() * c;
-        Layout { groups: shape.groups / merged, c, oc, k, panels: PanelLayout::new::<T>(k, oc) }
+        Layout { groups: shape.groups / merged, c, oc, panels: PanelLayout::new::<T>(k, oc) }
     }
 
     /// After all panels, for tiers that multiply `x - 128`: 128 times the sum of each output channel's weights, in i32.
@@ -75,7 +74,7 @@ struct Patches {
 
 impl Patches {
     fn new<T: Tier>(plan: &ConvPlan, layout: &Layout) -> Self {
-        let stride = plan.min_patch_stride(layout.c).max(layout.k).next_multiple_of(T::DEPTH);
+        let stride = plan.min_patch_stride(layout.c).max(layout.panels.steps * T::DEPTH).next_multiple_of(T::DEPTH);
         // Not a multiple of 1024, which would put all rows of a tile into the same few sets of the first-level cache.
         let stride = if stride.is_multiple_of(1024) { stride + LINE } else { stride };
         let rows = (BLOCK_BYTES / stride).min(BLOCK_ROWS).next_multiple_of(T::ROWS);
@@ -145,9 +144,12 @@ impl<T: Tier> QConv for Conv<T> {
         let out = RawOutput::new(&mut out);
         let scratch = if pointwise { scratch } else { align(scratch) };
         let patches = Patches::new::<T>(args.plan, &layout);
+        // Blocks of one size: a short last one would pass over all panels for a few rows.
+        let blocks = rows.len().div_ceil(patches.rows);
+        let block_rows = rows.len().div_ceil(blocks.max(1)).next_multiple_of(T::ROWS);
         let mut start = rows.start;
         while start < rows.end {
-            let block = start..rows.end.min(start + patches.rows);
+            let block = start..rows.end.min(start + block_rows);
             for group in 0..layout.groups {
                 let channels = group * layout.c..(group + 1) * layout.c;
                 let (a, a_stride) = if pointwise {
@@ -186,7 +188,7 @@ impl<T: Tier> QConv for Conv<T> {
                         out_stride: out.stride(),
                     };
                     // SAFETY: this type is only registered on machines that have the tier. A left row is a pixel's
-                    // channels and less than `DEPTH` bytes, which is less than the slack of `x`, or a gathered patch whose
+                    // channels and less than 64 bytes, the slack of `x` (`Tier::steps`), or a gathered patch whose
                     // stride is at least `DEPTH * steps` bytes. The packed panels, offsets, output and the epilogue's slices
                     // were checked above.
                     unsafe { T::multiply(&panel, args.epilogue) };

@@ -27,6 +27,11 @@ pub trait Tier: Send + Sync + 'static {
     /// accumulators start from.
     const SIGNED: bool;
 
+    /// Groups of `DEPTH` that a column of `k` weights takes, of zeros beyond `k`; less than 64 bytes of them.
+    fn steps(k: usize) -> usize {
+        k.div_ceil(Self::DEPTH)
+    }
+
     /// Whether `DEPTH` weights of a column need [`Panel::wide`].
     fn is_wide(weights: &[i8]) -> bool;
 
@@ -117,7 +122,7 @@ impl PanelLayout {
     pub fn new<T: Tier>(k: usize, columns: usize) -> Self {
         const { assert!(T::LANES * T::VECTORS <= MAX_COLUMNS && matches!(T::DEPTH, 4 | 8 | 16)) };
         let (depth, lanes) = (T::DEPTH, T::LANES);
-        PanelLayout { columns, steps: k.div_ceil(depth), depth, lanes, width: lanes * T::VECTORS }
+        PanelLayout { columns, steps: T::steps(k), depth, lanes, width: lanes * T::VECTORS }
     }
 
     /// The number of panels.

@@ -4,6 +4,7 @@ mod depthwise;
 mod elem;
 mod gemm;
 mod simd;
+pub(crate) mod stage;
 
 use quantc_kernels::Kernels;
 

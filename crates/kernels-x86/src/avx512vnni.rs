@@ -5,6 +5,7 @@ mod elem;
 mod gemm;
 mod lookup;
 mod simd;
+pub(crate) mod stage;
 
 use quantc_kernels::Kernels;
 

@@ -3,48 +3,71 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// One tier of instructions. A tier includes those before it on its architecture: where `avx512vnni` has no kernel of
-/// its own, the `avx2` one runs, then the portable one.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+
+/// One tier of instructions. Where a tier has no kernel of its own, the one of the highest tier before it that the machine has runs,
+/// the portable one last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, any machine.
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
+    /// x86-64 with AVX2, FMA and AVX-VNNI, the 256-bit form without AVX-512.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
     Avx512Vnni,
+    /// x86-64 with the above and AMX-INT8, on a system that lets the process use tiles.
+    Amx,
 }
 
 impl Isa {
     /// Every tier this version has kernels for, lowest first.
-    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
 
     /// The name used in `QUANTC_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
         }
     }
 
     /// Whether this machine can run the tier.
     pub fn is_available(self) -> bool {
+        self.refusal().is_none()
+    }
+
+    /// Why this machine cannot run the tier; `None` if it can.
+    pub fn refusal(self) -> Option<&'static str> {
+        #[cfg(target_arch = "x86_64")]
+        macro_rules! lacks {
+            ($($feature:tt)*) => {
+                [$((std::is_x86_feature_detected!($feature), concat!("the CPU lacks ", $feature))),*]
+                    .into_iter()
+                    .find_map(|(has, reason)| (!has).then_some(reason))
+            };
+        }
         match self {
-            Isa::Portable => true,
+            Isa::Portable => None,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"),
+            Isa::Avx2 => lacks!("avx2" "fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => lacks!("avx2" "fma" "avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
-                Isa::Avx2.is_available()
-                    && std::is_x86_feature_detected!("avx512f")
-                    && std::is_x86_feature_detected!("avx512bw")
-                    && std::is_x86_feature_detected!("avx512vl")
-                    && std::is_x86_feature_detected!("avx512dq")
-                    && std::is_x86_feature_detected!("avx512vnni")
+                lacks!("avx2" "fma" "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni")
             }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx => Isa::Avx512Vnni.refusal().or_else(amx::refusal),
+            #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+            Isa::Amx => Some("tiles are asked for on Linux only"),
             #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
+            _ => Some("the machine has another architecture"),
         }
     }
 
@@ -67,7 +90,7 @@ pub enum IsaError {
     #[error("unknown ISA tier `{0}`; this version has: {known}", known = names(Isa::ALL))]
     Unknown(String),
     /// The tier exists, but not on this machine.
-    #[error("this machine cannot run the ISA tier `{0}`; it can run: {available}", available = names(&Isa::available()))]
+    #[error("this machine cannot run the ISA tier `{0}` ({reason}); it can run: {available}", reason = .0.refusal().unwrap_or("it can"), available = names(&Isa::available()))]
     Unavailable(Isa),
 }
 

@@ -5,7 +5,7 @@
 //! lane `j` with lane `j + 8`, then `j + 4`, `j + 2`, `j + 1`. One 512-bit register, two 256-bit ones or sixteen
 //! scalars do this alike.
 
-use crate::math::exp_f32;
+use crate::math::exp_nonpositive_f32;
 
 /// Lanes of every reduction.
 pub const LANES: usize = 16;
@@ -129,7 +129,7 @@ pub fn min_max(x: &[f32]) -> MinMax {
     }
 }
 
-/// Softmax of a row in place: `e_i = exp(x_i - max)`, then `e_i / sum(e)`. A row with a NaN, with +infinity, or of only
+/// Softmax of a row in place: `e_i = exp(x_i - max)`, then `e_i * (1 / sum(e))`. A row with a NaN, with +infinity, or of only
 /// -infinity becomes NaN; an empty row stays empty.
 #[inline(always)]
 pub fn softmax_row(x: &mut [f32]) {
@@ -140,7 +140,7 @@ pub fn softmax_row(x: &mut [f32]) {
         let mut e = [0.0; LANES];
         e[..block.len()].copy_from_slice(block);
         for e in &mut e {
-            *e = exp_f32(*e - largest);
+            *e = exp_nonpositive_f32(*e - largest);
         }
         for (lane, &e) in lanes.iter_mut().zip(&e[..block.len()]) {
             *lane += e;
@@ -152,9 +152,9 @@ pub fn softmax_row(x: &mut [f32]) {
         step(&mut block[..LANES]);
     }
     step(blocks.into_remainder());
-    let total = fold(lanes, |a, b| a + b);
+    let inverse = 1.0 / fold(lanes, |a, b| a + b);
     for v in x.iter_mut() {
-        *v /= total;
+        *v *= inverse;
     }
 }
 

@@ -1,0 +1,93 @@
+//! The tiers that few machines have, AVX-VNNI and AMX, give the bits of the portable kernels: on the CPU where it has them, else with
+//! their instructions emulated.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod emulator;
+#[path = "../../kernels/tests/support/mod.rs"]
+mod support;
+
+use proptest::prelude::*;
+use quantc_kernels::{ConvGeometry, Isa, Kernels};
+use support::{ConvCase, Fill, MatmulCase, Stage};
+
+/// The kernels of both tiers.
+fn tiers() -> Vec<Kernels> {
+    let tier = |isa: Isa| {
+        let mut kernels = Kernels::PORTABLE;
+        // What is not emulated must be there: AVX2, and AVX-512 for AMX.
+        let below = if isa == Isa::Amx { Isa::Avx512Vnni } else { Isa::Avx2 };
+        if let Some(reason) = below.refusal() {
+            eprintln!("SKIPPED: {isa} ({reason})");
+            return None;
+        }
+        quantc_kernels_x86::register(isa, &mut kernels);
+        if kernels.isa != isa {
+            emulator::install();
+            // SAFETY: the emulator runs what the CPU refuses.
+            unsafe { quantc_kernels_x86::register_unchecked(isa, &mut kernels) };
+        }
+        Some(kernels)
+    };
+    [Isa::AvxVnni, Isa::Amx].into_iter().filter_map(tier).collect()
+}
+
+fn check_conv(case: &ConvCase) {
+    let data = case.data();
+    let want = case.run(&Kernels::PORTABLE, &data);
+    for kernels in tiers() {
+        let got = case.run(&kernels, &data);
+        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
+        let values = wrong.map(|i| (got[i], want[i]));
+        assert_eq!(wrong.zip(values), None, "{}: first wrong element, got and wanted: {case:?}", kernels.qconv.name());
+    }
+}
+
+fn check_matmul(case: &MatmulCase) {
+    let data = case.data();
+    let want = case.run(&Kernels::PORTABLE, &data);
+    for kernels in tiers() {
+        let got = case.run(&kernels, &data);
+        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
+        assert_eq!(wrong, None, "{}: first wrong element of {}", kernels.qmatmul.name(), want.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(support::config(60))]
+
+    #[test]
+    fn convolution(case in support::conv_case()) {
+        check_conv(&case);
+    }
+
+    #[test]
+    fn linear(case in support::linear_case()) {
+        check_conv(&case);
+    }
+
+    #[test]
+    fn matmul(case in support::matmul_case()) {
+        check_matmul(&case);
+    }
+}
+
+/// Numbers of rows, columns and weights around the sizes of tiles.
+#[test]
+fn tails() {
+    for rows in [1, 2, 5, 6, 7, 15, 16, 17, 31, 32, 33, 49, 63, 64, 65, 81] {
+        for (i, columns) in [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65].into_iter().enumerate() {
+            let k = [1, 3, 4, 5, 31, 60, 63, 64, 65, 127, 129, 200, 261][(rows + i) % 13];
+            for stage in [Stage::Requantize, Stage::AddRequantize, Stage::Dequantize] {
+                check_conv(&ConvCase {
+                    geometry: ConvGeometry::linear(rows, k, columns),
+                    fill: [Fill::Full, Fill::Worst][i % 2],
+                    stage,
+                    x_zero_point: 77,
+                    gap: rows % 2,
+                    cuts: vec![],
+                    seed: (rows * 100 + columns) as u64,
+                });
+            }
+        }
+    }
+}

@@ -76,11 +76,14 @@ pub(crate) fn geometry(attrs: &AttrView<'_>, x: &[usize], w: &[usize]) -> Result
 
 /// Weights `[oc][c][taps]` as `[oc][taps][c]`.
 pub(crate) fn channels_last_weights<T: Copy>(weights: &[T], channels: usize, taps: usize) -> Vec<T> {
+    if taps == 1 {
+        return weights.to_vec();
+    }
     let filter = channels * taps;
     let mut out = Vec::with_capacity(weights.len());
     for filter in weights.chunks_exact(filter.max(1)) {
         for tap in 0..taps {
-            out.extend((0..channels).map(|c| filter[c * taps + tap]));
+            out.extend(filter[tap..].iter().step_by(taps));
         }
     }
     out
@@ -140,8 +143,10 @@ impl Constants {
             let geometry = ConvGeometry { oc: size.min(shape.oc - first), ..*geometry };
             let shape = geometry.weight_shape();
             let pack = || {
-                let all = (form.weights)(w.slice::<i8>().unwrap_or(&[]));
-                all.get(first * shape.k()..).and_then(|w| w.get(..shape.len())).unwrap_or(&[]).to_vec()
+                let mut weights = (form.weights)(w.slice::<i8>().unwrap_or(&[]));
+                weights.truncate(first * shape.k() + shape.len());
+                weights.drain(..(first * shape.k()).min(weights.len()));
+                weights
             };
             let weights = match lw.param(weight) {
                 Some(param) => lw.cache.packed(&format!("{param} {} {first}", form.usage), kernel, &shape, pack),

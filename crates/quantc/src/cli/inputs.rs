@@ -9,7 +9,7 @@ use quantc::data::{Batches, bind_inputs, read_arrays};
 use quantc::{Compiled, Error, Model, Preprocess};
 use quantc_ir::Graph;
 use quantc_ops::dims::{MAX_ELEMENTS, numel};
-use quantc_pattern::Library;
+use quantc_pattern::{Library, RuleSet};
 use quantc_tensor::{Dim, Tensor, TensorType};
 
 /// Samples run at once where the model takes any number.
@@ -180,8 +180,12 @@ fn comma_separated(shape: &[usize]) -> String {
 /// If it cannot be loaded.
 pub fn load_compiled(path: &Path, threads: usize) -> Result<(Model, Compiled), Error> {
     let model = Model::load(path)?;
-    let rules = quantc_pattern::RuleSet::builtin()?;
-    let compiled = Compiled::new(&model, &rules, threads)?;
+    // A compiled model has been rewritten: parsing the rules would take longer than planning.
+    let compiled = if model.is_compiled() {
+        Compiled::from_graph(model.graph.clone(), threads)?
+    } else {
+        Compiled::new(&model, &RuleSet::builtin()?, threads)?
+    };
     Ok((model, compiled))
 }
 

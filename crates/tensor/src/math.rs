@@ -58,7 +58,7 @@ pub fn exp_f32(x: f32) -> f32 {
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
-/// `e^x` for `x` not above 0, within 2 ulp of results above 1.4e-38; zero below -87.7. What softmax needs, at less cost than
+/// `e^x` for `x` not above 0, within 2.3 ulp of results above 1.2e-38; zero below -87.7. What softmax needs, at less cost than
 /// [`exp_f32`]: a polynomial of degree 5 and one power of two.
 #[inline(always)]
 pub fn exp_nonpositive_f32(x: f32) -> f32 {
@@ -271,7 +271,7 @@ mod tests {
         type Case = (&'static str, f32, f32, fn(f32) -> f32, fn(f64) -> f64, f64);
         let cases: [Case; 5] = [
             ("exp", -104.0, 88.72, exp_f32, f64::exp, 1.1),
-            ("exp of what is not positive", -87.3, 0.0, exp_nonpositive_f32, f64::exp, 2.0),
+            ("exp of what is not positive", -87.3, 0.0, exp_nonpositive_f32, f64::exp, 2.3),
             ("tanh", -12.0, 12.0, tanh_f32, f64::tanh, 1.5),
             ("sigmoid", -87.0, 90.0, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()), 2.6),
             ("erf", -5.0, 5.0, erf_f32, erf_f64, 1.5),
@@ -313,8 +313,18 @@ mod tests {
         assert_eq!((relu_f32(-inf), relu_f32(inf), clamp_f32(inf, -1.0, 2.0)), (0.0, inf, 2.0));
         assert_eq!(tanh_f32(-0.0).to_bits(), (-0.0f32).to_bits());
         assert_eq!(erf_f32(-0.0).to_bits(), (-0.0f32).to_bits());
-        let functions =
-            [exp_f32, exp_nonpositive_f32, tanh_f32, sigmoid_f32, erf_f32, gelu_f32, gelu_tanh_f32, silu_f32, hardswish_f32, relu_f32];
+        let functions = [
+            exp_f32,
+            exp_nonpositive_f32,
+            tanh_f32,
+            sigmoid_f32,
+            erf_f32,
+            gelu_f32,
+            gelu_tanh_f32,
+            silu_f32,
+            hardswish_f32,
+            relu_f32,
+        ];
         for f in functions {
             assert!(f(f32::NAN).is_nan());
         }

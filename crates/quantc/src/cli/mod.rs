@@ -8,6 +8,7 @@ mod eval;
 mod explain;
 mod inputs;
 mod inspect;
+mod isa;
 mod memory;
 mod outputs;
 mod patterns;
@@ -43,6 +44,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure latency and memory on random inputs
     Bench(bench::Args),
+    /// List the ISA tiers, and why this machine cannot run those it cannot
+    Isa(isa::Args),
     /// Print a model's graph
     Trace(trace::Args),
     /// Show what a compiled model holds and which kernels it runs
@@ -70,6 +73,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Eval(args) => eval::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Isa(args) => isa::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Explain(args) => explain::run(&args),

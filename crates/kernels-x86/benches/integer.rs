@@ -95,6 +95,22 @@ fn others() -> Vec<Layer> {
     layers.into_iter().map(|(network, geometry)| Layer { network, geometry, count: 1 }).collect()
 }
 
+/// Rows, columns and depth of the products that `benches/gemm_peers.py` measures other libraries on.
+fn gemms() -> Vec<Layer> {
+    let shapes = [
+        (128, 384, 384),
+        (128, 1536, 384),
+        (128, 384, 1536),
+        (1, 4096, 4096),
+        (1024, 1024, 1024),
+        (3136, 64, 576),
+        (196, 256, 2304),
+        (49, 512, 4608),
+    ];
+    let layer = |(m, n, k)| Layer { network: "gemm", geometry: ConvGeometry::linear(m, k, n), count: 1 };
+    shapes.into_iter().map(layer).collect()
+}
+
 /// Values that look random and are the same each time.
 fn noise(len: usize) -> impl Iterator<Item = u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_769) >> 17) as u8)
@@ -161,7 +177,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let tiers = timing::tiers();
     println!("tiers: {}", tiers.iter().map(|kernels| kernels.isa.name()).collect::<Vec<_>>().join(", "));
-    for layers in [resnet50(), mobilenet_v2(), others()] {
+    for layers in [resnet50(), mobilenet_v2(), others(), gemms()] {
         let (mut macs, mut total, mut shown) = (0, vec![[0.0; 2]; tiers.len()], 0);
         for Layer { network, geometry: g, count } in layers.iter().filter(|layer| layer.count > 0) {
             let name = format!(

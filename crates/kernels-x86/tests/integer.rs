@@ -14,12 +14,11 @@ fn tiers() -> Vec<Kernels> {
         quantc_kernels_x86::register(isa, &mut kernels);
         (kernels.isa == isa).then_some(kernels)
     };
-    let wanted = [Isa::Avx2, Isa::Avx512Vnni];
-    let tiers: Vec<_> = wanted.iter().filter_map(tier).collect();
-    if tiers.len() < wanted.len() {
-        eprintln!("SKIPPED: this machine lacks some of {wanted:?}");
+    let wanted = [Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
+    for (isa, reason) in wanted.iter().filter_map(|isa| Some((isa, isa.refusal()?))) {
+        eprintln!("SKIPPED: {isa} ({reason})");
     }
-    tiers
+    wanted.iter().filter_map(tier).collect()
 }
 
 fn check_conv(case: &ConvCase) {
@@ -169,4 +168,36 @@ fn blocks_and_first_layers() {
             check_conv(&ConvCase { geometry, fill, stage: Stage::Requantize, x_zero_point: 131, gap: 0, cuts, seed });
         }
     }
+}
+
+/// Random cases until every tier has computed 10^8 outputs, those of both seeds of a case and all kinds alike. Takes minutes.
+#[test]
+#[ignore = "takes minutes; run by hand after a change of a kernel: cargo test --release -p quantc-kernels-x86 --test integer -- --ignored"]
+fn a_hundred_million_outputs() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    const OUTPUTS: usize = 100_000_000;
+    let mut runner = TestRunner::new(support::config(1));
+    let (conv, linear, matmul) = (support::conv_case(), support::linear_case(), support::matmul_case());
+    let (mut outputs, mut cases) = (0, 0);
+    while outputs < OUTPUTS {
+        outputs += match cases % 3 {
+            0 => conv_outputs(&conv.new_tree(&mut runner).expect("a case").current()),
+            1 => conv_outputs(&linear.new_tree(&mut runner).expect("a case").current()),
+            _ => {
+                let case = matmul.new_tree(&mut runner).expect("a case").current();
+                check_matmul(&case);
+                case.run(&Kernels::PORTABLE, &case.data()).len()
+            }
+        };
+        cases += 1;
+    }
+    eprintln!("{cases} cases, {outputs} outputs of each of {:?}", tiers().iter().map(|k| k.isa).collect::<Vec<_>>());
+}
+
+fn conv_outputs(case: &ConvCase) -> usize {
+    let data = case.data();
+    check_conv_data(case, &data);
+    case.run(&Kernels::PORTABLE, &data).len()
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// One tier of instructions. A tier includes those before it on its architecture: where `avx512vnni` has no kernel of
-/// its own, the `avx2` one runs, then the portable one.
+/// its own, the `avx2` one runs, then the portable one; likewise `i8mm`, `dotprod`, `neon`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, any machine.
@@ -13,11 +13,17 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
     Avx512Vnni,
+    /// AArch64: every machine has NEON.
+    Neon,
+    /// AArch64 with the dot products of bytes (FEAT_DotProd).
+    Dotprod,
+    /// AArch64 with the products of matrices of bytes (FEAT_I8MM).
+    I8mm,
 }
 
 impl Isa {
     /// Every tier this version has kernels for, lowest first.
-    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::Dotprod, Isa::I8mm];
 
     /// The name used in `QUANTC_ISA` and in reports.
     pub fn name(self) -> &'static str {
@@ -25,6 +31,9 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -43,7 +52,13 @@ impl Isa {
                     && std::is_x86_feature_detected!("avx512dq")
                     && std::is_x86_feature_detected!("avx512vnni")
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => Isa::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => Isa::Dotprod.is_available() && std::arch::is_aarch64_feature_detected!("i8mm"),
+            // The tiers of other architectures.
             _ => false,
         }
     }

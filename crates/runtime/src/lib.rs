@@ -22,5 +22,6 @@ pub use storage::{load, store};
 pub fn kernels(isa: Isa) -> Kernels {
     let mut kernels = Kernels::PORTABLE;
     quantc_kernels_x86::register(isa, &mut kernels);
+    quantc_kernels_arm::register(isa, &mut kernels);
     kernels
 }

@@ -1,5 +1,6 @@
 //! The NEON tier, which every AArch64 machine has.
 
+mod depthwise;
 mod elem;
 mod gemm;
 mod lookup;
@@ -8,6 +9,7 @@ use quantc_kernels::Kernels;
 
 /// The kernels of this tier.
 pub(crate) fn register(kernels: &mut Kernels) {
+    depthwise::register(kernels);
     elem::register(kernels);
     gemm::register(kernels);
 }

@@ -49,18 +49,13 @@ impl Layout {
         Layout { groups: shape.groups / merged, c, oc, panels: PanelLayout::new::<T>(k, oc) }
     }
 
-    /// After all panels, for tiers that multiply `x - 128`: 128 times the sum of each output channel's weights, in i32.
-    fn sums_at(&self) -> usize {
+    /// One byte per panel, after all panels: whether it is wide.
+    fn flags_at(&self) -> usize {
         self.groups * self.panels.bytes()
     }
 
-    /// One byte per panel: whether it is wide.
-    fn flags_at<T: Tier>(&self) -> usize {
-        self.sums_at() + if T::SIGNED { self.groups * self.oc * size_of::<i32>() } else { 0 }
-    }
-
-    fn bytes<T: Tier>(&self) -> usize {
-        self.flags_at::<T>() + self.groups * self.panels.panels()
+    fn bytes(&self) -> usize {
+        self.flags_at() + self.groups * self.panels.panels()
     }
 }
 
@@ -90,9 +85,8 @@ impl<T: Tier> QConv for Conv<T> {
     fn pack(&self, shape: &ConvWeightShape, weights: &[i8]) -> PackedWeights {
         assert_eq!(weights.len(), shape.len(), "weights do not fit {shape:?}");
         let layout = Layout::new::<T>(shape);
-        let mut data = AlignedBytes::zeroed(layout.bytes::<T>());
-        let (panels, flags) = data.as_mut_slice().split_at_mut(layout.flags_at::<T>());
-        let (panels, sums) = panels.split_at_mut(layout.sums_at());
+        let mut data = AlignedBytes::zeroed(layout.bytes());
+        let (panels, flags) = data.as_mut_slice().split_at_mut(layout.flags_at());
         let group_c = shape.group_c();
         let patch = shape.k();
         // An output channel's weights as the merged group sees them.
@@ -116,9 +110,6 @@ impl<T: Tier> QConv for Conv<T> {
                     flags[group * layout.panels.panels() + panel] = 1;
                 }
             }
-            if let Some(sum) = sums.as_chunks_mut().0.get_mut(oc) {
-                *sum = row.iter().fold(0i32, |sum, &w| sum.wrapping_add(128 * i32::from(w))).to_ne_bytes();
-            }
         }
         PackedWeights::new(self.name(), shape, weights, data)
     }
@@ -136,9 +127,8 @@ impl<T: Tier> QConv for Conv<T> {
         args.check(self.name(), &rows, &out, scratch.len(), self.scratch_len(args.plan));
         let layout = Layout::new::<T>(args.weights.shape());
         let packed = args.weights.data();
-        assert_eq!(packed.len(), layout.bytes::<T>(), "packed weights of another layout");
-        let (packed, flags) = packed.split_at(layout.flags_at::<T>());
-        let sums = packed[layout.sums_at()..].as_chunks().0;
+        assert_eq!(packed.len(), layout.bytes(), "packed weights of another layout");
+        let (packed, flags) = packed.split_at(layout.flags_at());
         let mut with_sums = [0i32; MAX_COLUMNS];
         let pointwise = args.plan.is_pointwise();
         let out = RawOutput::new(&mut out);
@@ -165,9 +155,9 @@ impl<T: Tier> QConv for Conv<T> {
                     let channel = group * layout.oc + first;
                     let mut offsets = &args.offsets[channel..][..layout.panels.count(panel)];
                     if T::SIGNED {
-                        let offsets_and_sums = offsets.iter().zip(&sums[channel..]);
-                        for (to, (&offset, &sum)) in with_sums.iter_mut().zip(offsets_and_sums) {
-                            *to = offset.wrapping_add(i32::from_ne_bytes(sum));
+                        let sums = &args.weights.sum_w()[channel..];
+                        for (to, (offset, sum)) in with_sums.iter_mut().zip(offsets.iter().zip(sums)) {
+                            *to = offset.wrapping_add(sum.wrapping_mul(128));
                         }
                         offsets = &with_sums;
                     }

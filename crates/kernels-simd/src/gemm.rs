@@ -58,7 +58,7 @@ pub struct Panel {
     pub columns: usize,
     /// Whether some of the weights are wide ([`Tier::is_wide`]).
     pub wide: bool,
-    /// What the columns' accumulators start from: `columns` are readable.
+    /// What the columns' accumulators start from: `columns` are readable, not always aligned.
     pub offsets: *const i32,
     /// What is added to each row's accumulators, `rows` of them, or null.
     pub row_terms: *const i32,

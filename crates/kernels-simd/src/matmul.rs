@@ -61,7 +61,8 @@ impl<T: Tier> QMatmul for Matmul<T> {
             let sums = &mut sums[..count];
             panel.fill(0);
             match shape.b {
-                RightLayout::RowMajor { stride } => rows(&b[first..], stride, k, step, panel, sums),
+                // Without rows there are no columns to begin with.
+                RightLayout::RowMajor { stride } => rows(b.get(first..).unwrap_or(&[]), stride, k, step, panel, sums),
                 RightLayout::Transposed { stride } => columns(&b[first * stride..], stride, k, step, panel, sums),
             }
             for (offset, sum) in offsets[4 * first..].as_chunks_mut().0.iter_mut().zip(sums) {

@@ -45,7 +45,7 @@ pub trait Simd {
 }
 
 /// How reals become u8, with the same bits as `round_saturate`: the upper clamp before rounding keeps what is too large
-/// for an i32 in range; what is too small, and NaN, converts to `i32::MIN`, which saturates downwards through both
+/// for an i32 in range; what is too small, and NaN, converts to `i32::MIN` on x86, which saturates downwards through both
 /// narrowings. Clamping to `lo` after rounding is as good as before, since rounding is monotonic and `lo` an integer.
 #[derive(Clone, Copy)]
 pub struct PackU8 {
@@ -61,5 +61,17 @@ impl PackU8 {
     /// The bounds and the zero point lie within 0..=255.
     pub fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
         PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
+    }
+
+    /// `lo - zero_point`, for machines that convert NaN to 0: the maximum of numbers makes `lo` of it before rounding.
+    #[inline(always)]
+    pub fn least(&self) -> f32 {
+        f32::from(i16::from(self.lo) - self.zero_point)
+    }
+
+    /// The upper bound, for machines whose conversion saturates.
+    #[inline(always)]
+    pub fn hi(&self) -> u8 {
+        (self.most as i16 + self.zero_point) as u8
     }
 }

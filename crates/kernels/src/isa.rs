@@ -7,7 +7,7 @@ use std::str::FromStr;
 mod amx;
 
 /// One tier of instructions. Where a tier has no kernel of its own, the one of the highest tier before it that the machine has runs,
-/// the portable one last.
+/// the portable one last. Tiers of one architecture are in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, any machine.
@@ -20,11 +20,18 @@ pub enum Isa {
     Avx512Vnni,
     /// x86-64 with the above and AMX-INT8, on a system that lets the process use tiles.
     Amx,
+    /// AArch64: every machine has NEON.
+    Neon,
+    /// AArch64 with the dot products of bytes (FEAT_DotProd).
+    Dotprod,
+    /// AArch64 with the products of matrices of bytes (FEAT_I8MM).
+    I8mm,
 }
 
 impl Isa {
     /// Every tier this version has kernels for, lowest first.
-    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
+    pub const ALL: &[Isa] =
+        &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx, Isa::Neon, Isa::Dotprod, Isa::I8mm];
 
     /// The name used in `QUANTC_ISA` and in reports.
     pub fn name(self) -> &'static str {
@@ -34,6 +41,9 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::Amx => "amx",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -45,9 +55,14 @@ impl Isa {
     /// Why this machine cannot run the tier; `None` if it can.
     pub fn refusal(self) -> Option<&'static str> {
         #[cfg(target_arch = "x86_64")]
+        use std::arch::is_x86_feature_detected as detected;
+
+        #[cfg(target_arch = "aarch64")]
+        use std::arch::is_aarch64_feature_detected as detected;
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         macro_rules! lacks {
             ($($feature:tt)*) => {
-                [$((std::is_x86_feature_detected!($feature), concat!("the CPU lacks ", $feature))),*]
+                [$((detected!($feature), concat!("the CPU lacks ", $feature))),*]
                     .into_iter()
                     .find_map(|(has, reason)| (!has).then_some(reason))
             };
@@ -66,7 +81,12 @@ impl Isa {
             Isa::Amx => Isa::Avx512Vnni.refusal().or_else(amx::refusal),
             #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
             Isa::Amx => Some("tiles are asked for on Linux only"),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => lacks!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => lacks!("neon" "dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => lacks!("neon" "dotprod" "i8mm"),
             _ => Some("the machine has another architecture"),
         }
     }

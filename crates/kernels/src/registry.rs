@@ -13,7 +13,7 @@ use crate::quantize::{PortableQuantize, Quantize};
 use crate::recurrent::{PortableRecurrent, Recurrent};
 
 /// One kernel for each job. A tier's crate replaces the fields it has something better for, one row each
-/// (`quantc_kernels_x86::register`).
+/// (`quantc_kernels_x86::register`, `quantc_kernels_arm::register`).
 #[derive(Clone, Copy)]
 pub struct Kernels {
     /// The highest tier registered.

@@ -24,5 +24,6 @@ pub use work::{Arithmetic, StepWork, Work};
 pub fn kernels(isa: Isa) -> Kernels {
     let mut kernels = Kernels::PORTABLE;
     quantc_kernels_x86::register(isa, &mut kernels);
+    quantc_kernels_arm::register(isa, &mut kernels);
     kernels
 }

@@ -12,7 +12,7 @@ use quantc_kernels::{
 };
 use quantc_tensor::{math, reduce, round};
 
-use crate::support::{ConvCase, Fill, Random, fill, stage};
+use super::support::{ConvCase, Fill, Random, fill, stage};
 
 /// f32 values of all magnitudes; some infinite, NaN, zero or exactly between two integers.
 pub fn f32s(random: &mut Random, len: usize, specials: bool) -> Vec<f32> {

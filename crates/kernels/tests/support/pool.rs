@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use quantc_kernels::{AvgPoolParams, Kernels, PoolGeometry, PoolWindow, RowsMut};
 use quantc_tensor::round;
 
-use crate::elem::{Results, bits, clamp, f32s};
-use crate::support::{Fill, Random, fill};
+use super::elem::{Results, bits, clamp, f32s};
+use super::support::{Fill, Random, fill};
 
 /// Which windows.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use quantc_kernels::{GruGates, Kernels, LstmGates};
 use quantc_tensor::math::{sigmoid_f32, tanh_f32};
 
-use crate::elem::{Results, bits};
-use crate::support::Random;
+use super::elem::{Results, bits};
+use super::support::Random;
 
 /// One time step of one sequence.
 #[derive(Clone, Debug)]

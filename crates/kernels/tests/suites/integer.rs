@@ -1,25 +1,10 @@
-//! Every tier of this machine gives the bits of the portable kernels.
-
-#[path = "../../kernels/tests/support/mod.rs"]
-mod support;
+//! Every tier of this machine gives the bits of the portable kernels: matrix products and convolutions.
 
 use proptest::prelude::*;
-use quantc_kernels::{ConvGeometry, Isa, Kernels};
-use support::{ConvCase, ConvData, Fill, MatmulCase, Stage};
+use quantc_kernels::{ConvGeometry, Kernels};
 
-/// The kernels of each tier above portable that this machine has; what it lacks is said, not hidden.
-fn tiers() -> Vec<Kernels> {
-    let tier = |&isa: &Isa| {
-        let mut kernels = Kernels::PORTABLE;
-        quantc_kernels_x86::register(isa, &mut kernels);
-        (kernels.isa == isa).then_some(kernels)
-    };
-    let wanted = [Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
-    for (isa, reason) in wanted.iter().filter_map(|isa| Some((isa, isa.refusal()?))) {
-        eprintln!("SKIPPED: {isa} ({reason})");
-    }
-    wanted.iter().filter_map(tier).collect()
-}
+use super::support::{self, ConvCase, ConvData, Fill, MatmulCase, Stage};
+use super::tiers;
 
 fn check_conv(case: &ConvCase) {
     check_conv_data(case, &case.data());
@@ -105,7 +90,7 @@ fn extreme_multipliers() {
     }
 }
 
-/// Pairs of weights whose products with 255 just fit 16 bits, and just do not.
+/// Pairs of weights whose products with 255, or with 0 seen as -128, just fit 16 bits, and just do not.
 #[test]
 fn brink_of_saturation() {
     let pairs: [[i8; 2]; 11] = [
@@ -122,12 +107,12 @@ fn brink_of_saturation() {
         [127, -128],
     ];
     for pair in pairs {
-        for shift in 0..2 {
-            let k = 10;
+        for (shift, k, x) in [(0, 10, 255), (1, 10, 255), (0, 40, 0), (1, 40, 0)] {
             let geometry = ConvGeometry::linear(3, k, 9);
             let (stage, cuts) = (Stage::Dequantize, vec![]);
             let case = ConvCase { geometry, fill: Fill::Worst, stage, x_zero_point: 0, gap: 0, cuts, seed: 1 };
             let mut data = case.data();
+            data.x[..geometry.x_len()].fill(x);
             data.weights.iter_mut().enumerate().for_each(|(i, w)| *w = pair[(i + shift) % 2]);
             check_conv_data(&case, &data);
         }
@@ -172,7 +157,7 @@ fn blocks_and_first_layers() {
 
 /// Random cases until every tier has computed 10^8 outputs, those of both seeds of a case and all kinds alike. Takes minutes.
 #[test]
-#[ignore = "takes minutes; run by hand after a change of a kernel: cargo test --release -p quantc-kernels-x86 --test integer -- --ignored"]
+#[ignore = "takes minutes; run by hand after a change of a kernel: cargo test --release -p quantc-kernels-x86 --test tiers -- --ignored"]
 fn a_hundred_million_outputs() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;

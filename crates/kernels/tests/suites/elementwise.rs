@@ -1,33 +1,10 @@
-//! Every tier of this machine against the portable kernels, bit for bit: depthwise, elementwise, conversions, pooling,
-//! layout, float and recurrent.
-
-#[path = "../../kernels/tests/support/elem.rs"]
-mod elem;
-#[path = "../../kernels/tests/support/pool.rs"]
-mod pool;
-#[path = "../../kernels/tests/support/recurrent.rs"]
-mod recurrent;
-#[path = "../../kernels/tests/support/mod.rs"]
-mod support;
+//! Every tier of this machine gives the bits of the portable kernels: depthwise, elementwise, conversions, pooling, layout,
+//! float and recurrent.
 
 use proptest::prelude::*;
-use quantc_kernels::{Isa, Kernels};
+use quantc_kernels::Kernels;
 
-/// The sets of the tiers above the portable one that this machine can run; says which it cannot.
-fn tiers() -> Vec<Kernels> {
-    let mut sets = Vec::new();
-    for &isa in Isa::ALL.iter().filter(|&&isa| isa != Isa::Portable) {
-        if isa.is_available() {
-            let mut kernels = Kernels::PORTABLE;
-            quantc_kernels_x86::register(isa, &mut kernels);
-            assert_eq!(kernels.isa, isa);
-            sets.push(kernels);
-        } else {
-            eprintln!("skipped: this machine has no {isa}");
-        }
-    }
-    sets
-}
+use super::{elem, pool, recurrent, support, tiers};
 
 /// Fails unless every tier gives what the portable set gives.
 fn agree<R: PartialEq + std::fmt::Debug>(run: impl Fn(&Kernels) -> R) -> Result<(), TestCaseError> {

@@ -40,9 +40,13 @@ pub unsafe fn register_unchecked(isa: Isa, kernels: &mut Kernels) {
     }
 }
 
+/// Puts the kernels of one tier into a set.
+#[cfg(target_arch = "x86_64")]
+type Register = fn(&mut Kernels);
+
 /// The tiers, lowest first.
 #[cfg(target_arch = "x86_64")]
-const TIERS: [(Isa, fn(&mut Kernels)); 4] = [
+const TIERS: [(Isa, Register); 4] = [
     (Isa::Avx2, avx2::register),
     (Isa::AvxVnni, avxvnni::register),
     (Isa::Avx512Vnni, avx512vnni::register),

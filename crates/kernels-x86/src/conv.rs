@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use quantc_kernels::conv::{AlignedBytes, ConvPlan};
-use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
+use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, Panels, QConv};
 
 use crate::gemm::{Panel, PanelLayout, RawOutput, Tier};
 
@@ -121,6 +121,10 @@ impl<T: Tier> QConv for Conv<T> {
             }
         }
         PackedWeights::new(self.name(), shape, weights, data)
+    }
+
+    fn panels(&self) -> Option<Panels> {
+        Some(Panels { lanes: T::LANES, vectors: T::VECTORS })
     }
 
     fn scratch_len(&self, plan: &ConvPlan) -> usize {

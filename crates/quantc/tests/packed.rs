@@ -4,9 +4,8 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use common::{arg, refused, stored, write_array};
+use common::{arg, quantc_on, refused, stored, write_array};
 use quantc_kernels::Isa;
 
 /// Layers that are packed on every tier with panels: 64 output channels are whole vectors.
@@ -25,8 +24,7 @@ const MODEL: &str = r#"{
 
 /// Runs the command on a tier.
 fn on(isa: Isa, folder: &Path, args: &[&str]) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quantc"));
-    let out = command.args(args).current_dir(folder).env("QUANTC_ISA", isa.name()).output().expect("quantc starts");
+    let out = quantc_on(isa, folder, args);
     assert!(out.status.success(), "quantc {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
 }
 

@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use quantc_kernels::conv::{AlignedBytes, ConvPlan};
-use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, QConv};
+use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, Panels, QConv};
 
-use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier};
+use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier, panels};
 
 /// Bytes of the rows multiplied together: they stay near while every panel passes over them.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -114,6 +114,10 @@ impl<T: Tier> QConv for Conv<T> {
         PackedWeights::new(self.name(), shape, weights, data)
     }
 
+    fn panels(&self) -> Option<Panels> {
+        Some(panels::<T>())
+    }
+
     fn scratch_len(&self, plan: &ConvPlan) -> usize {
         if plan.is_pointwise() {
             return 0;
@@ -178,7 +182,7 @@ impl<T: Tier> QConv for Conv<T> {
                         out_stride: out.stride(),
                     };
                     // SAFETY: this type is only registered on machines that have the tier. A left row is a pixel's
-                    // channels and less than 64 bytes, the slack of `x` (`Tier::steps`), or a gathered patch whose
+                    // channels and less than 64 bytes, the slack of `x` (`Tier::LOT`), or a gathered patch whose
                     // stride is at least `DEPTH * steps` bytes. The packed panels, offsets, output and the epilogue's slices
                     // were checked above.
                     unsafe { T::multiply(&panel, args.epilogue) };

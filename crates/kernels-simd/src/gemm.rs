@@ -4,6 +4,7 @@
 //! `[panel][k / DEPTH][column][DEPTH]`, zero beyond `k` and beyond the last column. `DEPTH` successive weights of one
 //! column thus lie side by side, to be multiplied with as many successive bytes of a left row.
 
+use quantc_kernels::conv::Panels;
 use quantc_kernels::{Epilogue, Output, OutputData};
 
 /// Columns of the widest panel of any tier.
@@ -21,16 +22,13 @@ pub trait Tier: Send + Sync + 'static {
     const LANES: usize;
     /// Times `LANES`: the columns of a full panel, at most [`MAX_COLUMNS`].
     const VECTORS: usize;
+    /// Groups of `DEPTH` that are multiplied at once, at most ([`Panels::lot`]); `LOT * DEPTH` is at most 64.
+    const LOT: usize = 1;
     /// Rows that the inner kernel computes together; blocks of rows are multiples of it.
     const ROWS: usize;
     /// Whether the kernel multiplies `a - 128`, not `a`: 128 times the sum of each column's weights is then in what the
     /// accumulators start from.
     const SIGNED: bool;
-
-    /// Groups of `DEPTH` that a column of `k` weights takes, of zeros beyond `k`; less than 64 bytes of them.
-    fn steps(k: usize) -> usize {
-        k.div_ceil(Self::DEPTH)
-    }
 
     /// Whether `DEPTH` weights of a column need [`Panel::wide`].
     fn is_wide(weights: &[i8]) -> bool;
@@ -105,6 +103,11 @@ impl RawOutput {
     }
 }
 
+/// The form of a tier's packed weights.
+pub const fn panels<T: Tier>() -> Panels {
+    Panels { lanes: T::LANES, vectors: T::VECTORS, depth: T::DEPTH, lot: T::LOT }
+}
+
 /// Where the panels of a `[k][columns]` matrix lie.
 #[derive(Clone, Copy)]
 pub struct PanelLayout {
@@ -120,9 +123,9 @@ pub struct PanelLayout {
 impl PanelLayout {
     /// The layout that a tier wants.
     pub fn new<T: Tier>(k: usize, columns: usize) -> Self {
-        const { assert!(T::LANES * T::VECTORS <= MAX_COLUMNS && matches!(T::DEPTH, 4 | 8 | 16)) };
+        const { assert!(T::LANES * T::VECTORS <= MAX_COLUMNS && matches!(T::DEPTH, 4 | 8 | 16) && T::LOT * T::DEPTH <= 64) };
         let (depth, lanes) = (T::DEPTH, T::LANES);
-        PanelLayout { columns, steps: T::steps(k), depth, lanes, width: lanes * T::VECTORS }
+        PanelLayout { columns, steps: panels::<T>().steps(k), depth, lanes, width: lanes * T::VECTORS }
     }
 
     /// The number of panels.

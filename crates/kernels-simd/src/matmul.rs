@@ -118,7 +118,7 @@ impl<T: Tier> QMatmul for Matmul<T> {
                     out_stride: out.stride(),
                 };
                 // SAFETY: this type is only registered on machines that have the tier. A left row is `k` bytes and
-                // less than 64 of the slack (`Tier::steps`); the packed length, output and the epilogue's slices were checked above.
+                // less than 64 of the slack (`Tier::LOT`); the packed length, output and the epilogue's slices were checked above.
                 unsafe { T::multiply(&panel, epilogue) };
             }
             start = block.end;

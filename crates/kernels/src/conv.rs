@@ -5,6 +5,7 @@
 mod gather;
 mod geometry;
 mod packed;
+mod panels;
 mod plan;
 pub(crate) mod portable;
 
@@ -13,6 +14,7 @@ use std::ops::Range;
 pub use geometry::{ConvGeometry, ConvWeightShape, GeometryError};
 pub(crate) use packed::as_i8;
 pub use packed::{AlignedBytes, PackedWeights};
+pub use panels::Panels;
 pub use plan::ConvPlan;
 
 use crate::epilogue::Epilogue;
@@ -147,6 +149,11 @@ pub trait QConv: Send + Sync {
     /// # Panics
     /// If `weights` does not hold `shape.len()` elements.
     fn pack(&self, shape: &ConvWeightShape, weights: &[i8]) -> PackedWeights;
+
+    /// The layout of its packed weights, where it is one that gives the weights back and that compiled models can store.
+    fn panels(&self) -> Option<Panels> {
+        None
+    }
 
     /// Bytes of scratch that one concurrent call of `run` needs; any alignment.
     fn scratch_len(&self, plan: &ConvPlan) -> usize;

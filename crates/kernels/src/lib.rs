@@ -10,6 +10,7 @@ pub mod epilogue;
 pub mod float;
 pub mod isa;
 pub mod layout;
+pub mod mapped;
 pub mod matmul;
 pub mod pool;
 pub mod quantize;
@@ -17,13 +18,16 @@ pub mod recurrent;
 pub mod registry;
 pub mod rows;
 
-pub use conv::{ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, QConv, SLACK};
+pub use conv::{
+    ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, Panels, QConv, SLACK,
+};
 pub use depthwise::is_depthwise;
 pub use elementwise::{AddParams, AffineParams, Elementwise, MulParams};
 pub use epilogue::Epilogue;
 pub use float::{BinaryOp, Float, LayerNormParams, ReduceOp, UnaryOp};
 pub use isa::Isa;
 pub use layout::Layout;
+pub use mapped::{MappedFile, SharedBytes};
 pub use matmul::{MatmulShape, QMatmul, RightLayout, ZeroPoints};
 pub use pool::{AvgPoolParams, FloatPool, PoolGeometry, PoolWindow, QPool};
 pub use quantize::{DequantizeParams, Quantize, QuantizeParams};

@@ -11,6 +11,7 @@ mod ops;
 mod scaled;
 mod sink;
 mod specialize;
+mod stored;
 mod table;
 mod view;
 
@@ -21,6 +22,7 @@ use quantc_tensor::TensorType;
 
 pub use cache::WeightCache;
 pub use error::LowerError;
+pub use stored::{StoredForm, StoredWeights};
 
 /// Compiles a graph for inputs of these types (by name, every size known) to a plan whose outputs are bit for bit those of the
 /// reference evaluation of the graph. Symbolic dimensions are bound by the types given.

@@ -26,6 +26,8 @@ pub(crate) enum Val {
     View(View),
     /// Known now.
     Const(Value),
+    /// A parameter that the cache holds packed: known now, at the cost of unpacking it.
+    Stored,
     /// Outside the arena: a real tensor that keeps its integers for another reference step.
     Outside(usize),
     /// Integer sums that keep their scale for a quantize.
@@ -141,14 +143,18 @@ impl<'g> Lowering<'g> {
                     inputs.push(Port { name: node.name().to_owned(), dtype, shape, place });
                 }
                 NodeKind::GetAttr { param } => {
-                    let Some(tensor) = graph.constant(id) else {
-                        let user = graph.uses(id).first().map_or(id, |u| u.0);
-                        return Err(LowerError::ParamWithoutValue {
-                            param: param.to_string(),
-                            node: graph.node(user).name().to_owned(),
-                        });
+                    let value = match graph.constant(id) {
+                        Some(tensor) => Val::Const(Value::Dense(tensor.clone())),
+                        None if self.cache.holds(param) => Val::Stored,
+                        None => {
+                            let user = graph.uses(id).first().map_or(id, |u| u.0);
+                            return Err(LowerError::ParamWithoutValue {
+                                param: param.to_string(),
+                                node: graph.node(user).name().to_owned(),
+                            });
+                        }
                     };
-                    self.values.insert(id.into(), Val::Const(Value::Dense(tensor.clone())));
+                    self.values.insert(id.into(), value);
                 }
                 NodeKind::Call { op, attrs } => {
                     let call = Call { id, node, op: *op, raw: attrs, attrs: AttrView::new(op.signature(), attrs) };
@@ -161,7 +167,7 @@ impl<'g> Lowering<'g> {
     }
 
     fn call(&mut self, call: &Call<'_>) -> Result<(), NodeError> {
-        if call.inputs().all(|v| matches!(self.values.get(&v), Some(Val::Const(_)))) {
+        if call.inputs().all(|v| self.is_constant(v)) {
             return self.fold(call);
         }
         if touches_empty(self.graph, call.id) {
@@ -190,15 +196,7 @@ impl<'g> Lowering<'g> {
 
     /// A call of constants is one.
     fn fold(&mut self, call: &Call<'_>) -> Result<(), NodeError> {
-        let inputs: Vec<Option<Value>> = call
-            .node
-            .inputs()
-            .iter()
-            .map(|v| match v.and_then(|v| self.values.get(&v)) {
-                Some(Val::Const(value)) => Some(value.clone()),
-                _ => None,
-            })
-            .collect();
+        let inputs: Vec<Option<Value>> = call.node.inputs().iter().map(|v| v.and_then(|v| self.known(v))).collect();
         let results = call.op.eval(&inputs, call.raw)?;
         for (output, value) in results.into_iter().enumerate() {
             self.values.insert(ValueRef { node: call.id, output: output as u32 }, Val::Const(value));
@@ -237,8 +235,19 @@ impl<'g> Lowering<'g> {
 
     /// The value of a constant, as a plain tensor.
     pub(crate) fn constant(&self, value: ValueRef) -> Option<Tensor> {
-        match self.values.get(&value) {
-            Some(Val::Const(value)) => Some(value.to_tensor()),
+        self.known(value).map(|value| value.to_tensor())
+    }
+
+    /// Whether the value is a constant.
+    pub(crate) fn is_constant(&self, value: ValueRef) -> bool {
+        matches!(self.values.get(&value), Some(Val::Const(_) | Val::Stored))
+    }
+
+    /// The value of a constant.
+    fn known(&self, value: ValueRef) -> Option<Value> {
+        match self.values.get(&value)? {
+            Val::Const(value) => Some(value.clone()),
+            Val::Stored => self.cache.value(self.param(value)?).map(Value::Dense),
             _ => None,
         }
     }
@@ -334,9 +343,15 @@ impl<'g> Lowering<'g> {
             Some(Val::View(view)) => view,
             Some(Val::Outside(index)) => self.realize(value, index),
             Some(Val::Sums(sums)) => self.realize_sums(value, &sums),
-            Some(Val::Const(constant)) => {
+            Some(Val::Const(_) | Val::Stored) => {
                 let order = want.map_or_else(|| row_major(shape.len()), <[usize]>::to_vec);
-                let make = || ordered_constant(&constant.to_tensor(), &order);
+                let make = || {
+                    let constant = self.constant(value);
+                    ordered_constant(
+                        &constant.ok_or_else(|| NodeError::Other("its value is not known".to_owned()))?,
+                        &order,
+                    )
+                };
                 let source = match self.param(value) {
                     Some(param) => {
                         let usage = format!("{order:?}");
@@ -463,8 +478,11 @@ impl<'g> Lowering<'g> {
             inputs.push(match value {
                 None => None,
                 Some(value) => Some(match self.values.get(value) {
-                    Some(Val::Const(constant)) => Argument::Const(constant.clone()),
                     Some(Val::Outside(index)) => Argument::Value(*index),
+                    _ if self.is_constant(*value) => {
+                        let constant = self.known(*value);
+                        Argument::Const(constant.ok_or_else(|| NodeError::Other("its value is not known".to_owned()))?)
+                    }
                     _ => {
                         let operand = self.row_major(*value)?;
                         let Source::Arena(slot) = operand.source else {

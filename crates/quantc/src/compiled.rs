@@ -1,6 +1,7 @@
 //! A model ready to run: plans for the input shapes seen so far.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use quantc_runtime::{Executor, Plan, Threads};
 use quantc_tensor::{Tensor, TensorType};
 
 use crate::data::Batches;
-use crate::{Error, Model};
+use crate::{Error, Model, qtc};
 
 /// Input types with every dimension known, in the order of the model's inputs.
 pub type InputShapes = Vec<(String, TensorType)>;
@@ -52,6 +53,20 @@ impl Compiled {
         Compiled::on_isa(graph, isa::select()?, threads)
     }
 
+    /// Loads a model of any kind, ready to run with `threads` threads (see [`Compiled::new`]). The packed weights of a compiled model
+    /// stay in its file, which is mapped into memory.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn load(path: &Path, threads: usize) -> Result<Compiled, Error> {
+        if !Model::is_compiled_file(path) {
+            return Compiled::new(&Model::load(path)?, &RuleSet::builtin()?, threads);
+        }
+        let qtc::Packed { file, weights } = qtc::open(path)?;
+        let compiled = Compiled::from_graph(file.graph, threads)?;
+        Ok(Compiled { weights: WeightCache::with_stored(weights), ..compiled })
+    }
+
     /// As [`Compiled::from_graph`], on the kernels of a tier (and those below it where it has none) whatever `QUANTC_ISA` says.
     ///
     /// # Errors
@@ -61,7 +76,7 @@ impl Compiled {
         Ok(Compiled { graph, isa, threads, weights: WeightCache::default(), executors: HashMap::new() })
     }
 
-    /// The graph it runs.
+    /// The graph it runs. Weights that stay in a compiled model's file have no values in it.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }

@@ -37,6 +37,11 @@ pub struct Model {
     pub size: u64,
 }
 
+/// What says the kind of a file.
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase()
+}
+
 impl Model {
     /// Reads a model; the extension says what it is: `.onnx`, `.json` (description; weights from the `.safetensors` file of the
     /// same name, random ones from a fixed seed if there is none), `.qtc`, `.qg` (text form; values from the `.qg.safetensors`
@@ -45,7 +50,7 @@ impl Model {
     /// # Errors
     /// If the file can't be read, is not what its extension says, or uses something unsupported.
     pub fn load(path: &Path) -> Result<Model, Error> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        let extension = extension(path);
         let file_size = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?.len();
         let (graph, kind) = match extension.as_str() {
             "onnx" => (quantc_frontend::onnx::import_file(path)?, ModelKind::Onnx),
@@ -75,6 +80,11 @@ impl Model {
             }
         };
         Ok(Model { graph, kind, size })
+    }
+
+    /// Whether a file of this name is a compiled model.
+    pub(crate) fn is_compiled_file(path: &Path) -> bool {
+        extension(path) == "qtc"
     }
 
     /// Whether it is a compiled model.

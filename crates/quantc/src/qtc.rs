@@ -4,23 +4,30 @@
 //! offset  size  field (little endian)
 //!      0     4  magic "QTC\x1a"
 //!      4     4  format version
-//!      8     8  length of the metadata in bytes
+//!      8     8  length of the metadata in bytes, a multiple of 64
 //!     16     8  length of the data in bytes
 //!     24     4  CRC-32 of the metadata
 //!     28     4  CRC-32 of the data
 //!     32     4  CRC-32 of bytes 0..32
 //!     36    28  zero
-//!     64     -  metadata: JSON (graph in the text form, table of parameters, report)
-//!      -     -  data: the parameters' elements, each at a multiple of 64 bytes
+//!     64     -  metadata: JSON (graph in the text form, table of parameters, report), blanks
+//!      -     -  data: each parameter's elements or packed weights, at a multiple of 64 bytes
 //! ```
+//!
+//! Weights of integer layers are stored as the kernel of the tier that the file was written on packs them, if that gives them back:
+//! its panels, and the sum of each output channel's weights. The same kernel uses them where they lie in the mapped file; any other
+//! gets them unpacked.
 //!
 //! The graph is kept with symbolic dimensions; a plan is made for each set of input shapes when they are seen.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use quantc_ir::{Graph, text};
+use quantc_kernels::conv::AlignedBytes;
+use quantc_kernels::{Isa, Kernels, MappedFile, Panels, SharedBytes, isa};
+use quantc_lower::{StoredForm, StoredWeights};
 use quantc_quant::QuantReport;
 use quantc_tensor::{DType, Element, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
@@ -29,7 +36,7 @@ use crate::{Error, files};
 
 const MAGIC: [u8; 4] = *b"QTC\x1a";
 /// Version this program writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const HEADER: usize = 64;
 const ALIGN: usize = 64;
 
@@ -47,6 +54,24 @@ struct ParamEntry {
     dtype: String,
     shape: Vec<usize>,
     offset: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    packed: Option<PackedEntry>,
+}
+
+/// How a parameter is packed.
+#[derive(Serialize, Deserialize)]
+struct PackedEntry {
+    kernel: String,
+    lanes: usize,
+    vectors: usize,
+    depth: usize,
+    lot: usize,
+    form: String,
+    groups: usize,
+    /// Bytes of the panels.
+    len: usize,
+    /// Where the sums are, an i32 for each output channel.
+    sums: usize,
 }
 
 /// A compiled model as it is stored.
@@ -64,7 +89,7 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     match tensor {
         Tensor::F32(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Tensor::F64(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Tensor::I8(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Tensor::I8(d) => d.iter().map(|&v| v as u8).collect(),
         Tensor::U8(d) => d.iter().copied().collect(),
         Tensor::I16(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Tensor::I32(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -81,7 +106,7 @@ pub(crate) fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<T
     match dtype {
         DType::F32 => go(shape, bytes, f32::from_le_bytes),
         DType::F64 => go(shape, bytes, f64::from_le_bytes),
-        DType::I8 => go(shape, bytes, i8::from_le_bytes),
+        DType::I8 => Tensor::from_vec(shape, bytes.iter().map(|&b| b as i8).collect()).ok(),
         DType::U8 => go(shape, bytes, u8::from_le_bytes),
         DType::I16 => go(shape, bytes, i16::from_le_bytes),
         DType::I32 => go(shape, bytes, i32::from_le_bytes),
@@ -90,33 +115,61 @@ pub(crate) fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<T
     }
 }
 
-/// Writes a compiled model, atomically. Returns its size in bytes.
+/// Writes a compiled model, atomically, its weights packed for the tier that runs here. Returns its size in bytes.
 ///
 /// # Errors
-/// If a parameter has no value or the file cannot be written.
+/// If a parameter has no value, `QUANTC_ISA` cannot be satisfied, or the file cannot be written.
 pub fn write(path: &Path, graph: &Graph, report: &QuantReport) -> Result<usize, Error> {
-    let bytes = encode(graph, report)?;
+    let bytes = encode(graph, report, isa::select()?)?;
     files::write(path, |sink| sink.write_all(&bytes))?;
     Ok(bytes.len())
 }
 
-/// The bytes of a compiled model.
+/// Appends bytes at a multiple of [`ALIGN`]; gives where they are.
+fn append(data: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    data.resize(data.len().next_multiple_of(ALIGN), 0);
+    let offset = data.len();
+    data.extend_from_slice(bytes);
+    offset
+}
+
+/// The bytes of a compiled model, its weights packed for a tier.
 ///
 /// # Errors
 /// If a parameter has no value.
-pub fn encode(graph: &Graph, report: &QuantReport) -> Result<Vec<u8>, Error> {
+pub fn encode(graph: &Graph, report: &QuantReport, isa: Isa) -> Result<Vec<u8>, Error> {
+    let kernels: Kernels = quantc_runtime::kernels(isa);
     let mut data: Vec<u8> = Vec::new();
     let mut params = Vec::new();
     for (name, param) in graph.params() {
         let value = param.value.as_ref().ok_or_else(|| Error::Data(format!("the parameter `{name}` has no value")))?;
-        data.resize(data.len().next_multiple_of(ALIGN), 0);
+        let (offset, packed) = match StoredWeights::pack(graph, name, &kernels) {
+            None => (append(&mut data, &bytes_of(value)), None),
+            Some(stored) => {
+                let bytes = stored.data.as_slice();
+                let offset = append(&mut data, bytes);
+                let sums: Vec<u8> = stored.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+                let entry = PackedEntry {
+                    kernel: stored.kernel,
+                    lanes: stored.panels.lanes,
+                    vectors: stored.panels.vectors,
+                    depth: stored.panels.depth,
+                    lot: stored.panels.lot,
+                    form: stored.form.name().to_owned(),
+                    groups: stored.groups,
+                    len: bytes.len(),
+                    sums: append(&mut data, &sums),
+                };
+                (offset, Some(entry))
+            }
+        };
         params.push(ParamEntry {
             name: name.to_string(),
             dtype: value.dtype().name().to_owned(),
             shape: value.shape().to_vec(),
-            offset: data.len(),
+            offset,
+            packed,
         });
-        data.extend(bytes_of(value));
     }
     let meta = Meta {
         producer: format!("quantc {}", env!("CARGO_PKG_VERSION")),
@@ -124,7 +177,9 @@ pub fn encode(graph: &Graph, report: &QuantReport) -> Result<Vec<u8>, Error> {
         params,
         report: report.clone(),
     };
-    let meta = serde_json::to_vec(&meta).map_err(|e| Error::Data(e.to_string()))?;
+    let mut meta = serde_json::to_vec(&meta).map_err(|e| Error::Data(e.to_string()))?;
+    // The data follow at a multiple of the alignment; JSON may end with blanks.
+    meta.resize(meta.len().next_multiple_of(ALIGN), b' ');
     let mut header = Vec::with_capacity(HEADER);
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());
@@ -144,190 +199,146 @@ pub fn encode(graph: &Graph, report: &QuantReport) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// If the file is no `.qtc`, of another version, truncated, or damaged in any byte.
 pub fn read(path: &Path) -> Result<QtcFile, Error> {
+    let Packed { mut file, weights } = open(path)?;
+    unpack(&mut file.graph, weights).map_err(|message| Error::file(path, message))?;
+    Ok(file)
+}
+
+/// A compiled model whose packed weights are left where they are.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The model; the parameters in `weights` have no value in its graph.
+    pub file: QtcFile,
+    /// Packed weights by parameter.
+    pub weights: HashMap<String, StoredWeights>,
+}
+
+/// As [`read`], but leaves packed weights in the file, which is mapped into memory as long as they are used.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path) -> Result<Packed, Error> {
     let fail = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    let decoded = if metadata.is_file() {
-        // Values are read to where they stay.
-        decode_from(file, metadata.len().try_into().unwrap_or(usize::MAX))
-    } else {
-        decode(&files::read(path)?)
+    // What cannot be mapped (a pipe, an empty file) is read.
+    let bytes = match MappedFile::new(&file) {
+        Ok(mapped) if file.metadata().is_ok_and(|m| m.is_file()) => SharedBytes::new(mapped),
+        _ => aligned(&files::read(path)?),
     };
-    decoded.map_err(|e| match e {
-        ReadError::Io(source) => fail(source),
-        ReadError::Invalid(message) => Error::file(path, message),
-    })
+    decode_shared(&bytes).map_err(|message| Error::file(path, message))
+}
+
+/// The bytes in memory of the alignment that packed weights want.
+fn aligned(bytes: &[u8]) -> SharedBytes {
+    let mut copy = AlignedBytes::zeroed(bytes.len());
+    copy.as_mut_slice().copy_from_slice(bytes);
+    SharedBytes::new(copy)
 }
 
 /// Reads and validates the bytes of a compiled model.
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn decode(bytes: &[u8]) -> Result<QtcFile, ReadError> {
-    decode_from(bytes, bytes.len())
+pub fn decode(bytes: &[u8]) -> Result<QtcFile, String> {
+    let Packed { mut file, weights } = decode_shared(&aligned(bytes))?;
+    unpack(&mut file.graph, weights)?;
+    Ok(file)
 }
 
-/// Why a compiled model could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The source cannot be read.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// What it holds is no compiled model.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-impl From<String> for ReadError {
-    fn from(message: String) -> ReadError {
-        ReadError::Invalid(message)
+/// Gives the parameters that are packed their values.
+fn unpack(graph: &mut Graph, weights: HashMap<String, StoredWeights>) -> Result<(), String> {
+    for (name, stored) in weights {
+        let value = stored.unpack().ok_or_else(|| format!("holds an invalid parameter `{name}`: its packing"))?;
+        graph.set_param(&name, value);
     }
+    Ok(())
 }
 
-/// The header.
-struct Header {
-    meta_len: usize,
-    data_len: usize,
-    meta_crc: u32,
-    data_crc: u32,
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], String> {
+    bytes
+        .get(at..at + N)
+        .and_then(|s| s.try_into().ok())
+        .ok_or_else(|| "is truncated: its header is not complete".to_owned())
 }
 
-/// A number in the header.
-fn field<const N: usize>(bytes: &[u8; HEADER], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
+/// The metadata and the data of a file whose checksums are right.
+fn sections(file: &SharedBytes) -> Result<(SharedBytes, SharedBytes), String> {
+    let bytes = file.as_slice();
+    if !bytes.starts_with(&MAGIC[..MAGIC.len().min(bytes.len())]) || bytes.is_empty() {
+        return Err("is not a .qtc file (hint: `quantc quantize` writes one)".to_owned());
+    }
+    let stored = u32::from_le_bytes(field(bytes, 32)?);
+    if stored != crc32fast::hash(&bytes[..32]) || field::<28>(bytes, 36)? != [0; 28] {
+        return Err("is damaged: the header's checksum does not match".to_owned());
+    }
+    let version = u32::from_le_bytes(field(bytes, 4)?);
+    if version != VERSION {
+        return Err(format!("has the format version {version}, this quantc reads {VERSION} (hint: quantize again)"));
+    }
+    let length = |at| field(bytes, at).map(u64::from_le_bytes).map(usize::try_from);
+    let too_large = |_| "is damaged: impossible section length".to_owned();
+    let (meta_len, data_len) = (length(8)?.map_err(too_large)?, length(16)?.map_err(too_large)?);
+    let expected = HEADER.checked_add(meta_len).and_then(|n| n.checked_add(data_len));
+    let sections = file.part(HEADER, meta_len).zip(file.part(HEADER.saturating_add(meta_len), data_len));
+    let Some((meta, data)) = sections.filter(|_| expected == Some(bytes.len())) else {
+        return Err(format!(
+            "is truncated or has been appended to: {} bytes, the header says {}",
+            bytes.len(),
+            expected.map_or("more than any file has".to_owned(), |n| n.to_string())
+        ));
+    };
+    if u32::from_le_bytes(field(bytes, 24)?) != crc32fast::hash(meta.as_slice()) {
+        return Err("is damaged: the metadata's checksum does not match".to_owned());
+    }
+    if u32::from_le_bytes(field(bytes, 28)?) != crc32fast::hash(data.as_slice()) {
+        return Err("is damaged: the data's checksum does not match".to_owned());
+    }
+    Ok((meta, data))
 }
 
-impl Header {
-    /// Reads and validates it; `len` is the length of the whole file.
-    fn read(source: &mut impl Read, len: usize) -> Result<Header, ReadError> {
-        let mut bytes = [0; HEADER];
-        let there = len.min(HEADER);
-        source.read_exact(&mut bytes[..there])?;
-        let magic = there.min(MAGIC.len());
-        if there == 0 || bytes[..magic] != MAGIC[..magic] {
-            return Err("is not a .qtc file (hint: `quantc quantize` writes one)".to_owned().into());
-        }
-        if there < HEADER {
-            return Err("is truncated: its header is not complete".to_owned().into());
-        }
-        if u32::from_le_bytes(field(&bytes, 32)) != crc32fast::hash(&bytes[..32]) || bytes[36..] != [0; 28] {
-            return Err("is damaged: the header's checksum does not match".to_owned().into());
-        }
-        let version = u32::from_le_bytes(field(&bytes, 4));
-        if version != VERSION {
-            let message =
-                format!("has the format version {version}, this quantc reads {VERSION} (hint: quantize again)");
-            return Err(message.into());
-        }
-        let length = |at| {
-            usize::try_from(u64::from_le_bytes(field(&bytes, at)))
-                .map_err(|_| "is damaged: impossible section length".to_owned())
+impl PackedEntry {
+    /// The weights, given the parameter's sizes; `None` if the file does not hold them or the fields contradict each other.
+    fn weights(&self, sizes: &[usize], offset: usize, data: &SharedBytes) -> Option<StoredWeights> {
+        let sums = data.part(self.sums, sizes.first()?.checked_mul(size_of::<i32>())?)?;
+        let stored = StoredWeights {
+            kernel: self.kernel.clone(),
+            panels: Panels { lanes: self.lanes, vectors: self.vectors, depth: self.depth, lot: self.lot },
+            form: StoredForm::named(&self.form)?,
+            groups: self.groups,
+            sizes: sizes.to_vec(),
+            data: data.part(offset, self.len)?,
+            sums: sums.as_slice().as_chunks().0.iter().map(|sum| i32::from_le_bytes(*sum)).collect(),
         };
-        let (meta_len, data_len) = (length(8)?, length(16)?);
-        let expected = HEADER.checked_add(meta_len).and_then(|n| n.checked_add(data_len));
-        if expected != Some(len) {
-            let expected = expected.map_or("more than any file has".to_owned(), |n| n.to_string());
-            let message = format!("is truncated or has been appended to: {len} bytes, the header says {expected}");
-            return Err(message.into());
-        }
-        let crc = |at| u32::from_le_bytes(field(&bytes, at));
-        Ok(Header { meta_len, data_len, meta_crc: crc(24), data_crc: crc(28) })
+        stored.shape().is_some().then_some(stored)
     }
 }
 
-/// Bytes hashed at a time: they are still in the cache then.
-const CHUNK: usize = 128 * 1024;
-
-/// The data section, hashed as it is read.
-struct Data<R> {
-    source: R,
-    hash: crc32fast::Hasher,
-    at: usize,
-    len: usize,
-}
-
-impl<R: Read> Data<R> {
-    fn read_exact(&mut self, to: &mut [u8]) -> Result<(), std::io::Error> {
-        for chunk in to.chunks_mut(CHUNK) {
-            self.source.read_exact(chunk)?;
-            self.hash.update(chunk);
-            self.at += chunk.len();
-        }
-        Ok(())
-    }
-
-    /// Reads up to an offset that is not behind it.
-    fn skip_to(&mut self, offset: usize) -> Result<(), std::io::Error> {
-        let mut between = [0; ALIGN];
-        while self.at < offset {
-            let count = (offset - self.at).min(ALIGN);
-            self.read_exact(&mut between[..count])?;
-        }
-        Ok(())
-    }
-
-    /// The elements of a tensor.
-    fn tensor(&mut self, dtype: DType, shape: &[usize]) -> Result<Tensor, ReadError> {
-        macro_rules! read {
-            ($($v:ident: $t:ty),*) => {
-                match dtype {
-                    DType::Bool => {
-                        let mut bytes = vec![0; shape.iter().product()];
-                        self.read_exact(&mut bytes)?;
-                        tensor_of(dtype, shape, &bytes).ok_or_else(|| "wrong size".to_owned())?
-                    }
-                    $(DType::$v => {
-                        let mut tensor = Tensor::zeros(dtype, shape);
-                        let values = tensor.slice_mut::<$t>().map_err(|e| e.to_string())?;
-                        self.read_exact(bytemuck::cast_slice_mut(values))?;
-                        values.iter_mut().for_each(|v| *v = <$t>::from_le_bytes(v.to_ne_bytes()));
-                        tensor
-                    })*
-                }
-            };
-        }
-        Ok(read!(F32: f32, F64: f64, I8: i8, U8: u8, I16: i16, I32: i32, I64: i64))
-    }
-}
-
-/// Reads and validates a compiled model of `len` bytes.
-fn decode_from(mut source: impl Read, len: usize) -> Result<QtcFile, ReadError> {
-    let header = Header::read(&mut source, len)?;
-    let mut meta = vec![0; header.meta_len];
-    source.read_exact(&mut meta)?;
-    if header.meta_crc != crc32fast::hash(&meta) {
-        return Err("is damaged: the metadata's checksum does not match".to_owned().into());
-    }
-    let meta: Meta = serde_json::from_slice(&meta).map_err(|e| format!("has malformed metadata: {e}"))?;
+/// Reads and validates the bytes of a compiled model, and leaves packed weights where they are.
+fn decode_shared(bytes: &SharedBytes) -> Result<Packed, String> {
+    let (meta, data) = sections(bytes)?;
+    let meta: Meta = serde_json::from_slice(meta.as_slice()).map_err(|e| format!("has malformed metadata: {e}"))?;
     let mut graph = text::parse(&meta.graph).map_err(|e| format!("holds an invalid graph: {e}"))?;
-    let mut data = Data { source, hash: crc32fast::Hasher::new(), at: 0, len: header.data_len };
+    let mut weights = HashMap::new();
     for entry in &meta.params {
         let bad = |why: &str| format!("holds an invalid parameter `{}`: {why}", entry.name);
         let dtype: DType = entry.dtype.parse().map_err(|_| bad("unknown dtype"))?;
-        // Also with a size of 0 the others must be possible.
-        let most = entry.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d.max(1)));
-        let len = most.map(|most| if entry.shape.contains(&0) { 0 } else { most });
-        let end = len
-            .and_then(|len| entry.offset.checked_add(len))
-            .filter(|&end| end <= data.len && most <= Some(isize::MAX as usize));
-        if end.is_none() || entry.offset < data.at {
-            return Err(bad("outside the file, or not in its place").into());
-        }
         let declared = graph.params().get(entry.name.as_str()).ok_or_else(|| bad("not in the graph"))?;
         if declared.ty != TensorType::new(dtype, entry.shape.as_slice()) {
-            return Err(bad("another type than the graph declares").into());
+            return Err(bad("another type than the graph declares"));
         }
-        data.skip_to(entry.offset)?;
-        let value = data.tensor(dtype, &entry.shape)?;
+        if let Some(packed) = &entry.packed {
+            let stored = packed.weights(&entry.shape, entry.offset, &data).filter(|_| dtype == DType::I8);
+            weights.insert(entry.name.clone(), stored.ok_or_else(|| bad("its packing"))?);
+            continue;
+        }
+        let len = entry.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
+        let slice = len.and_then(|len| data.part(entry.offset, len)).ok_or_else(|| bad("outside the file"))?;
+        let value = tensor_of(dtype, &entry.shape, slice.as_slice()).ok_or_else(|| bad("wrong size"))?;
         graph.set_param(&entry.name, value);
     }
-    data.skip_to(data.len)?;
-    if header.data_crc != data.hash.finalize() {
-        return Err("is damaged: the data's checksum does not match".to_owned().into());
-    }
-    if let Some((name, _)) = graph.params().iter().find(|(_, p)| p.value.is_none()) {
-        return Err(format!("has no value for the parameter `{name}`").into());
+    if let Some((name, _)) = graph.params().iter().find(|(n, p)| p.value.is_none() && !weights.contains_key(&***n)) {
+        return Err(format!("has no value for the parameter `{name}`"));
     }
     graph.verify().map_err(|e| format!("holds an invalid graph: {e}"))?;
-    Ok(QtcFile { producer: meta.producer, graph, report: meta.report })
+    Ok(Packed { file: QtcFile { producer: meta.producer, graph, report: meta.report }, weights })
 }

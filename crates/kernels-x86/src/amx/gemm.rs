@@ -30,13 +30,8 @@ impl Tier for Amx {
     const VECTORS: usize = 2;
     const ROWS: usize = 2 * tiles::ROWS;
     const SIGNED: bool = false;
-
-    /// Multiplications of equal depth, at most 16 groups of four: the tiles are configured once.
-    fn steps(k: usize) -> usize {
-        let quads = k.div_ceil(4);
-        let multiplications = quads.div_ceil(tiles::ROWS);
-        if multiplications == 0 { 0 } else { multiplications * quads.div_ceil(multiplications) }
-    }
+    /// Multiplications of equal depth: the tiles are configured once.
+    const LOT: usize = tiles::ROWS;
 
     fn is_wide(_weights: &[i8]) -> bool {
         false

@@ -1,6 +1,7 @@
 //! Packed weights and their memory.
 
 use super::geometry::ConvWeightShape;
+use crate::mapped::SharedBytes;
 
 /// One cache line.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,26 @@ impl AlignedBytes {
     }
 }
 
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 /// Weights in the layout of one kernel, opaque to everyone else.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
     kernel: &'static str,
     shape: ConvWeightShape,
-    data: AlignedBytes,
+    data: PackedBytes,
     sum_w: Vec<i32>,
+}
+
+/// Where packed weights are.
+#[derive(Clone, Debug)]
+enum PackedBytes {
+    Own(AlignedBytes),
+    Shared(SharedBytes),
 }
 
 impl PackedWeights {
@@ -52,6 +66,24 @@ impl PackedWeights {
         let sum = |row: &[i8]| row.iter().fold(0i32, |sum, &w| sum.wrapping_add(w.into()));
         let k = shape.k();
         let sum_w = if k == 0 { vec![0; shape.oc] } else { weights.chunks_exact(k).map(sum).collect() };
+        PackedWeights { kernel, shape: *shape, data: PackedBytes::Own(data), sum_w }
+    }
+
+    /// Weights that the kernel of this name packed before, and the sum of each output channel's. Bytes that do not start at a multiple
+    /// of 64 are copied.
+    ///
+    /// # Panics
+    /// If there is not a sum for each output channel.
+    pub fn stored(kernel: &'static str, shape: &ConvWeightShape, data: SharedBytes, sum_w: Vec<i32>) -> Self {
+        assert_eq!(sum_w.len(), shape.oc, "a sum for each output channel");
+        let bytes = data.as_slice();
+        let data = if bytes.as_ptr().align_offset(align_of::<Line>()) == 0 {
+            PackedBytes::Shared(data)
+        } else {
+            let mut copy = AlignedBytes::zeroed(bytes.len());
+            copy.as_mut_slice().copy_from_slice(bytes);
+            PackedBytes::Own(copy)
+        };
         PackedWeights { kernel, shape: *shape, data, sum_w }
     }
 
@@ -67,7 +99,10 @@ impl PackedWeights {
 
     /// The packed bytes.
     pub fn data(&self) -> &[u8] {
-        self.data.as_slice()
+        match &self.data {
+            PackedBytes::Own(data) => data.as_slice(),
+            PackedBytes::Shared(data) => data.as_slice(),
+        }
     }
 
     /// The sum of each output channel's weights.

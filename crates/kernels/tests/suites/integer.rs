@@ -34,6 +34,17 @@ proptest! {
     #![proptest_config(support::config(1000))]
 
     #[test]
+    fn packed_weights_give_the_weights_back(case in support::conv_case()) {
+        let (shape, weights) = (case.geometry.weight_shape(), case.data().weights);
+        for kernels in tiers() {
+            let packed = kernels.qconv.pack(&shape, &weights);
+            let panels = kernels.qconv.panels().expect("packed in panels");
+            prop_assert_eq!(panels.bytes(&shape), packed.data().len());
+            prop_assert_eq!(&panels.unpack(&shape, packed.data()), &weights);
+        }
+    }
+
+    #[test]
     fn convolution(case in support::conv_case()) {
         check_conv(&case);
     }

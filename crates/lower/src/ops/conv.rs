@@ -1,5 +1,6 @@
 //! Integer convolution and linear layers.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use quantc_ir::ValueRef;
@@ -14,10 +15,12 @@ use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
 use quantc_tensor::{DType, ScaledInt, Tensor};
 
 use crate::attrs::AttrView;
+use crate::cache::PartKey;
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{Quantized, activation, is_code, stored_zero_point};
 use crate::ops::rows::{UNCLAMPED, broadcast_operand, unary_op};
+use crate::stored::StoredForm;
 use crate::view::{channels_last, row_major};
 
 /// The window of a convolution of at most two spatial dimensions, as `[vertical, horizontal]` of everything.
@@ -100,7 +103,7 @@ pub(crate) struct Form<'a> {
 }
 
 /// Multiplications from which on a layer of one row is cut for several threads.
-const CUT_MACS: usize = 1 << 20;
+pub(crate) const CUT_MACS: usize = 1 << 20;
 /// Parts of a layer that is cut, at most.
 const PARTS: usize = 8;
 /// Output channels of a part are a multiple of this.
@@ -121,9 +124,9 @@ impl Constants {
         form: &Form<'_>,
     ) -> Result<Option<Constants>, NodeError> {
         let (weight, scales) = (call.input(1)?, call.input(2)?);
-        let (Some(w), Some(scales)) = (lw.constant(weight), lw.constant(scales)) else { return Ok(None) };
+        let Some(scales) = lw.constant(scales).filter(|_| lw.is_constant(weight)) else { return Ok(None) };
         let scales = weight_scales(&scales, geometry.oc / form.scales.max(1)).map(|s| s.repeat(form.scales));
-        let (DType::I8, Some(weight_scale)) = (w.dtype(), scales) else { return Ok(None) };
+        let (DType::I8, Some(weight_scale)) = (lw.dtype(weight), scales) else { return Ok(None) };
         let bias = match call.opt(3).map(|b| lw.constant(b)) {
             None => None,
             Some(Some(bias)) => Some(bias.to_f32_vec()),
@@ -138,19 +141,22 @@ impl Constants {
             && shape.taps() == 1
             && shape.len() >= CUT_MACS;
         let size = if cut { shape.oc.div_ceil(PARTS).next_multiple_of(PART_CHANNELS) } else { shape.oc.max(1) };
+        // Weights that are stored packed may never be needed otherwise.
+        let all = LazyCell::new(|| {
+            let w = lw.constant(weight);
+            (form.weights)(w.as_ref().and_then(|w| w.slice::<i8>().ok()).unwrap_or(&[]))
+        });
         let mut parts = Vec::new();
         for first in (0..shape.oc.max(1)).step_by(size) {
             let geometry = ConvGeometry { oc: size.min(shape.oc - first), ..*geometry };
             let shape = geometry.weight_shape();
-            let pack = || {
-                let mut weights = (form.weights)(w.slice::<i8>().unwrap_or(&[]));
-                weights.truncate(first * shape.k() + shape.len());
-                weights.drain(..(first * shape.k()).min(weights.len()));
-                weights
-            };
+            let pack = || all.get(first * shape.k()..).and_then(|w| w.get(..shape.len())).unwrap_or(&[]);
             let weights = match lw.param(weight) {
-                Some(param) => lw.cache.packed(&format!("{param} {} {first}", form.usage), kernel, &shape, pack),
-                None => Arc::new(kernel.pack(&shape, &pack())),
+                Some(param) => {
+                    let key = PartKey { param: param.to_owned(), usage: form.usage, first };
+                    lw.cache.packed(key, kernel, &shape, pack)
+                }
+                None => Arc::new(kernel.pack(&shape, pack())),
             };
             parts.push(QPart { plan: Arc::new(ConvPlan::new(geometry)?), weights });
         }
@@ -351,12 +357,12 @@ pub(crate) fn quantized_conv(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<b
     let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(w))? else { return Ok(false) };
     let shape = geometry.weight_shape();
     let weights = |w: &[i8]| channels_last_weights(w, shape.group_c(), shape.taps());
-    let form = Form { usage: "conv", weights: &weights, scales: 1 };
+    let form = Form { usage: StoredForm::Conv.name(), weights: &weights, scales: 1 };
     push_conv(lw, call, &geometry, &form, x_zero_point, |lw| Ok(lw.channels_last(x)?.source))
 }
 
 /// The weights of a linear layer: as they are.
-const LINEAR: Form<'static> = Form { usage: "linear", weights: &|w| w.to_vec(), scales: 1 };
+const LINEAR: Form<'static> = Form { usage: StoredForm::Linear.name(), weights: &|w| w.to_vec(), scales: 1 };
 
 /// `quantized.linear`.
 pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {

@@ -7,11 +7,11 @@ mod rounds;
 
 use std::path::{Path, PathBuf};
 
-use quantc::{Error, InputShapes, files};
+use quantc::{Compiled, Error, InputShapes, files};
 use quantc_tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 
-use super::inputs::{ShapeOption, bind_shapes, load_compiled, threads, within};
+use super::inputs::{ShapeOption, bind_shapes, threads, within};
 use super::outputs::{check_distinct, model_files};
 use super::{memory, ui};
 use layers::Layers;
@@ -113,7 +113,7 @@ fn sample(ty: &TensorType) -> Result<Tensor, Error> {
 
 /// Loads a model and runs it until its speed has settled.
 fn prepare(path: &Path, args: &Args) -> Result<(Contestant, InputShapes), Error> {
-    let (_, compiled) = load_compiled(path, threads(Some(args.threads))?)?;
+    let compiled = Compiled::load(path, threads(Some(args.threads))?)?;
     let shapes = bind_shapes(compiled.graph(), &args.shape, args.batch)?;
     let inputs = shapes.iter().map(|(name, ty)| Ok((name.clone(), sample(ty)?))).collect::<Result<Vec<_>, Error>>()?;
     let mut contestant = Contestant { compiled, inputs };

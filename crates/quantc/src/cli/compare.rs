@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use quantc::Error;
 use quantc::metrics::{difference, top1_agreement};
+use quantc::{Compiled, Error};
 use quantc_tensor::Tensor;
 use serde_json::json;
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::inputs::{NamedFile, load_batches, run_all, threads};
 use super::ui;
 
 /// Arguments.
@@ -38,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let mut results = Vec::new();
     for model in [&args.float, &args.quantized] {
-        let (_, mut compiled) = load_compiled(model, threads(args.threads)?)?;
+        let mut compiled = Compiled::load(model, threads(args.threads)?)?;
         let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
         results.push(run_all(&mut compiled, &batches, "running")?);
     }

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
     let quantized = quantize(&graph, &options, Some(&calibration), |_| ())?;
     let seconds = start.elapsed().as_secs_f64();
-    let size = qtc::encode(&quantized.stages.quantized, &quantized.report)?.len();
+    let size = qtc::encode(&quantized.stages.quantized, &quantized.report, quantc_kernels::isa::select()?)?.len();
 
     let mut models = [
         Compiled::from_graph(quantized.stages.canonical.clone(), 1)?,

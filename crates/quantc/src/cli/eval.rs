@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use quantc::data::read_npy;
-use quantc::{Error, metrics};
+use quantc::{Compiled, Error, metrics};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::inputs::{NamedFile, load_batches, run_all, threads};
 use super::ui;
 
 /// Arguments.
@@ -36,7 +36,7 @@ pub struct Args {
 /// The one message that the user sees.
 pub fn run(args: &Args) -> Result<(), Error> {
     let labels = read_npy(&args.labels)?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
+    let mut compiled = Compiled::load(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.data, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "evaluating")?;
     let scores = outputs.first().ok_or_else(|| Error::Data("the model has no outputs".to_owned()))?;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quantc::data::{Batches, bind_inputs, read_arrays};
-use quantc::{Compiled, Error, Model, Preprocess};
+use quantc::{Compiled, Error, Preprocess};
 use quantc_ir::Graph;
 use quantc_ops::dims::{MAX_ELEMENTS, numel};
-use quantc_pattern::{Library, RuleSet};
+use quantc_pattern::Library;
 use quantc_tensor::{Dim, Tensor, TensorType};
 
 /// Samples run at once where the model takes any number.
@@ -172,21 +172,6 @@ pub fn bind_shapes(
 
 fn comma_separated(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// Loads a model of any kind, ready to run.
-///
-/// # Errors
-/// If it cannot be loaded.
-pub fn load_compiled(path: &Path, threads: usize) -> Result<(Model, Compiled), Error> {
-    let model = Model::load(path)?;
-    // A compiled model has been rewritten: parsing the rules would take longer than planning.
-    let compiled = if model.is_compiled() {
-        Compiled::from_graph(model.graph.clone(), threads)?
-    } else {
-        Compiled::new(&model, &RuleSet::builtin()?, threads)?
-    };
-    Ok((model, compiled))
 }
 
 /// Runs all samples under a progress bar.

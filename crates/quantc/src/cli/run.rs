@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use quantc::Error;
 use quantc::data::write_npz;
+use quantc::{Compiled, Error};
 
-use super::inputs::{NamedFile, load_batches, load_compiled, run_all, threads};
+use super::inputs::{NamedFile, load_batches, run_all, threads};
 use super::outputs::{check_distinct, model_files};
 
 /// Arguments.
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     inputs.extend(args.input.iter().map(|f| (f.path().to_owned(), "the data")));
     inputs.extend(args.preprocess.iter().map(|p| (p.clone(), "the preprocessing")));
     check_distinct(inputs, vec![(args.output.clone(), "the outputs")])?;
-    let (_, mut compiled) = load_compiled(&args.model, threads(args.threads)?)?;
+    let mut compiled = Compiled::load(&args.model, threads(args.threads)?)?;
     let batches = load_batches(compiled.graph(), &args.input, args.preprocess.as_deref(), None)?;
     let outputs = run_all(&mut compiled, &batches, "running")?;
     write_npz(&args.output, &outputs)

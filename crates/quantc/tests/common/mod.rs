@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use quantc_kernels::Isa;
+
 /// The embedded model and its data.
 pub fn demo(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(file)
@@ -13,6 +15,12 @@ pub fn demo(file: &str) -> PathBuf {
 /// Runs the command in a folder.
 pub fn quantc(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quantc")).args(args).current_dir(folder).output().expect("quantc starts")
+}
+
+/// Runs the command in a folder on an ISA tier.
+pub fn quantc_on(isa: Isa, folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quantc"));
+    command.args(args).current_dir(folder).env("QUANTC_ISA", isa.name()).output().expect("quantc starts")
 }
 
 /// Runs the command, which must succeed; gives stdout.

@@ -14,6 +14,8 @@ mod simd;
 mod stage;
 #[cfg(target_arch = "aarch64")]
 mod transpose;
+#[cfg(target_arch = "aarch64")]
+mod upper;
 
 use quantc_kernels::{Isa, Kernels};
 

@@ -86,7 +86,7 @@ pub(crate) unsafe fn load_f32<const N: usize>(from: *const f32, count: usize) ->
     // SAFETY: the caller's promises.
     unsafe {
         let mut buffer = [[0f32; 4]; N];
-        from.copy_to_nonoverlapping(buffer.as_mut_ptr().cast(), count);
+        copy_few(from.cast(), buffer.as_mut_ptr().cast(), count * size_of::<f32>());
         buffer.map(|four| vld1q_f32(four.as_ptr()))
     }
 }
@@ -100,8 +100,36 @@ pub(crate) unsafe fn load_i32<const N: usize>(from: *const i32, count: usize) ->
     // SAFETY: the caller's promises.
     unsafe {
         let mut buffer = [[0i32; 4]; N];
-        from.cast::<u8>().copy_to_nonoverlapping(buffer.as_mut_ptr().cast(), count * size_of::<i32>());
+        copy_few(from.cast(), buffer.as_mut_ptr().cast(), count * size_of::<i32>());
         buffer.map(|four| vld1q_s32(four.as_ptr()))
+    }
+}
+
+/// Copies up to 64 bytes without a call, around which every vector of a loop would have to be saved.
+///
+/// # Safety
+/// `count` bytes can be accessed at both addresses.
+#[inline(always)]
+unsafe fn copy_few(from: *const u8, to: *mut u8, count: usize) {
+    /// # Safety
+    /// If `count` has the bit `N`, so many bytes can be accessed after those of the higher bits.
+    #[inline(always)]
+    unsafe fn piece<const N: usize>(from: *const u8, to: *mut u8, count: usize) {
+        if count & N != 0 {
+            let at = count & !(2 * N - 1);
+            // SAFETY: the caller's promise.
+            unsafe { to.add(at).cast::<[u8; N]>().write_unaligned(from.add(at).cast::<[u8; N]>().read_unaligned()) };
+        }
+    }
+    // SAFETY: the pieces of the binary number `count`, from the highest bit on.
+    unsafe {
+        piece::<64>(from, to, count);
+        piece::<32>(from, to, count);
+        piece::<16>(from, to, count);
+        piece::<8>(from, to, count);
+        piece::<4>(from, to, count);
+        piece::<2>(from, to, count);
+        piece::<1>(from, to, count);
     }
 }
 
@@ -126,7 +154,7 @@ unsafe fn store_bytes<const N: usize>(pack: &PackU8, place: &Place, real: [float
             count => {
                 let mut buffer = [0u8; 16];
                 vst1q_u8(buffer.as_mut_ptr(), bytes);
-                place.out.copy_from_nonoverlapping(buffer.as_ptr(), count);
+                copy_few(buffer.as_ptr(), place.out, count);
             }
         }
     }
@@ -168,7 +196,7 @@ impl Stage for AddRequantize {
                 16 => vld1q_u8(residual),
                 8 => vcombine_u8(vld1_u8(residual), vdup_n_u8(0)),
                 count => {
-                    buffer.as_mut_ptr().copy_from_nonoverlapping(residual, count);
+                    copy_few(residual, buffer.as_mut_ptr(), count);
                     vld1q_u8(buffer.as_ptr())
                 }
             };
@@ -205,7 +233,7 @@ impl Stage for Dequantize {
                 vst1q_f32(to.add(4 * j), vminnmq_f32(v, vdupq_n_f32(self.clamp.1)));
             }
             if !whole {
-                place.out.cast::<f32>().copy_from_nonoverlapping(to, place.count);
+                copy_few(to.cast(), place.out, place.count * size_of::<f32>());
             }
         }
     }

@@ -92,12 +92,14 @@ impl RawOutput {
     ///
     /// # Safety
     /// The element lies within the output.
+    #[inline(always)]
     pub unsafe fn at(&self, row: usize, column: usize) -> *mut u8 {
         // SAFETY: within the output, as the caller promises.
         unsafe { self.data.add((row * self.stride + column) * self.element) }
     }
 
     /// Elements from one row to the next.
+    #[inline(always)]
     pub fn stride(&self) -> usize {
         self.stride
     }

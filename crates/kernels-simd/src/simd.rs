@@ -59,6 +59,7 @@ pub struct PackU8 {
 
 impl PackU8 {
     /// The bounds and the zero point lie within 0..=255.
+    #[inline(always)]
     pub fn new(zero_point: i32, (lo, hi): (i32, i32)) -> Self {
         PackU8 { most: (hi - zero_point) as f32, zero_point: zero_point as i16, lo: lo as u8 }
     }

@@ -9,6 +9,7 @@ use quantc_kernels::{Epilogue, Kernels};
 use quantc_kernels_simd::depthwise::{Block, Depthwise, GROUP, Strip, Tier, Work};
 
 use crate::stage::{self, Job, Place, Stage, load_f32, load_i32};
+use crate::upper;
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
@@ -125,7 +126,7 @@ unsafe fn load(from: *const u8) -> int16x8_t {
 #[inline(always)]
 unsafe fn multiply_add([a, b]: Sums, x: int16x8_t, weights: int16x8_t) -> Sums {
     // SAFETY: the caller's promise.
-    unsafe { [vmlal_s16(a, vget_low_s16(x), vget_low_s16(weights)), vmlal_high_s16(b, x, weights)] }
+    unsafe { [vmlal_s16(a, vget_low_s16(x), vget_low_s16(weights)), upper::smlal_s16(b, x, weights)] }
 }
 
 /// A column of a 3x3 filter's input, or zero points outside the image.

@@ -10,6 +10,7 @@ use quantc_kernels_simd::matmul::Matmul;
 
 use crate::gemm::Columns;
 use crate::stage::{self, Job, Stage};
+use crate::upper;
 
 /// One row per kernel.
 pub(super) fn register(kernels: &mut Kernels) {
@@ -100,9 +101,9 @@ unsafe fn tile<const MR: usize, const WIDE: bool, S: Stage>(columns: &Columns<'_
                 for (acc, &left) in acc.iter_mut().zip(&left) {
                     let low = vmull_s8(vget_low_s8(left), vget_low_s8(right));
                     acc[j] = if WIDE {
-                        vpadalq_s16(vpadalq_s16(acc[j], low), vmull_high_s8(left, right))
+                        vpadalq_s16(vpadalq_s16(acc[j], low), upper::smull_s8(left, right))
                     } else {
-                        vpadalq_s16(acc[j], vmlal_high_s8(low, left, right))
+                        vpadalq_s16(acc[j], upper::smlal_s8(low, left, right))
                     };
                 }
             }

@@ -8,7 +8,7 @@ mod support;
 
 use proptest::prelude::*;
 use quantc_kernels::{ConvGeometry, Isa, Kernels};
-use support::{ConvCase, Fill, MatmulCase, Stage};
+use support::{ConvCase, Fill, Stage};
 
 /// The kernels of both tiers.
 fn tiers() -> Vec<Kernels> {
@@ -32,24 +32,7 @@ fn tiers() -> Vec<Kernels> {
 }
 
 fn check_conv(case: &ConvCase) {
-    let data = case.data();
-    let want = case.run(&Kernels::PORTABLE, &data);
-    for kernels in tiers() {
-        let got = case.run(&kernels, &data);
-        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-        let values = wrong.map(|i| (got[i], want[i]));
-        assert_eq!(wrong.zip(values), None, "{}: first wrong element, got and wanted: {case:?}", kernels.qconv.name());
-    }
-}
-
-fn check_matmul(case: &MatmulCase) {
-    let data = case.data();
-    let want = case.run(&Kernels::PORTABLE, &data);
-    for kernels in tiers() {
-        let got = case.run(&kernels, &data);
-        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-        assert_eq!(wrong, None, "{}: first wrong element of {}", kernels.qmatmul.name(), want.len());
-    }
+    support::check_conv(&tiers(), case, &case.data());
 }
 
 proptest! {
@@ -67,7 +50,7 @@ proptest! {
 
     #[test]
     fn matmul(case in support::matmul_case()) {
-        check_matmul(&case);
+        support::check_matmul(&tiers(), &case);
     }
 }
 

@@ -1,33 +1,13 @@
 //! Every tier of this machine gives the bits of the portable kernels: matrix products and convolutions.
 
 use proptest::prelude::*;
-use quantc_kernels::{ConvGeometry, Kernels};
+use quantc_kernels::ConvGeometry;
 
-use super::support::{self, ConvCase, ConvData, Fill, MatmulCase, Stage};
+use super::support::{self, ConvCase, Fill, Stage};
 use super::tiers;
 
-fn check_conv(case: &ConvCase) {
-    check_conv_data(case, &case.data());
-}
-
-fn check_conv_data(case: &ConvCase, data: &ConvData) {
-    let want = case.run(&Kernels::PORTABLE, data);
-    for kernels in tiers() {
-        let got = case.run(&kernels, data);
-        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-        let values = wrong.map(|i| (got[i], want[i]));
-        assert_eq!(wrong.zip(values), None, "{}: first wrong element, got and wanted: {case:?}", kernels.qconv.name());
-    }
-}
-
-fn check_matmul(case: &MatmulCase) {
-    let data = case.data();
-    let want = case.run(&Kernels::PORTABLE, &data);
-    for kernels in tiers() {
-        let got = case.run(&kernels, &data);
-        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-        assert_eq!(wrong, None, "{}: first wrong element of {}", kernels.qmatmul.name(), want.len());
-    }
+fn check_conv(case: &ConvCase) -> usize {
+    support::check_conv(&tiers(), case, &case.data())
 }
 
 proptest! {
@@ -56,7 +36,7 @@ proptest! {
 
     #[test]
     fn matmul(case in support::matmul_case()) {
-        check_matmul(&case);
+        support::check_matmul(&tiers(), &case);
     }
 }
 
@@ -95,7 +75,7 @@ fn extreme_multipliers() {
                 for (scale, i) in data.stage.scale.iter_mut().zip(seed as usize..) {
                     *scale = if sign < 0.0 && i % 10 == 9 { 0.0 } else { sign * positive[i % 9] };
                 }
-                check_conv_data(&case, &data);
+                support::check_conv(&tiers(), &case, &data);
             }
         }
     }
@@ -125,7 +105,7 @@ fn brink_of_saturation() {
             let mut data = case.data();
             data.x[..geometry.x_len()].fill(x);
             data.weights.iter_mut().enumerate().for_each(|(i, w)| *w = pair[(i + shift) % 2]);
-            check_conv_data(&case, &data);
+            support::check_conv(&tiers(), &case, &data);
         }
     }
 }
@@ -166,11 +146,11 @@ fn blocks_and_first_layers() {
     }
 }
 
-/// Random cases until every tier has computed 10^8 outputs, those of both seeds of a case and all kinds alike. Takes minutes.
+/// Random cases until every tier has computed 10^8 outputs: convolutions, linear layers and products of activations in turn.
 #[test]
-#[ignore = "takes minutes; run by hand after a change of a kernel: cargo test --release -p quantc-kernels-x86 --test tiers -- --ignored"]
+#[ignore = "10^8 outputs of each tier; CI runs it"]
 fn a_hundred_million_outputs() {
-    use proptest::strategy::ValueTree;
+    use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
 
     const OUTPUTS: usize = 100_000_000;
@@ -179,21 +159,11 @@ fn a_hundred_million_outputs() {
     let (mut outputs, mut cases) = (0, 0);
     while outputs < OUTPUTS {
         outputs += match cases % 3 {
-            0 => conv_outputs(&conv.new_tree(&mut runner).expect("a case").current()),
-            1 => conv_outputs(&linear.new_tree(&mut runner).expect("a case").current()),
-            _ => {
-                let case = matmul.new_tree(&mut runner).expect("a case").current();
-                check_matmul(&case);
-                case.run(&Kernels::PORTABLE, &case.data()).len()
-            }
+            0 => check_conv(&conv.new_tree(&mut runner).expect("a case").current()),
+            1 => check_conv(&linear.new_tree(&mut runner).expect("a case").current()),
+            _ => support::check_matmul(&tiers(), &matmul.new_tree(&mut runner).expect("a case").current()),
         };
         cases += 1;
     }
     eprintln!("{cases} cases, {outputs} outputs of each of {:?}", tiers().iter().map(|k| k.isa).collect::<Vec<_>>());
-}
-
-fn conv_outputs(case: &ConvCase) -> usize {
-    let data = case.data();
-    check_conv_data(case, &data);
-    case.run(&Kernels::PORTABLE, &data).len()
 }

@@ -340,3 +340,29 @@ prop_compose! {
         MatmulCase { shape, zero_points: ZeroPoints { a: za, b: zb }, fill, stage, gap, cuts, seed }
     }
 }
+
+/// Runs a case on all of the sets, which must give the bits of the portable kernels; returns the number of outputs.
+pub fn check_conv(tiers: &[Kernels], case: &ConvCase, data: &ConvData) -> usize {
+    let want = case.run(&Kernels::PORTABLE, data);
+    for kernels in tiers {
+        let got = case.run(kernels, data);
+        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
+        let values = wrong.map(|i| (got[i], want[i]));
+        assert_eq!(got.len(), want.len());
+        assert_eq!(wrong.zip(values), None, "{}: first wrong element, got and wanted: {case:?}", kernels.qconv.name());
+    }
+    want.len()
+}
+
+/// As [`check_conv`].
+pub fn check_matmul(tiers: &[Kernels], case: &MatmulCase) -> usize {
+    let data = case.data();
+    let want = case.run(&Kernels::PORTABLE, &data);
+    for kernels in tiers {
+        let got = case.run(kernels, &data);
+        let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
+        assert_eq!(got.len(), want.len());
+        assert_eq!(wrong, None, "{}: first wrong element of {}", kernels.qmatmul.name(), want.len());
+    }
+    want.len()
+}

@@ -18,7 +18,7 @@ const XFEATURE_XTILEDATA: libc::c_long = 18;
 const XCR0_TILES: u64 = 0b11 << 17;
 
 fn ask() -> Option<&'static str> {
-    // Rust before 1.94 has these as unsafe functions.
+    // Older compilers that the workspace supports have these as unsafe functions.
     #[allow(unused_unsafe, reason = "depends on the compiler's version")]
     // SAFETY: every x86-64 CPU has `cpuid`.
     let (most, features, extended) = unsafe { (__cpuid(0).eax, __cpuid(1).ecx, __cpuid_count(7, 0).edx) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quantc_ir::ValueRef;
 use quantc_kernels::conv::AlignedBytes;
 use quantc_kernels::{MatmulShape, RightLayout, ZeroPoints};
-use quantc_runtime::steps::{MatrixOperand, PackedRight, QEpilogue, QMatmulStep, SgemmStep};
+use quantc_runtime::steps::{Batches, MatrixOperand, PackedRight, QEpilogue, QMatmulStep, SgemmStep, packed_stride};
 use quantc_runtime::{Constant, Source};
 use quantc_tensor::scaled::requantize_multiplier;
 use quantc_tensor::{DType, ScaledInt};
@@ -187,9 +187,11 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     };
     let shape = MatmulShape { m: p.m, k: p.k, n: p.n, a_stride: p.a.row.max(p.k), b };
     let kernel = lw.kernels.qmatmul;
+    let only = p.batches.first().map(|batch| batch[1]).filter(|&at| p.batches.iter().all(|batch| batch[1] == at));
+    let Some(batches) = Batches::new(p.batches, p.m, p.out_stride) else { return Ok(false) };
     // A constant right matrix that serves all products is packed once.
-    let packed = match (&p.b.source, p.batches.first()) {
-        (Source::Const(b), Some(&[_, at, _])) if p.batches.iter().all(|batch| batch[1] == at) => {
+    let packed = match (&p.b.source, only) {
+        (Source::Const(b), Some(at)) => {
             let make = || -> Result<Constant, NodeError> {
                 let mut packed = AlignedBytes::zeroed(kernel.packed_len(p.k, p.n));
                 kernel.pack(&shape, &b.as_slice()[at..], zero_points, packed.as_mut_slice());
@@ -203,7 +205,7 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
                 None => make()?,
             })
         }
-        _ => PackedRight::Memory(lw.temporary(kernel.packed_len(p.k, p.n))),
+        _ => PackedRight::Memory(lw.temporary(batches.rights() * packed_stride(kernel, &shape))),
     };
     let step = QMatmulStep {
         kernel,
@@ -211,7 +213,7 @@ pub(crate) fn quantized_matmul(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
         zero_points,
         a: p.a.source,
         b: p.b.source,
-        batches: p.batches,
+        batches,
         epilogue,
         packed,
         out: p.out,

@@ -25,7 +25,7 @@ pub use layout::{CopyStep, DequantizeToNchwStep, Loop, PermuteStep, QuantizeToNh
 pub use pool::{PoolOp, PoolStep};
 pub use qconv::{QConvStep, QEpilogue};
 pub use qconv_function::{QConvFunctionStep, QFunction};
-pub use qmatmul::{PackedRight, QMatmulStep};
+pub use qmatmul::{Batches, PackedRight, QMatmulStep, packed_stride};
 pub use qparts::{QPart, QWeights};
 pub use recurrent::{Cell, RecurrentStep, recurrent_work_len};
 pub use reference::{Argument, Produced, RealizeStep, ReferenceStep};

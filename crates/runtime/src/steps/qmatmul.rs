@@ -3,15 +3,68 @@
 use quantc_kernels::{MatmulShape, Output, QMatmul, ZeroPoints};
 
 use super::qconv::{GRANULE, QEpilogue};
-use crate::{Access, Arithmetic, Constant, Reads, RunError, Slot, Source, Step, StepCx, Work, Workers};
+use crate::{ALIGN, Access, Arithmetic, Constant, Reads, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
-/// Where the packed right matrix is.
+/// Where the packed right matrices are.
 #[derive(Clone, Debug)]
 pub enum PackedRight {
-    /// Memory for it: `b` is packed when the step runs.
+    /// Memory for all of them, one after another: they are packed when the step runs.
     Memory(Slot),
     /// Packed already, one for all products.
     Constant(Constant),
+}
+
+/// Products of one step: where their operands and results begin, in elements.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    /// First elements of the right matrices, each once.
+    rights: Vec<usize>,
+    /// Ordered by where the results begin, so that a block's are next to each other.
+    products: Vec<OneProduct>,
+    /// Blocks of rows of the result: `m` rows that follow one another, with the results of equally many products side by side.
+    blocks: usize,
+}
+
+/// One product of [`Batches`].
+#[derive(Clone, Copy, Debug)]
+struct OneProduct {
+    /// First element of the left matrix.
+    a: usize,
+    /// Index of the right matrix.
+    right: usize,
+    /// First column of the result within the rows of its block.
+    column: usize,
+}
+
+impl Batches {
+    /// Products given by the first elements of `a`, `b` and the result, whose rows are `out_stride` elements apart. Results
+    /// lie side by side in blocks of `m` rows, or below each other; the blocks lie one after another. `None` if they lie otherwise.
+    pub fn new(mut starts: Vec<[usize; 3]>, m: usize, out_stride: usize) -> Option<Batches> {
+        starts.sort_unstable_by_key(|at| at[2]);
+        let mut rights: Vec<usize> = starts.iter().map(|at| at[1]).collect();
+        rights.sort_unstable();
+        rights.dedup();
+        let block = m * out_stride;
+        if block == 0 || starts.is_empty() {
+            return Some(Batches { rights, products: Vec::new(), blocks: 0 });
+        }
+        let blocks = starts.last()?[2] / block + 1;
+        let each = starts.len() / blocks;
+        let in_place = |(i, at): (usize, &[usize; 3])| at[2] / block == i / each && at[2] % block < out_stride;
+        if each * blocks != starts.len() || !starts.iter().enumerate().all(in_place) {
+            return None;
+        }
+        let product = |&[a, b, out]: &[usize; 3]| {
+            let right = rights.partition_point(|&at| at < b);
+            OneProduct { a, right, column: out % block }
+        };
+        Some(Batches { products: starts.iter().map(product).collect(), blocks, rights })
+    }
+
+    /// Number of different right matrices.
+    pub fn rights(&self) -> usize {
+        self.rights.len()
+    }
 }
 
 /// `out = epilogue(sum((a - za) * (b - zb)))`, one product for each batch index.
@@ -26,11 +79,11 @@ pub struct QMatmulStep {
     pub a: Source,
     /// Right, u8.
     pub b: Source,
-    /// For each product: first elements of `a`, `b` and the result.
-    pub batches: Vec<[usize; 3]>,
+    /// The products.
+    pub batches: Batches,
     /// The stage after the accumulation; no residual.
     pub epilogue: QEpilogue,
-    /// The packed right matrix.
+    /// The packed right matrices.
     pub packed: PackedRight,
     /// Result.
     pub out: Slot,
@@ -39,29 +92,55 @@ pub struct QMatmulStep {
 }
 
 impl QMatmulStep {
-    /// One product, given the first elements of its operands and result.
-    fn multiply<'a>(
-        &'a self,
-        reads: &Reads<'a>,
-        [a_at, _, out_at]: [usize; 3],
+    /// Bytes of one packed right matrix in the memory of all.
+    fn packed_len(&self) -> usize {
+        packed_stride(self.kernel, &self.shape)
+    }
+
+    /// All products, the rows of all blocks shared between the threads.
+    fn multiply<T: Send>(
+        &self,
+        reads: &Reads<'_>,
         packed: &[u8],
-        out: &mut [u8],
+        out: &mut [T],
         workers: &mut Workers<'_>,
+        output: impl for<'o> Fn(&'o mut [T], usize) -> Output<'o> + Sync,
     ) {
-        let (shape, stride) = (&self.shape, self.out_stride);
-        let (epilogue, cost) = (self.epilogue.at(reads, 0), shape.n * shape.k / 16);
-        let a = &reads.bytes(&self.a)[a_at..];
-        let run = |rows: std::ops::Range<usize>, out: Output<'_>| {
-            self.kernel.run(shape, a, packed, self.zero_points, rows, &epilogue, out);
-        };
+        let Batches { products, blocks, .. } = &self.batches;
+        let MatmulShape { m, n, k, .. } = self.shape;
+        let each = products.len() / (*blocks).max(1);
+        let (stride, packed_len) = (self.out_stride, self.packed_len());
+        let (epilogue, a) = (self.epilogue.at(reads, 0), reads.bytes(&self.a));
+        workers.rows(blocks * m, GRANULE, each * n * k / 16, out, stride, |rows, out, _| {
+            let mut row = rows.start;
+            while row < rows.end {
+                let block = row / m;
+                let end = rows.end.min((block + 1) * m);
+                for product in &products[block * each..][..each] {
+                    let within = row - block * m..end - block * m;
+                    let packed = &packed[product.right * packed_len..];
+                    let out = output(&mut out[(row - rows.start) * stride + product.column..], stride);
+                    self.kernel.run(&self.shape, &a[product.a..], packed, self.zero_points, within, &epilogue, out);
+                }
+                row = end;
+            }
+        });
+    }
+
+    fn multiply_all(&self, reads: &Reads<'_>, packed: &[u8], out: &mut [u8], workers: &mut Workers<'_>) {
         if self.epilogue.is_float() {
-            let out: &mut [f32] = &mut bytemuck::cast_slice_mut(out)[out_at..];
-            workers.rows(shape.m, GRANULE, cost, out, stride, |rows, out, _| run(rows, Output::f32(out, stride)));
+            self.multiply(reads, packed, bytemuck::cast_slice_mut::<u8, f32>(out), workers, |out, stride| {
+                Output::f32(out, stride)
+            });
         } else {
-            let out = &mut out[out_at..];
-            workers.rows(shape.m, GRANULE, cost, out, stride, |rows, out, _| run(rows, Output::u8(out, stride)));
+            self.multiply(reads, packed, out, workers, |out, stride| Output::u8(out, stride));
         }
     }
+}
+
+/// Bytes from one packed right matrix to the next: whole cache lines.
+pub fn packed_stride(kernel: &dyn QMatmul, shape: &MatmulShape) -> usize {
+    kernel.packed_len(shape.k, shape.n).next_multiple_of(ALIGN)
 }
 
 impl Step for QMatmulStep {
@@ -85,7 +164,7 @@ impl Step for QMatmulStep {
             PackedRight::Constant(packed) => Work { constants: packed.len() as u64, ..Work::reading([&self.a]) },
             PackedRight::Memory(_) => Work::reading([&self.a, &self.b]),
         };
-        packed.multiplying(Arithmetic::Int8, self.batches.len() * m * n * k)
+        packed.multiplying(Arithmetic::Int8, self.batches.products.len() * m * n * k)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
@@ -93,22 +172,48 @@ impl Step for QMatmulStep {
             PackedRight::Memory(packed) => {
                 let (reads, [packed, out], mut workers) = cx.split([packed, &self.out]);
                 let b = reads.bytes(&self.b);
-                let mut last = None;
-                for at in &self.batches {
-                    if last != Some(at[1]) {
-                        self.kernel.pack(&self.shape, &b[at[1]..], self.zero_points, packed);
-                        last = Some(at[1]);
+                let (rights, len) = (&self.batches.rights, self.packed_len());
+                workers.rows(rights.len(), 1, self.shape.k * self.shape.n / 4, packed, len, |packing, packed, _| {
+                    for (packed, &at) in packed.chunks_exact_mut(len.max(1)).zip(&rights[packing]) {
+                        self.kernel.pack(&self.shape, &b[at..], self.zero_points, packed);
                     }
-                    self.multiply(&reads, *at, packed, out, &mut workers);
-                }
+                });
+                self.multiply_all(&reads, packed, out, &mut workers);
             }
             PackedRight::Constant(packed) => {
                 let (reads, [out], mut workers) = cx.split([&self.out]);
-                for at in &self.batches {
-                    self.multiply(&reads, *at, packed.as_slice(), out, &mut workers);
-                }
+                self.multiply_all(&reads, packed.as_slice(), out, &mut workers);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Block and column of each product's result, in order.
+    fn places(starts: Vec<[usize; 3]>, m: usize, stride: usize) -> Option<Vec<(usize, usize)>> {
+        let batches = Batches::new(starts, m, stride)?;
+        let each = batches.products.len() / batches.blocks;
+        Some(batches.products.iter().enumerate().map(|(i, p)| (i / each, p.column)).collect())
+    }
+
+    #[test]
+    fn results_side_by_side_share_rows() {
+        // Two batches of two heads; rows of 10 elements, 3 in a block.
+        let at = |out| [0, 0, out];
+        assert_eq!(places([35, 0, 30, 5].map(at).to_vec(), 3, 10), Some(vec![(0, 0), (0, 5), (1, 0), (1, 5)]));
+        assert_eq!(places([0, 30, 60].map(at).to_vec(), 3, 10), Some(vec![(0, 0), (1, 0), (2, 0)]));
+        assert_eq!(places([0, 10].map(at).to_vec(), 3, 10), None, "rows of one lie among the other's");
+        assert_eq!(places([0, 5, 30].map(at).to_vec(), 3, 10), None, "a block is short of one");
+    }
+
+    #[test]
+    fn right_matrices_are_packed_once() {
+        let batches = Batches::new(vec![[0, 7, 0], [4, 3, 8], [8, 7, 16]], 2, 4).expect("below each other");
+        assert_eq!(batches.rights, [3, 7]);
+        assert_eq!(batches.products.iter().map(|p| p.right).collect::<Vec<_>>(), [1, 0, 1]);
     }
 }

@@ -12,23 +12,7 @@ use support::{ConvCase, Fill, Stage};
 
 /// The kernels of both tiers.
 fn tiers() -> Vec<Kernels> {
-    let tier = |isa: Isa| {
-        let mut kernels = Kernels::PORTABLE;
-        // What is not emulated must be there: AVX2, and AVX-512 for AMX.
-        let below = if isa == Isa::Amx { Isa::Avx512Vnni } else { Isa::Avx2 };
-        if let Some(reason) = below.refusal() {
-            eprintln!("SKIPPED: {isa} ({reason})");
-            return None;
-        }
-        quantc_kernels_x86::register(isa, &mut kernels);
-        if kernels.isa != isa {
-            emulator::install();
-            // SAFETY: the emulator runs what the CPU refuses.
-            unsafe { quantc_kernels_x86::register_unchecked(isa, &mut kernels) };
-        }
-        Some(kernels)
-    };
-    [Isa::AvxVnni, Isa::Amx].into_iter().filter_map(tier).collect()
+    [Isa::AvxVnni, Isa::Amx].into_iter().filter_map(emulator::kernels).collect()
 }
 
 fn check_conv(case: &ConvCase) {

@@ -8,6 +8,7 @@ use quantc_tensor::Dim;
 
 use crate::lowering::Piece;
 use crate::table::{self, Order};
+use crate::view::{channels_last, row_major};
 
 /// The values better stored with their channels last.
 pub(crate) struct Preferences(HashSet<ValueRef>);
@@ -57,34 +58,41 @@ pub(crate) fn prefer(graph: &Graph) -> Preferences {
     Preferences(wanted)
 }
 
-/// The inputs of channel concatenations that their producer can write in place: computed by a step that can leave room between its
-/// pixels, used by nothing else, and of the concatenation's quantization.
+/// The inputs of concatenations along the innermost axis that their producer can write in place: computed by a step that can leave room
+/// between its rows, used by nothing else, and of the concatenation's quantization.
 pub(crate) fn pieces(graph: &Graph, preferences: &Preferences) -> HashMap<ValueRef, Piece> {
     let mut pieces = HashMap::new();
     for id in graph.calls() {
         if touches_empty(graph, id) {
             continue;
         }
-        let Some(same) = table::concatenated_as_is(graph, id) else { continue };
+        let Some((axis, same)) = table::concatenated(graph, id) else { continue };
         let whole = ValueRef::from(id);
-        if !preferences.channels_last(whole) && !all_strided(graph, id) {
+        let rank = graph.ty(whole).shape.rank();
+        let images = preferences.channels_last(whole) || all_images(graph, id);
+        let order = if images { channels_last(rank) } else { row_major(rank) };
+        if order.last() != Some(&axis) {
             continue;
         }
-        let mut channel = 0;
+        let mut start = 0;
         for (value, same) in graph.node(id).inputs().iter().flatten().zip(same) {
-            if same && strided(graph, *value) && graph.users(*value).len() == 1 {
-                pieces.insert(*value, Piece { whole, channel });
+            let strided = producer(graph, *value).is_some_and(table::is_strided);
+            if same && strided && graph.users(*value).len() == 1 {
+                pieces.insert(*value, Piece { whole, start, order: order.clone() });
             }
-            channel += graph.ty(*value).shape.dims().get(1).and_then(|d| d.known()).unwrap_or(0);
+            start += graph.ty(*value).shape.dims().get(axis).and_then(|d| d.known()).unwrap_or(0);
         }
     }
     pieces
 }
 
-fn strided(graph: &Graph, value: ValueRef) -> bool {
-    graph.node(value.node).call().is_some_and(|(op, _)| table::is_strided(op.name()))
+/// The operator that computes a value.
+fn producer(graph: &Graph, value: ValueRef) -> Option<&'static str> {
+    graph.node(value.node).call().map(|(op, _)| op.name())
 }
 
-fn all_strided(graph: &Graph, id: NodeId) -> bool {
-    graph.node(id).inputs().iter().flatten().all(|v| strided(graph, *v))
+/// Whether all inputs are computed with their channels last.
+fn all_images(graph: &Graph, id: NodeId) -> bool {
+    let image = |op| table::order_of(op) == Some(Order::ChannelsLast);
+    graph.node(id).inputs().iter().flatten().all(|v| producer(graph, *v).is_some_and(image))
 }

@@ -16,7 +16,7 @@ mod table;
 mod view;
 
 use quantc_ir::Graph;
-use quantc_kernels::Isa;
+use quantc_kernels::{Isa, Kernels};
 use quantc_runtime::Plan;
 use quantc_tensor::TensorType;
 
@@ -33,8 +33,21 @@ pub use stored::{StoredForm, StoredWeights};
 /// # Errors
 /// If the inputs do not fit the graph, a shape depends on data, or a parameter has no value.
 pub fn lower(graph: &Graph, inputs: &[(&str, TensorType)], isa: Isa, cache: &WeightCache) -> Result<Plan, LowerError> {
+    lower_for(graph, inputs, quantc_runtime::kernels(isa), cache)
+}
+
+/// As [`lower`], for a set of kernels.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_for(
+    graph: &Graph,
+    inputs: &[(&str, TensorType)],
+    kernels: Kernels,
+    cache: &WeightCache,
+) -> Result<Plan, LowerError> {
     let mut graph = specialize::specialize(graph, inputs)?;
     graph.compose()?;
     sink::sink_dequantize(&mut graph)?;
-    lowering::Lowering::new(&graph, quantc_runtime::kernels(isa), cache).run()
+    lowering::Lowering::new(&graph, kernels, cache).run()
 }

@@ -81,8 +81,10 @@ pub(crate) struct Operand {
 pub(crate) struct Piece {
     /// The `cat` call's result.
     pub(crate) whole: ValueRef,
-    /// First channel.
-    pub(crate) channel: usize,
+    /// Its index along the innermost axis of the whole.
+    pub(crate) start: usize,
+    /// The memory order of both.
+    pub(crate) order: Vec<usize>,
 }
 
 pub(crate) struct Lowering<'g> {
@@ -91,7 +93,7 @@ pub(crate) struct Lowering<'g> {
     pub(crate) cache: &'g WeightCache,
     pub(crate) preferences: Preferences,
     /// Values written into their concatenation by their producer.
-    pub(crate) pieces: HashMap<ValueRef, Piece>,
+    pieces: HashMap<ValueRef, Piece>,
     values: HashMap<ValueRef, Val>,
     /// Values in other orders than their own, by order.
     converted: HashMap<(ValueRef, Vec<usize>), View>,
@@ -316,24 +318,29 @@ impl<'g> Lowering<'g> {
         self.values.insert(value, Val::View(view));
     }
 
-    /// Where the producer of a channels-last value writes it: the view's slot, which starts at the first element and ends with
-    /// the last one, and the elements from one pixel to the next. In a concatenation the pixels lie further apart.
-    pub(crate) fn destination(&mut self, value: ValueRef) -> (Slot, usize) {
+    /// Where the producer of a value writes it in some order: the slot, which starts at the first element and ends with the last
+    /// one, and the elements from one row of the innermost axis to the next. In a concatenation of that order the rows lie further
+    /// apart than they are long.
+    pub(crate) fn destination(&mut self, value: ValueRef, order: Vec<usize>) -> (Slot, usize) {
         let (dtype, shape) = self.ty(value);
-        let order = channels_last(shape.len());
-        let channels = order.last().map_or(1, |&axis| shape[axis]);
-        let Some(piece) = self.pieces.get(&value).cloned() else {
-            return (self.define(value, order).slot(), channels);
+        let columns = order.last().map_or(1, |&axis| shape[axis]);
+        let Some(piece) = self.pieces.get(&value).filter(|piece| piece.order == order).cloned() else {
+            return (self.define(value, order).slot(), columns);
         };
         let whole = match self.view(piece.whole) {
             Some(view) => view.clone(),
             None => self.define(piece.whole, order),
         };
         let stride = whole.order.last().map_or(1, |&axis| whole.shape[axis]);
-        let pixels = shape.iter().product::<usize>() / channels.max(1);
-        let span = if pixels == 0 { 0 } else { (pixels - 1) * stride + channels };
+        let rows = shape.iter().product::<usize>() / columns.max(1);
+        let span = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
         let size = dtype.size();
-        (Slot { buffer: whole.buffer, offset: piece.channel * size, len: span * size }, stride)
+        (Slot { buffer: whole.buffer, offset: piece.start * size, len: span * size }, stride)
+    }
+
+    /// Whether the value's producer has written it in place into that concatenation: it is nowhere else.
+    pub(crate) fn is_written_in(&self, value: ValueRef, whole: ValueRef) -> bool {
+        self.pieces.get(&value).is_some_and(|piece| piece.whole == whole) && !self.values.contains_key(&value)
     }
 
     /// A value as operand, in a wanted order or (`None`) in whatever order it has.

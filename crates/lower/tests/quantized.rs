@@ -74,6 +74,46 @@ fn concatenations_are_written_in_place() {
     assert_eq!(of_cat, 1, "only the input of another scale is moved: {steps:#?}");
 }
 
+/// Pieces that a convolution, a pooling, an elementwise operator and a linear layer compute are nowhere but in the concatenation.
+#[test]
+fn concatenations_of_a_network_take_no_step() {
+    let mut random = Random(20);
+    let qparams = "scale=0.2, zero_point=100";
+    let text = r#"graph g(%x: u8[N,16,7,6], %u: u8[N,9], %s: u8[N,5,9], %f: f32[N,3,4]) {
+  param @squeeze: i8[6,16,1,1]
+  param @e1: i8[8,6,1,1]
+  param @e3: i8[8,6,3,3]
+  param @dw: i8[16,1,3,3]
+  param @fc: i8[4,9]
+  param @scale: f32[1]
+  %s1 = quantized.conv2d(%x, @squeeze, @scale) {x_scale=0.02, x_zero_point=128, QP, activation_min=0.0}
+  %e1 = quantized.conv2d(%s1, @e1, @scale) {x_scale=0.2, x_zero_point=100, QP, activation_min=0.0}
+  %e3 = quantized.conv2d(%s1, @e3, @scale) {padding=[1,1], x_scale=0.2, x_zero_point=100, QP, activation_min=0.0}
+  %fire = quantized.cat(%e1, %e3) {dim=1, scales=[0.2,0.2], zero_points=[100,100], QP}
+  %pool = max_pool2d(%fire) {kernel_size=[3,3], stride=[1,1], padding=[1,1]}
+  %dw = quantized.conv2d(%fire, @dw, @scale) {padding=[1,1], groups=16, x_scale=0.2, x_zero_point=100, QP}
+  %sum = quantized.add(%x, %fire) {a_scale=0.02, a_zero_point=128, b_scale=0.2, b_zero_point=100, QP}
+  %table = quantized.lookup(%x) {function="hardswish", x_scale=0.02, x_zero_point=128, QP}
+  %wide = quantized.cat(%pool, %sum, %dw, %table) {dim=1, scales=[0.2,0.2,0.2,0.2], zero_points=[100,100,100,100], QP}
+  %y = max_pool2d(%wide) {kernel_size=[2,2], stride=[2,2]}
+  %l1 = quantized.linear(%u, @fc, @scale) {x_scale=0.02, x_zero_point=128, QP}
+  %l2 = quantized.lookup(%u) {function="tanh", x_scale=0.02, x_zero_point=128, QP}
+  %flat = quantized.cat(%l1, %l2) {dim=1, scales=[0.2,0.2], zero_points=[100,100], QP}
+  %l3 = quantized.linear(%s, @fc, @scale) {x_scale=0.02, x_zero_point=128, QP}
+  %l4 = quantized.linear(%s, @fc, @scale) {x_scale=0.02, x_zero_point=128, QP, activation_min=0.0}
+  %rows = quantized.cat(%l3, %l4) {dim=-1, scales=[0.2,0.2], zero_points=[100,100], QP}
+  %f1 = tanh(%f)
+  %f2 = add(%f, %f)
+  %real = cat(%f1, %f2) {dim=2}
+  return y=%y, flat=%flat, rows=%rows, real=%real
+}"#;
+    let g = graph(&text.replace("QP", qparams), &mut random);
+    let steps = check(&g, &[1, 3], &mut random);
+    no_reference(&steps);
+    let moved: Vec<&str> = steps.iter().filter(|s| s.op.ends_with("cat")).map(|s| s.node.as_str()).collect();
+    assert!(moved.is_empty(), "{moved:?} take a step: {steps:#?}");
+}
+
 #[test]
 fn one_dimensional() {
     let mut random = Random(12);

@@ -9,6 +9,25 @@ use std::cell::UnsafeCell;
 use std::sync::Once;
 
 use decode::{Address, Instruction, Rm};
+use quantc_kernels::{Isa, Kernels};
+
+/// The kernels of a tier up to which the machine has everything but AVX-VNNI or AMX-INT8; from then on the process runs what it lacks.
+/// `None`, and a line on stderr, if the machine lacks what is not emulated.
+pub fn kernels(isa: Isa) -> Option<Kernels> {
+    let below = if isa == Isa::Amx { Isa::Avx512Vnni } else { Isa::Avx2 };
+    if let Some(reason) = below.refusal() {
+        eprintln!("SKIPPED: {isa} ({reason})");
+        return None;
+    }
+    let mut kernels = Kernels::PORTABLE;
+    quantc_kernels_x86::register(isa, &mut kernels);
+    if kernels.isa != isa {
+        install();
+        // SAFETY: the emulator runs what the CPU refuses.
+        unsafe { quantc_kernels_x86::register_unchecked(isa, &mut kernels) };
+    }
+    Some(kernels)
+}
 
 /// The tile registers of a thread.
 struct Tiles {
@@ -23,7 +42,7 @@ thread_local! {
 }
 
 /// From now on the process runs the instructions.
-pub fn install() {
+fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // SAFETY: the handler has the signature that SA_SIGINFO asks for, and touches what the interrupted instruction would.

@@ -11,17 +11,18 @@ use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{all_codes, is_code};
 use crate::view::{channels_last, row_major};
 
-/// Whether each input's codes are stored as the result is. `None` if the call concatenates no channels of images.
-pub(crate) fn as_is(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
+/// The axis of a concatenation, and whether each input's codes are stored as the result is. `None` if the call is none.
+pub(crate) fn as_is(graph: &Graph, id: NodeId) -> Option<(usize, Vec<bool>)> {
     let node = graph.node(id);
-    let (op, attrs) = node.call()?;
-    let attrs = AttrView::new(op.signature(), attrs);
-    let rank = node.types().first()?.shape.rank() as i64;
-    if rank < 3 || !matches!(op.name(), "cat" | "quantized.cat") || ![1, 1 - rank].contains(&attrs.int("dim").ok()?) {
-        return None;
-    }
+    let (op, attrs) = node.call().filter(|(op, _)| matches!(op.name(), "cat" | "quantized.cat"))?;
+    let dim = AttrView::new(op.signature(), attrs).int("dim").ok()?;
     let tables = tables(graph, id).ok()?;
-    Some(tables.iter().map(Option::is_none).collect())
+    Some((axis(dim, node.types().first()?.shape.rank()), tables.iter().map(Option::is_none).collect()))
+}
+
+/// The axis that `dim` names, which may count from the end.
+fn axis(dim: i64, rank: usize) -> usize {
+    (if dim < 0 { dim + rank as i64 } else { dim }) as usize
 }
 
 /// For each input the result's code for each of its codes; `None` where they are the same, as in every plain `cat`.
@@ -49,8 +50,7 @@ fn tables(graph: &Graph, id: NodeId) -> Result<Vec<Option<Box<[u8; 256]>>>, Node
 pub(crate) fn cat(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
     let (dtype, shape) = lw.ty(call.out());
     let rank = shape.len();
-    let dim = call.attrs.int("dim")?;
-    let axis = (if dim < 0 { dim + rank as i64 } else { dim }) as usize;
+    let axis = axis(call.attrs.int("dim")?, rank);
     let codes = is_code(dtype) && call.inputs().all(|v| is_code(lw.dtype(v)));
     if !codes && (call.op.name() != "cat" || call.inputs().any(|v| lw.dtype(v) != dtype)) {
         return Ok(false);
@@ -74,8 +74,7 @@ pub(crate) fn cat(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeEr
     let mut start = 0;
     for (value, table) in call.inputs().zip(tables) {
         let length = lw.shape(value)[axis] * inner;
-        let in_place = lw.pieces.get(&value).is_some_and(|piece| piece.whole == call.out()) && lw.view(value).is_none();
-        if !in_place && length > 0 && outer > 0 {
+        if !lw.is_written_in(value, call.out()) && length > 0 && outer > 0 {
             let operand = lw.operand(value, Some(&order))?;
             let span = (outer - 1) * row + length;
             let out = Slot { buffer: whole.buffer, offset: whole.offset + start, len: span };

@@ -345,7 +345,7 @@ pub(crate) fn push_conv(
     let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
     let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
     let x = x(lw)?;
-    let out = lw.destination(call.out());
+    let out = lw.destination(call.out(), order.clone());
     layer.push(lw, call, &order, stage, (x, x_zero_point), out);
     Ok(true)
 }
@@ -384,7 +384,7 @@ pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let residual = call.opt(4).map(|r| (r, &order[..], oc));
     let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
     let x = lw.row_major(x)?.source;
-    let out = (lw.define(call.out(), order.clone()).slot(), oc);
+    let out = lw.destination(call.out(), order.clone());
     layer.push(lw, call, &order, stage, (x, x_zero_point), out);
     Ok(true)
 }

@@ -46,7 +46,7 @@ fn adaptive(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<PoolGeometry>, 
 fn push(lw: &mut Lowering<'_>, call: &Call<'_>, geometry: PoolGeometry, op: PoolOp) -> Result<bool, NodeError> {
     let x = lw.channels_last(call.input(0)?)?.source;
     let order = channels_last(lw.shape(call.out()).len());
-    let (out, out_stride) = lw.destination(call.out());
+    let (out, out_stride) = lw.destination(call.out(), order.clone());
     lw.push_in(call, &order, PoolStep { geometry, op, x, out, out_stride });
     Ok(true)
 }

@@ -33,15 +33,16 @@ pub(crate) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The rows of a result of some physical sizes; each operand has each size, or 1 where it is broadcast. `None` if an operand is broadcast
-/// in a way that rows cannot express.
-fn rows(out: &[usize], operands: &[Vec<usize>]) -> Option<Rows> {
+/// The rows of a result of some physical sizes; each operand has each size, or 1 where it is broadcast. `apart`: the rows of the innermost
+/// axis have room between them. `None` if an operand is broadcast in a way that rows cannot express.
+fn rows(out: &[usize], operands: &[Vec<usize>], apart: bool) -> Option<Rows> {
+    let innermost = |axis: usize| apart && axis + 1 == out.len();
     // Groups of neighbouring axes that every operand treats alike: size, and for each operand whether it has it.
     let mut groups: Vec<(usize, Vec<bool>)> = Vec::new();
-    for (axis, &size) in out.iter().enumerate().filter(|(_, size)| **size != 1) {
+    for (axis, &size) in out.iter().enumerate().filter(|&(axis, &size)| size != 1 || innermost(axis)) {
         let full: Vec<bool> = operands.iter().map(|o| o[axis] == size).collect();
         match groups.last_mut() {
-            Some((n, same)) if *same == full => *n *= size,
+            Some((n, same)) if *same == full && !innermost(axis) => *n *= size,
             _ => groups.push((size, full)),
         }
     }
@@ -49,7 +50,7 @@ fn rows(out: &[usize], operands: &[Vec<usize>]) -> Option<Rows> {
         let pattern = Pattern { stride: 1, repeat: 1, splat: false };
         return Some(Rows { rows: 1, columns: 1, patterns: vec![pattern; operands.len()] });
     };
-    if groups.is_empty() {
+    if groups.is_empty() && !apart {
         // One group: any cut will do.
         let row = gcd(columns, ROW).max(1);
         let pattern = |full: &bool| Pattern { stride: if *full { row } else { 0 }, repeat: 1, splat: !full };
@@ -155,7 +156,9 @@ fn elementwise(lw: &mut Lowering<'_>, call: &Call<'_>, values: &[ValueRef], op: 
         sizes.push(aligned(&own, shape.len(), &order));
         sources.push(operand);
     }
-    let planned = match rows(&out_sizes, &sizes) {
+    let (out, stride) = lw.destination(call.out(), order.clone());
+    let apart = out_sizes.last().is_some_and(|&columns| columns != stride);
+    let planned = match rows(&out_sizes, &sizes, apart) {
         Some(planned) => planned,
         None => {
             for (operand, sizes) in sources.iter_mut().zip(&mut sizes) {
@@ -165,16 +168,15 @@ fn elementwise(lw: &mut Lowering<'_>, call: &Call<'_>, values: &[ValueRef], op: 
                 }
             }
             let failed = || NodeError::Other("its operands cannot be read as rows".to_owned());
-            rows(&out_sizes, &sizes).ok_or_else(failed)?
+            rows(&out_sizes, &sizes, apart).ok_or_else(failed)?
         }
     };
     let mut operands =
         sources.into_iter().zip(planned.patterns).map(|(o, pattern)| RowOperand { source: o.source, pattern });
     let a = operands.next().ok_or_else(|| NodeError::Other("it has no operand".to_owned()))?;
     let b = operands.next();
-    let out = lw.define(call.out(), order.clone()).slot();
-    let step = RowsStep { op, rows: planned.rows, columns: planned.columns, a, b, out, out_stride: planned.columns };
-    lw.push_in(call, &order, step);
+    let out_stride = if apart { stride } else { planned.columns };
+    lw.push_in(call, &order, RowsStep { op, rows: planned.rows, columns: planned.columns, a, b, out, out_stride });
     Ok(())
 }
 
@@ -395,7 +397,7 @@ mod tests {
     #[test]
     fn broadcasts_become_rows() {
         let of = |out: &[usize], operand: &[usize]| {
-            rows(out, &[out.to_vec(), operand.to_vec()]).map(|r| (r.rows, r.columns, r.patterns[1]))
+            rows(out, &[out.to_vec(), operand.to_vec()], false).map(|r| (r.rows, r.columns, r.patterns[1]))
         };
         let pattern = |stride, repeat, splat| Pattern { stride, repeat, splat };
         // NHWC by a vector of channels, by a channel gate, by one element, by a mask of pixels.

@@ -7,15 +7,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use quantc_kernels::conv::{AlignedBytes, ConvPlan};
+use quantc_kernels::conv::{AlignedBytes, Blocking, ConvPlan};
 use quantc_kernels::{ConvArgs, ConvWeightShape, Output, PackedWeights, Panels, QConv};
 
 use crate::gemm::{MAX_COLUMNS, Panel, PanelLayout, RawOutput, Tier, panels};
 
-/// Bytes of the rows multiplied together: they stay near while every panel passes over them.
-const BLOCK_BYTES: usize = 256 * 1024;
-/// Rows of a block at most: enough to pay for fetching a panel.
-const BLOCK_ROWS: usize = 240;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -72,7 +68,9 @@ impl Patches {
         let stride = plan.min_patch_stride(layout.c).max(layout.panels.steps * T::DEPTH).next_multiple_of(T::DEPTH);
         // Not a multiple of 1024, which would put all rows of a tile into the same few sets of the first-level cache.
         let stride = if stride.is_multiple_of(1024) { stride + LINE } else { stride };
-        let rows = (BLOCK_BYTES / stride).min(BLOCK_ROWS).next_multiple_of(T::ROWS);
+        let Blocking { rows, bytes } = plan.blocking();
+        // No more than there are, lest rounding up overflow.
+        let rows = (bytes / stride).min(rows).min(plan.geometry().rows()).max(1).next_multiple_of(T::ROWS);
         Patches { stride, rows }
     }
 }

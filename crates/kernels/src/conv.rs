@@ -2,6 +2,7 @@
 //!
 //! A linear layer is the 1x1 convolution of `n = M` one-pixel images, a 1-d convolution has `h = 1`.
 
+mod blocking;
 mod gather;
 mod geometry;
 mod packed;
@@ -11,6 +12,7 @@ pub(crate) mod portable;
 
 use std::ops::Range;
 
+pub use blocking::{Blocking, Caches};
 pub use geometry::{ConvGeometry, ConvWeightShape, GeometryError};
 pub(crate) use packed::as_i8;
 pub use packed::{AlignedBytes, PackedWeights};

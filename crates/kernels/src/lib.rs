@@ -19,7 +19,8 @@ pub mod registry;
 pub mod rows;
 
 pub use conv::{
-    ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, Panels, QConv, SLACK,
+    Blocking, Caches, ConvArgs, ConvGeometry, ConvPlan, ConvWeightShape, Output, OutputData, PackedWeights, Panels,
+    QConv, SLACK,
 };
 pub use depthwise::is_depthwise;
 pub use elementwise::{AddParams, AffineParams, Elementwise, MulParams};

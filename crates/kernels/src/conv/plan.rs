@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::blocking::Blocking;
 use super::geometry::{ConvGeometry, GeometryError};
 
 /// One output coordinate along one axis: the first input coordinate (may lie in the padding) and the taps
@@ -16,6 +17,7 @@ struct Window {
 #[derive(Clone, Debug)]
 pub struct ConvPlan {
     geometry: ConvGeometry,
+    blocking: Blocking,
     y: Vec<Window>,
     x: Vec<Window>,
     /// For each tap of a kernel row, the output columns that read it inside the image.
@@ -36,7 +38,7 @@ fn windows(out: usize, size: usize, kernel: usize, stride: usize, dilation: usiz
 }
 
 impl ConvPlan {
-    /// Tables for a geometry.
+    /// Tables for a geometry, with the blocking for this machine.
     ///
     /// # Errors
     /// If the geometry is not valid.
@@ -52,7 +54,17 @@ impl ConvPlan {
                 pad[1].saturating_sub(offset).div_ceil(stride[1]).min(end)..end
             })
             .collect();
-        Ok(ConvPlan { geometry, y, x, inside })
+        Ok(ConvPlan { geometry, blocking: Blocking::default(), y, x, inside })
+    }
+
+    /// The same with another blocking. Scratch memory depends on it.
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        ConvPlan { blocking, ..self }
+    }
+
+    /// The blocking.
+    pub fn blocking(&self) -> Blocking {
+        self.blocking
     }
 
     /// The geometry.

@@ -1,7 +1,7 @@
 //! Every tier of this machine gives the bits of the portable kernels: matrix products and convolutions.
 
 use proptest::prelude::*;
-use quantc_kernels::ConvGeometry;
+use quantc_kernels::{Blocking, ConvGeometry, Kernels};
 
 use super::support::{self, ConvCase, Fill, Stage};
 use super::tiers;
@@ -27,6 +27,20 @@ proptest! {
     #[test]
     fn convolution(case in support::conv_case()) {
         check_conv(&case);
+    }
+
+    #[test]
+    fn blockings(
+        case in prop_oneof![support::conv_case(), support::linear_case()],
+        rows in prop_oneof![Just(0usize), Just(usize::MAX), 1..100usize],
+        bytes in prop_oneof![Just(0usize), Just(usize::MAX), 1..100_000usize],
+    ) {
+        let data = case.data();
+        let want = case.run(&Kernels::PORTABLE, &data);
+        for kernels in tiers() {
+            let got = case.run_blocked(&kernels, &data, Blocking { rows, bytes });
+            prop_assert!(got == want, "{}, {rows} rows, {bytes} bytes", kernels.qconv.name());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use quantc_kernels::{
-    ConvArgs, ConvGeometry, ConvPlan, Epilogue, Kernels, MatmulShape, Output, RightLayout, SLACK, ZeroPoints,
+    Blocking, ConvArgs, ConvGeometry, ConvPlan, Epilogue, Kernels, MatmulShape, Output, RightLayout, SLACK, ZeroPoints,
 };
 
 /// The same cases on every run.
@@ -192,8 +192,13 @@ impl ConvCase {
 
     /// The output's bits, computed in the case's pieces.
     pub fn run(&self, kernels: &Kernels, data: &ConvData) -> Vec<u32> {
+        self.run_blocked(kernels, data, Blocking::default())
+    }
+
+    /// As [`ConvCase::run`], with a blocking.
+    pub fn run_blocked(&self, kernels: &Kernels, data: &ConvData, blocking: Blocking) -> Vec<u32> {
         let g = &self.geometry;
-        let plan = ConvPlan::new(*g).expect("a valid geometry");
+        let plan = ConvPlan::new(*g).expect("a valid geometry").with_blocking(blocking);
         let weights = kernels.qconv.pack(&g.weight_shape(), &data.weights);
         let mut offsets = vec![0; g.oc];
         weights.offsets(Some(&data.bias), self.x_zero_point, &mut offsets);

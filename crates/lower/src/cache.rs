@@ -1,9 +1,9 @@
-//! Packed weights, kept between plans.
+//! Packed weights, kept between plans, and choices that plans share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quantc_kernels::{ConvWeightShape, PackedWeights, QConv};
+use quantc_kernels::{Blocking, ConvGeometry, ConvWeightShape, PackedWeights, QConv};
 use quantc_runtime::Constant;
 use quantc_tensor::Tensor;
 
@@ -29,7 +29,11 @@ pub struct WeightCache {
     packed: Mutex<HashMap<PackedKey, Arc<PackedWeights>>>,
     constants: Mutex<HashMap<(String, String), Constant>>,
     stored: HashMap<String, StoredWeights>,
+    blockings: Blockings,
 }
+
+/// How layers are blocked: some by choice, all others as suits the machine.
+pub type Blockings = HashMap<ConvGeometry, Blocking>;
 
 impl WeightCache {
     /// An empty cache.
@@ -40,6 +44,16 @@ impl WeightCache {
     /// A cache of a graph some of whose parameters have no values, but are given here by name as they were packed.
     pub fn with_stored(stored: HashMap<String, StoredWeights>) -> WeightCache {
         WeightCache { stored, ..WeightCache::default() }
+    }
+
+    /// The same, for plans whose layers of these geometries have these blockings.
+    pub fn with_blockings(self, blockings: Blockings) -> WeightCache {
+        WeightCache { blockings, ..self }
+    }
+
+    /// The blocking of a layer.
+    pub(crate) fn blocking(&self, geometry: &ConvGeometry) -> Blocking {
+        self.blockings.get(geometry).copied().unwrap_or_default()
     }
 
     /// The values of a parameter that is stored packed.

@@ -20,7 +20,7 @@ use quantc_kernels::{Isa, Kernels};
 use quantc_runtime::Plan;
 use quantc_tensor::TensorType;
 
-pub use cache::WeightCache;
+pub use cache::{Blockings, WeightCache};
 pub use error::LowerError;
 pub use stored::{StoredForm, StoredWeights};
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use quantc_ir::Graph;
 use quantc_kernels::isa::{self, Isa};
-use quantc_lower::{WeightCache, lower};
+use quantc_lower::{Blockings, WeightCache, lower};
 use quantc_pattern::RuleSet;
 use quantc_runtime::{Executor, Plan, Threads};
 use quantc_tensor::{Tensor, TensorType};
 
 use crate::data::Batches;
+use crate::tuning::{Machine, Tuning};
 use crate::{Error, Model, qtc};
 
 /// Input types with every dimension known, in the order of the model's inputs.
@@ -27,6 +28,7 @@ pub struct Compiled {
     isa: Isa,
     threads: Threads,
     weights: WeightCache,
+    tuning: Option<Tuning>,
     executors: HashMap<Vec<TensorType>, Executor>,
 }
 
@@ -64,7 +66,29 @@ impl Compiled {
         }
         let qtc::Packed { file, weights } = qtc::open(path)?;
         let compiled = Compiled::from_graph(file.graph, threads)?;
-        Ok(Compiled { weights: WeightCache::with_stored(weights), ..compiled })
+        let compiled = Compiled { weights: WeightCache::with_stored(weights), tuning: file.tuning, ..compiled };
+        let blockings = compiled.tuning_used().map(Tuning::blockings).unwrap_or_default();
+        Ok(compiled.with_blockings(blockings))
+    }
+
+    /// The same with these blockings, whatever the file says.
+    pub fn with_blockings(self, blockings: Blockings) -> Compiled {
+        Compiled { weights: self.weights.with_blockings(blockings), executors: HashMap::new(), ..self }
+    }
+
+    /// The blockings that the model's file holds.
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.tuning.as_ref()
+    }
+
+    /// The same, if they were chosen for a machine, a tier and a number of threads as here: others are not used.
+    pub fn tuning_used(&self) -> Option<&Tuning> {
+        self.tuning.as_ref().filter(|tuning| tuning.machine == self.machine())
+    }
+
+    /// What blockings chosen here hold for.
+    pub fn machine(&self) -> Machine {
+        Machine::new(self.isa, self.threads.count())
     }
 
     /// As [`Compiled::from_graph`], on the kernels of a tier (and those below it where it has none) whatever `QUANTC_ISA` says.
@@ -73,7 +97,7 @@ impl Compiled {
     /// If the threads cannot be started.
     pub fn on_isa(graph: Graph, isa: Isa, threads: usize) -> Result<Compiled, Error> {
         let threads = Threads::new(threads)?;
-        Ok(Compiled { graph, isa, threads, weights: WeightCache::default(), executors: HashMap::new() })
+        Ok(Compiled { graph, isa, threads, weights: WeightCache::default(), tuning: None, executors: HashMap::new() })
     }
 
     /// The graph it runs. Weights that stay in a compiled model's file have no values in it.

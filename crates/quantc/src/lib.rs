@@ -15,6 +15,7 @@ mod model;
 mod pipeline;
 pub mod qtc;
 pub mod text;
+pub mod tuning;
 
 pub use compiled::{Compiled, InputShapes};
 pub use data::Preprocess;

@@ -10,7 +10,7 @@
 //!     28     4  CRC-32 of the data
 //!     32     4  CRC-32 of bytes 0..32
 //!     36    28  zero
-//!     64     -  metadata: JSON (graph in the text form, table of parameters, report), blanks
+//!     64     -  metadata: JSON (graph in the text form, table of parameters, report, optional blockings), blanks
 //!      -     -  data: each parameter's elements or packed weights, at a multiple of 64 bytes
 //! ```
 //!
@@ -32,6 +32,7 @@ use quantc_quant::QuantReport;
 use quantc_tensor::{DType, Element, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
+use crate::tuning::Tuning;
 use crate::{Error, files};
 
 const MAGIC: [u8; 4] = *b"QTC\x1a";
@@ -46,6 +47,8 @@ struct Meta {
     graph: String,
     params: Vec<ParamEntry>,
     report: QuantReport,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tuning: Option<Tuning>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +86,8 @@ pub struct QtcFile {
     pub graph: Graph,
     /// What was decided for each node, and why.
     pub report: QuantReport,
+    /// How its layers are blocked, if that was measured.
+    pub tuning: Option<Tuning>,
 }
 
 pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
@@ -120,7 +125,15 @@ pub(crate) fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<T
 /// # Errors
 /// If a parameter has no value, `QUANTC_ISA` cannot be satisfied, or the file cannot be written.
 pub fn write(path: &Path, graph: &Graph, report: &QuantReport) -> Result<usize, Error> {
-    let bytes = encode(graph, report, isa::select()?)?;
+    write_tuned(path, graph, report, None)
+}
+
+/// As [`write()`], with blockings.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_tuned(path: &Path, graph: &Graph, report: &QuantReport, tuning: Option<&Tuning>) -> Result<usize, Error> {
+    let bytes = encode_tuned(graph, report, tuning, isa::select()?)?;
     files::write(path, |sink| sink.write_all(&bytes))?;
     Ok(bytes.len())
 }
@@ -138,6 +151,10 @@ fn append(data: &mut Vec<u8>, bytes: &[u8]) -> usize {
 /// # Errors
 /// If a parameter has no value.
 pub fn encode(graph: &Graph, report: &QuantReport, isa: Isa) -> Result<Vec<u8>, Error> {
+    encode_tuned(graph, report, None, isa)
+}
+
+fn encode_tuned(graph: &Graph, report: &QuantReport, tuning: Option<&Tuning>, isa: Isa) -> Result<Vec<u8>, Error> {
     let kernels: Kernels = quantc_runtime::kernels(isa);
     let mut data: Vec<u8> = Vec::new();
     let mut params = Vec::new();
@@ -176,6 +193,7 @@ pub fn encode(graph: &Graph, report: &QuantReport, isa: Isa) -> Result<Vec<u8>, 
         graph: graph.to_string(),
         params,
         report: report.clone(),
+        tuning: tuning.cloned(),
     };
     let mut meta = serde_json::to_vec(&meta).map_err(|e| Error::Data(e.to_string()))?;
     // The data follow at a multiple of the alignment; JSON may end with blanks.
@@ -340,5 +358,9 @@ fn decode_shared(bytes: &SharedBytes) -> Result<Packed, String> {
         return Err(format!("has no value for the parameter `{name}`"));
     }
     graph.verify().map_err(|e| format!("holds an invalid graph: {e}"))?;
-    Ok(Packed { file: QtcFile { producer: meta.producer, graph, report: meta.report }, weights })
+    if let Some(tuning) = &meta.tuning {
+        tuning.check().map_err(|e| format!("holds an invalid blocking: {e} (hint: `quantc tune` chooses again)"))?;
+    }
+    let Meta { producer, report, tuning, .. } = meta;
+    Ok(Packed { file: QtcFile { producer, graph, report, tuning }, weights })
 }

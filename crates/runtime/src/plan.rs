@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use quantc_kernels::SLACK;
 use quantc_kernels::conv::AlignedBytes;
+use quantc_kernels::{ConvPlan, SLACK};
 use quantc_tensor::{DType, Shape, Tensor, TensorType, Value};
 use serde::Serialize;
 
@@ -55,6 +55,11 @@ pub trait Step: Send + Sync {
     /// Bytes of scratch each thread needs.
     fn scratch_len(&self) -> usize {
         0
+    }
+
+    /// The integer layer that the step computes, if its speed depends on a blocking (see [`quantc_kernels::Blocking`]).
+    fn blocked(&self) -> Option<&ConvPlan> {
+        None
     }
 
     /// What the step computes and reads besides the slots it visits, for reports.
@@ -202,6 +207,11 @@ impl Plan {
     /// What each step runs, in execution order.
     pub fn describe(&self) -> impl Iterator<Item = &StepInfo> {
         self.steps.iter().map(|s| &s.info)
+    }
+
+    /// The integer layer of each step whose speed depends on a blocking, in execution order.
+    pub fn blocked(&self) -> impl Iterator<Item = Option<&ConvPlan>> {
+        self.steps.iter().map(|s| s.step.blocked())
     }
 
     /// The bytes of the arena that a slot of this plan takes.

@@ -158,7 +158,8 @@ impl Constants {
                 }
                 None => Arc::new(kernel.pack(&shape, pack())),
             };
-            parts.push(QPart { plan: Arc::new(ConvPlan::new(geometry)?), weights });
+            let plan = ConvPlan::new(geometry)?.with_blocking(lw.cache.blocking(&geometry));
+            parts.push(QPart { plan: Arc::new(plan), weights });
         }
         Ok(Some(Constants { weights: QWeights { kernel, size, parts }, weight_scale, bias }))
     }

@@ -65,12 +65,15 @@ pub struct Report {
     isa: String,
     threads: usize,
     peak_rss_mb: Option<f64>,
+    /// Whether the blockings in the model's file are used, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocking: Option<String>,
     #[serde(flatten)]
     per_layer: Option<Layers>,
 }
 
 /// A value to some decimal places.
-fn rounded(value: f64, places: i32) -> f64 {
+pub fn rounded(value: f64, places: i32) -> f64 {
     let factor = 10f64.powi(places);
     (value * factor).round() / factor
 }
@@ -92,6 +95,7 @@ impl Report {
             isa: isa.to_owned(),
             threads,
             peak_rss_mb: memory::peak().map(|bytes| rounded(bytes as f64 / 1048576.0, 1)),
+            blocking: None,
             per_layer: None,
         }
     }
@@ -103,7 +107,10 @@ impl Report {
 }
 
 /// An input for timing: floats between -1 and 1 from a fixed sequence, integers 1.
-fn sample(ty: &TensorType) -> Result<Tensor, Error> {
+///
+/// # Errors
+/// If the type has open dimensions or too many elements.
+pub fn sample(ty: &TensorType) -> Result<Tensor, Error> {
     let shape = ty.shape.to_known().ok_or_else(|| Error::Data(format!("the shape of {ty} is not known")))?;
     let n = quantc_ops::dims::numel(&shape).map_err(|e| Error::Data(e.to_string()))?;
     let floats = Tensor::from_vec(&shape, (0..n).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect())
@@ -139,6 +146,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let times = (0..args.runs).map(|_| model.time()).collect::<Result<Vec<_>, _>>()?;
     let Contestant { compiled, inputs } = &mut model;
     let mut report = Report::new(times, compiled.isa().name(), args.threads);
+    report.blocking = compiled.tuning().map(|tuning| match compiled.tuning_used() {
+        Some(_) => "tuned".to_owned(),
+        None => format!("default; the model is tuned for {}", tuning.machine),
+    });
     if args.per_layer || args.roofline.is_some() {
         report.per_layer = Some(Layers::measure(compiled, inputs, &shapes, args.threads, args.runs)?);
     }
@@ -162,6 +173,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         report.isa,
         report.peak_rss_mb.map_or(String::new(), |mb| format!(", peak memory {mb} MB")),
     ))?;
+    if let Some(blocking) = &report.blocking {
+        ui::print(&format!("blocking: {blocking}\n"))?;
+    }
     report.per_layer.map_or(Ok(()), |layers| ui::print(&layers.text()))
 }
 

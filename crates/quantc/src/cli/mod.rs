@@ -17,6 +17,7 @@ mod quantize;
 mod rewrite;
 mod run;
 mod trace;
+mod tune;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure latency and memory on random inputs
     Bench(bench::Args),
+    /// Choose how the layers of a compiled model are blocked, by measuring
+    Tune(tune::Args),
     /// List the ISA tiers, and why this machine cannot run those it cannot
     Isa(isa::Args),
     /// Print a model's graph
@@ -73,6 +76,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Eval(args) => eval::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Isa(args) => isa::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::{Epilogue, Operand, Quantize, QuantizeParams, RowsMut, SLACK};
+use quantc_kernels::{ConvPlan, Epilogue, Operand, Quantize, QuantizeParams, RowsMut, SLACK};
 use quantc_tensor::scaled::quantize_bias;
 use quantc_tensor::{DType, QRange, dynamic_qparams};
 
@@ -101,6 +101,10 @@ impl Step for DynamicLinearStep {
 
     fn scratch_len(&self) -> usize {
         self.weights.scratch_len()
+    }
+
+    fn blocked(&self) -> Option<&ConvPlan> {
+        self.weights.blocked()
     }
 
     fn work(&self) -> Work {

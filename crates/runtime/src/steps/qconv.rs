@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::Epilogue;
+use quantc_kernels::{ConvPlan, Epilogue};
 
 use super::qparts::{QInput, QWeights};
 use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Work};
@@ -130,6 +130,10 @@ impl Step for QConvStep {
 
     fn scratch_len(&self) -> usize {
         self.weights.scratch_len()
+    }
+
+    fn blocked(&self) -> Option<&ConvPlan> {
+        self.weights.blocked()
     }
 
     fn work(&self) -> Work {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::{ConvArgs, Epilogue, Float, Operand, Output, Quantize, QuantizeParams, RowsMut, UnaryOp};
+use quantc_kernels::{
+    ConvArgs, ConvPlan, Epilogue, Float, Operand, Output, Quantize, QuantizeParams, RowsMut, UnaryOp,
+};
 
 use super::qconv::GRANULE;
 use super::qparts::QWeights;
@@ -80,6 +82,10 @@ impl Step for QConvFunctionStep {
 
     fn scratch_len(&self) -> usize {
         self.kernel_scratch() + 2 * self.block() * self.channels() * size_of::<f32>()
+    }
+
+    fn blocked(&self) -> Option<&ConvPlan> {
+        self.weights.blocked()
     }
 
     fn work(&self) -> Work {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quantc_kernels::{ConvArgs, ConvGeometry, ConvPlan, Epilogue, Output, PackedWeights, QConv};
+use quantc_kernels::{ConvArgs, ConvGeometry, ConvPlan, Epilogue, Output, PackedWeights, QConv, is_depthwise};
 
 use super::qconv::GRANULE;
 use crate::{Arithmetic, Work, Workers};
@@ -68,6 +68,13 @@ impl QWeights {
     /// The sizes of the first part.
     pub(crate) fn geometry(&self) -> Option<&ConvGeometry> {
         self.parts.first().map(|part| part.plan.geometry())
+    }
+
+    /// The plan, if the kernel holds blocks of rows: a depthwise one does not, and a layer that is cut has one row.
+    pub(crate) fn blocked(&self) -> Option<&ConvPlan> {
+        let [part] = &self.parts[..] else { return None };
+        let geometry = part.plan.geometry();
+        (geometry.rows() > 1 && !is_depthwise(&geometry.weight_shape())).then_some(&part.plan)
     }
 
     /// The work with these weights besides: of each output channel a scale and an offset are read, too.

@@ -92,11 +92,6 @@ pub struct QMatmulStep {
 }
 
 impl QMatmulStep {
-    /// Bytes of one packed right matrix in the memory of all.
-    fn packed_len(&self) -> usize {
-        packed_stride(self.kernel, &self.shape)
-    }
-
     /// All products, the rows of all blocks shared between the threads.
     fn multiply<T: Send>(
         &self,
@@ -109,7 +104,7 @@ impl QMatmulStep {
         let Batches { products, blocks, .. } = &self.batches;
         let MatmulShape { m, n, k, .. } = self.shape;
         let each = products.len() / (*blocks).max(1);
-        let (stride, packed_len) = (self.out_stride, self.packed_len());
+        let (stride, packed_stride) = (self.out_stride, packed_stride(self.kernel, &self.shape));
         let (epilogue, a) = (self.epilogue.at(reads, 0), reads.bytes(&self.a));
         workers.rows(blocks * m, GRANULE, each * n * k / 16, out, stride, |rows, out, _| {
             let mut row = rows.start;
@@ -118,7 +113,7 @@ impl QMatmulStep {
                 let end = rows.end.min((block + 1) * m);
                 for product in &products[block * each..][..each] {
                     let within = row - block * m..end - block * m;
-                    let packed = &packed[product.right * packed_len..];
+                    let packed = &packed[product.right * packed_stride..];
                     let out = output(&mut out[(row - rows.start) * stride + product.column..], stride);
                     self.kernel.run(&self.shape, &a[product.a..], packed, self.zero_points, within, &epilogue, out);
                 }
@@ -172,7 +167,7 @@ impl Step for QMatmulStep {
             PackedRight::Memory(packed) => {
                 let (reads, [packed, out], mut workers) = cx.split([packed, &self.out]);
                 let b = reads.bytes(&self.b);
-                let (rights, len) = (&self.batches.rights, self.packed_len());
+                let (rights, len) = (&self.batches.rights, packed_stride(self.kernel, &self.shape));
                 workers.rows(rights.len(), 1, self.shape.k * self.shape.n / 4, packed, len, |packing, packed, _| {
                     for (packed, &at) in packed.chunks_exact_mut(len.max(1)).zip(&rights[packing]) {
                         self.kernel.pack(&self.shape, &b[at..], self.zero_points, packed);

@@ -23,6 +23,18 @@ impl RuleSet {
         self.rules.retain(fits);
         self
     }
+
+    /// The rules without those canonical ones that do more than PyTorch's `fuse_fx`: batch norms are folded, and what does nothing
+    /// outside training is removed. Observers are then placed on the operators that PyTorch sees.
+    pub fn fusing_only(mut self) -> RuleSet {
+        let fuses = |rule: &Rule| {
+            let mut had = Vec::new();
+            matched_ops(&rule.pattern.root, &mut had);
+            had.iter().any(|op| ["batch_norm", "dropout", "identity"].contains(&op.name()))
+        };
+        self.rules.retain(|rule| rule.phase != Phase::Canonical || fuses(rule));
+        self
+    }
 }
 
 impl BackendConfig {

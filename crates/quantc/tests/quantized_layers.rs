@@ -6,8 +6,8 @@ mod pipeline;
 use pipeline::{Quantization, check_graph, inputs};
 use quantc_ir::{Graph, text};
 use quantc_pattern::Library;
-use quantc_quant::QConfigMapping;
 use quantc_quant::qconfig::named;
+use quantc_quant::{Placement, QConfigMapping};
 use quantc_tensor::DType;
 use quantc_testkit::with_random_params;
 
@@ -23,10 +23,12 @@ fn quantized(network: &str) -> Vec<Graph> {
         let mapping = QConfigMapping::default_for(named(preset).expect("a preset"));
         let backend = library.backend(backend).expect("built in");
         let (rules, samples, runs) = (&library.rules, &samples[..], &runs[..]);
-        let quantization = Quantization { mapping: &mapping, backend, rules, samples, runs, powers_of_two: false };
+        let placement = Placement::Quantc;
+        let quantization =
+            Quantization { mapping: &mapping, backend, placement, rules, samples, runs, powers_of_two: false };
         quantization.check(&canonical).unwrap_or_else(|e| panic!("{preset}: {e}"))
     };
-    [("x86", "x86"), ("qnnpack", "qnnpack"), ("qnnpack_symmetric", "qnnpack")].map(of).into()
+    [("x86", "x86"), ("qnnpack", "arm"), ("qnnpack_symmetric", "arm")].map(of).into()
 }
 
 fn operators(graph: &Graph) -> Vec<&'static str> {

@@ -13,7 +13,7 @@ use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::qconfig::{NAMES, ObserverSpec, named};
-use quantc_quant::{QConfig, QConfigMapping};
+use quantc_quant::{Placement, QConfig, QConfigMapping};
 use quantc_tensor::{DType, QScheme, Tensor};
 use quantc_testkit::networks::{Gene, network};
 use quantc_testkit::rng;
@@ -131,8 +131,14 @@ fn well_conditioned(graph: &Graph, inputs: &Inputs, outputs: &Outputs, seed: u64
     Ok(good)
 }
 
+/// A backend, with the rules that make sense for it.
+struct Target {
+    backend: BackendConfig,
+    rules: RuleSet,
+}
+
 struct Compiler {
-    backends: [BackendConfig; 2],
+    targets: [Target; 4],
     rules: RuleSet,
     /// Networks with an integer product so far.
     quantized: Cell<u32>,
@@ -143,10 +149,12 @@ struct Compiler {
 impl Compiler {
     fn new() -> Compiler {
         let library = Library::builtin().expect("built in");
-        let backend = |name| library.backend(name).expect("there").clone();
-        let backends = [backend("x86"), backend("qnnpack")];
+        let target = |name| {
+            let backend = library.backend(name).expect("there").clone();
+            Target { rules: library.rules_for(&backend), backend }
+        };
         Compiler {
-            backends,
+            targets: ["x86", "arm", "onednn", "qnnpack"].map(target),
             rules: RuleSet::builtin().expect("built in"),
             quantized: Cell::new(0),
             outputs: Cell::default(),
@@ -191,12 +199,21 @@ impl Compiler {
         self.check_close(&original, &interpret("canonical", &canonical, &samples[0])?, &good, &graph)?;
         check_plans("float", &canonical, &runs[0], &interpret("canonical", &canonical, &runs[0])?)?;
 
+        // Those that take i8 activations, and those that do not; half of the networks each with quantc's and PyTorch's own.
+        let pytorch = case.seed / 2 % 2 == 1;
+        let takes_i8 = NAMES[case.preset].0.starts_with("qnnpack");
+        let target = &self.targets[usize::from(pytorch) * 2 + usize::from(takes_i8)];
+        let (placement, backend) = (if pytorch { Placement::PyTorch } else { Placement::Quantc }, &target.backend);
+        // What the backend quantizes is not hidden in an operator that it has no pattern for.
+        let rules = if pytorch { target.rules.clone().fusing_only() } else { target.rules.clone() };
+        let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)
+            .map_err(|e| fail("canonicalize for the backend", &graph)(e.to_string()))?;
         let mapping = mapping(case, &canonical);
-        let backend = &self.backends[usize::from(NAMES[case.preset].0.starts_with("qnnpack"))];
         let quantization = Quantization {
             mapping: &mapping,
             backend,
-            rules: &self.rules,
+            placement,
+            rules: &rules,
             samples: &samples,
             runs: &runs,
             // With the weights that odd seeds give, products are requantized by powers of two: any other order of multiplications

@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod filetest;
+pub mod hashed;
 pub mod networks;
 pub mod npy;
 pub mod random;

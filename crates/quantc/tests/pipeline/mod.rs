@@ -10,7 +10,7 @@ use quantc_kernels::Isa;
 use quantc_lower::{WeightCache, lower};
 use quantc_ops::OpClass;
 use quantc_pattern::{BackendConfig, RuleSet};
-use quantc_quant::{Calibrator, QConfigMapping, QuantError, convert_fx, prepare_fx};
+use quantc_quant::{Calibrator, Placement, QConfigMapping, QuantError, convert_fx, prepare_fx_with};
 use quantc_runtime::{Executor, Threads};
 use quantc_tensor::{DType, Shape, Tensor, TensorType, Value};
 use quantc_testkit::{random_tensor, rng};
@@ -122,6 +122,7 @@ pub fn check_plans(stage: &str, graph: &Graph, inputs: &Inputs, want: &Outputs) 
 pub struct Quantization<'a> {
     pub mapping: &'a QConfigMapping,
     pub backend: &'a BackendConfig,
+    pub placement: Placement,
     pub rules: &'a RuleSet,
     pub samples: &'a [Inputs],
     pub runs: &'a [Inputs],
@@ -132,7 +133,7 @@ pub struct Quantization<'a> {
 impl Quantization<'_> {
     /// Holds the lowered graph and its plans to the reference graph; gives the lowered graph.
     pub fn check(&self, canonical: &Graph) -> Result<Graph, TestCaseError> {
-        let prepared = prepare_fx(canonical, self.mapping, self.backend)
+        let prepared = prepare_fx_with(canonical, self.mapping, self.backend, self.placement)
             .map_err(|e| fail("prepare_fx", canonical)(e.to_string()))?;
         check_graph("prepared", &prepared.graph)?;
         let mut calibrator = Calibrator::new(&prepared).map_err(|e| fail("calibrate", canonical)(e.to_string()))?;

@@ -1,25 +1,46 @@
-//! Which groups are worth quantizing, and which values share an observer.
+//! quantc's placement: which groups are worth quantizing, and which values share an observer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::OpClass;
-use quantc_pattern::BackendConfig;
-use quantc_tensor::DType;
+use quantc_pattern::{BackendConfig, FixedQParams};
 
+use super::{Members, Placed, Site, float_outputs};
 use crate::group::{Group, Plan, find_groups};
+use crate::prepare::Observing;
+use crate::qconfig::QConfig;
 use crate::qconfig_mapping::QConfigMapping;
 use crate::report::FloatReason;
 
+/// The groups that are worth quantizing, and one observer for each class of values that quantized operators take.
+pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Placed {
+    let groups = worthwhile_groups(graph, mapping, backend);
+    let (mut observers, mut sites) = (Vec::new(), Vec::new());
+    for class in observed_values(graph, &groups) {
+        for (value, everywhere) in class.values {
+            let takes = |use_: &(NodeId, usize)| {
+                everywhere
+                    || groups.iter().any(|g| matches!(g.plan, Plan::Static { .. }) && g.activations.contains(use_))
+            };
+            let readers = graph.users(value).into_iter().filter(takes).collect();
+            sites.push(Site { value, observer: observers.len(), readers });
+        }
+        observers.push(class.observing);
+    }
+    Placed { groups, observers, sites }
+}
+
 /// Values joined into classes; every class has one observer.
 #[derive(Default)]
-pub(crate) struct ObserverClasses {
+struct ObserverClasses {
     parent: HashMap<ValueRef, ValueRef>,
 }
 
 impl ObserverClasses {
     /// The class of a value.
-    pub(crate) fn find(&mut self, value: ValueRef) -> ValueRef {
+    fn find(&mut self, value: ValueRef) -> ValueRef {
         let parent = *self.parent.entry(value).or_insert(value);
         if parent == value {
             return value;
@@ -37,18 +58,9 @@ impl ObserverClasses {
     }
 }
 
-/// The f32 outputs of a node.
-pub(crate) fn float_outputs(graph: &Graph, node: NodeId) -> Vec<ValueRef> {
-    (0u32..)
-        .zip(graph.node(node).types())
-        .filter(|(_, ty)| ty.dtype == DType::F32)
-        .map(|(output, _)| ValueRef { node, output })
-        .collect()
-}
-
 /// The groups that are worth quantizing. A residual addition is part of a layer's group only if a quantized operator takes the sum:
 /// one that stays real needs no residual of 8 bits. In a transformer the sums go to layer norms.
-pub(crate) fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
+fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
     let mut apart = HashSet::new();
     loop {
         let mut groups = find_groups(graph, mapping, backend, &apart);
@@ -65,19 +77,7 @@ pub(crate) fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend
     }
 }
 
-/// The group of each call, by its index.
-struct Members(HashMap<NodeId, usize>);
-
 impl Members {
-    fn new(groups: &[Group]) -> Members {
-        Members(groups.iter().enumerate().flat_map(|(i, g)| g.nodes.iter().map(move |n| (*n, i))).collect())
-    }
-
-    /// The statically quantized group of a call.
-    fn quantized<'g>(&self, groups: &'g [Group], call: NodeId) -> Option<&'g Group> {
-        self.0.get(&call).map(|&i| &groups[i]).filter(|g| matches!(g.plan, Plan::Static { .. }))
-    }
-
     /// Whether a use of a value is of the quantized one.
     fn take(&self, groups: &[Group], user: (NodeId, usize)) -> bool {
         self.quantized(groups, user.0).is_some_and(|g| g.activations.contains(&user))
@@ -137,7 +137,7 @@ fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
 }
 
 /// The classes of values that must have one observer: inputs and outputs of operators that only move values.
-pub(crate) fn share_observers(graph: &Graph, groups: &[Group]) -> ObserverClasses {
+fn share_observers(graph: &Graph, groups: &[Group]) -> ObserverClasses {
     let mut classes = ObserverClasses::default();
     for group in groups {
         if !group.share || !matches!(group.plan, Plan::Static { .. }) {
@@ -150,4 +150,63 @@ pub(crate) fn share_observers(graph: &Graph, groups: &[Group]) -> ObserverClasse
         }
     }
     classes
+}
+
+/// Values that share an observer.
+struct ObservedClass {
+    observing: Observing,
+    /// Each value, and whether all its users take the quantized one (its producer computes in integers).
+    values: BTreeMap<ValueRef, bool>,
+}
+
+/// The classes of values to observe, in order of execution of their first value.
+fn observed_values(graph: &Graph, groups: &[Group]) -> Vec<ObservedClass> {
+    let mut classes = share_observers(graph, groups);
+    let position: HashMap<NodeId, usize> = graph.order().enumerate().map(|(i, id)| (id, i)).collect();
+    let mut taken_quantized: HashMap<ValueRef, Arc<QConfig>> = HashMap::new();
+    let mut produced: HashMap<ValueRef, (&Group, Arc<QConfig>)> = HashMap::new();
+    for group in groups {
+        let Plan::Static { qconfig, .. } = &group.plan else { continue };
+        for (node, input) in &group.activations {
+            if let Some(v) = graph.node(*node).inputs()[*input] {
+                taken_quantized.entry(v).or_insert_with(|| qconfig.clone());
+            }
+        }
+        for v in float_outputs(graph, group.root) {
+            produced.insert(v, (group, qconfig.clone()));
+        }
+    }
+    // Values by class, in execution order: only those that a quantized operator takes need an observer.
+    let mut values: Vec<ValueRef> = taken_quantized.keys().copied().collect();
+    values.sort_by_key(|v| (position[&v.node], v.output));
+    let mut by_class: Vec<(ValueRef, Vec<ValueRef>)> = Vec::new();
+    for v in values {
+        let class = classes.find(v);
+        match by_class.iter_mut().find(|c| c.0 == class) {
+            Some(c) => c.1.push(v),
+            None => by_class.push((class, vec![v])),
+        }
+    }
+    by_class
+        .into_iter()
+        .filter_map(|(_, members)| {
+            let first = members.first()?;
+            // The producer's QConfig decides; a float producer has none, then the first consumer's does.
+            let qconfig = members.iter().find_map(|v| produced.get(v).map(|p| &p.1)).or(taken_quantized.get(first))?;
+            let spec = &qconfig.activation;
+            // Fixed parameters hold only if everything in the class has the same.
+            let of = |group: &Group| group.fixed.iter().copied().find(|f| f.dtype == spec.dtype);
+            let fixed: Vec<Option<FixedQParams>> = members
+                .iter()
+                .filter(|v| !produced.get(*v).is_some_and(|p| p.0.share))
+                .map(|v| produced.get(v).and_then(|p| of(p.0)))
+                .collect();
+            let observing = match fixed.first() {
+                Some(Some(first)) if fixed.iter().all(|f| *f == Some(*first)) => Observing::Fixed(*first),
+                _ => Observing::Calibrated(spec.clone()),
+            };
+            let values = members.iter().map(|v| (*v, produced.contains_key(v))).collect();
+            Some(ObservedClass { observing, values })
+        })
+        .collect()
 }

@@ -1,0 +1,103 @@
+"""PyTorch models of model descriptions (models/*.json), with parameters that are a function of their names, the same in Python and in Rust
+(`quantc_testkit::hashed`). Used by the golden_*.py scripts.
+
+    pip install torch==2.8.0
+"""
+import re
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def hashed(name: str, count: int) -> np.ndarray:
+    """`count` numbers in -0.5..0.5, multiples of 2^-24: splitmix64 of the FNV-1a hash of the name plus the index."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = ((seed ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return ((z >> np.uint64(40)).astype(np.float64) / 2.0**24 - 0.5).astype(np.float32)
+
+
+def fill(model: nn.Module) -> None:
+    """Weights of a size that keeps activations in range, variances above zero, scales near one."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if not tensor.dtype.is_floating_point:
+                continue
+            values = hashed(name, tensor.numel())
+            if name.endswith("running_var"):
+                values = values + np.float32(1)
+            elif tensor.dim() > 1:
+                fan_in = tensor[0].numel()
+                values = values * np.float32(2.0 ** round(np.log2(4 / np.sqrt(fan_in))))
+            elif name.endswith("weight"):
+                values = values * np.float32(0.5) + np.float32(1)
+            tensor.copy_(torch.from_numpy(values.reshape(tensor.shape)))
+
+
+
+FUNCTIONS = {
+    "relu": nn.functional.relu,
+    "mean": lambda x, dims, keepdim=False: torch.mean(x, dims, keepdim=keepdim),
+    "flatten": torch.flatten,
+    "reshape": lambda x, shape: x.reshape(shape),
+    "permute": lambda x, dims: x.permute(dims),
+    "cat": lambda *xs, dim: torch.cat(xs, dim=dim),
+}
+
+
+def value(item, parameters):
+    return parameters[item[1:]] if isinstance(item, str) and item.startswith("$") else item
+
+
+def make(item, define, parameters):
+    if isinstance(item, list):
+        return nn.Sequential(*[make(child, define, parameters) for child in item])
+    if isinstance(item, str):
+        item = {"type": item}
+    arguments = {k: value(v, parameters) for k, v in item.items() if k != "type"}
+    if item["type"] in define:
+        return make_class(item["type"], define[item["type"]], define, arguments)
+    return getattr(nn, item["type"])(**arguments)
+
+
+def make_class(name, definition, define, arguments, inputs=("x",)):
+    parameters = {**definition.get("parameters", {}), **arguments}
+    children = {k: make(v, define, parameters) for k, v in definition["modules"].items()}
+    lines = []
+    for statement in definition["forward"]:
+        statement = re.sub(r"self\.(\d+)\(", r"getattr(self, '\1')(", statement)
+        call = lambda m: f"getattr(self, '{m[1]}')(" if m[1] in children else m[0]
+        lines.append(re.sub(r"(?<![\w.])(\w+)\(", call, statement))
+    body = "\n    ".join(lines)
+    scope = dict(FUNCTIONS)
+    exec(f"def forward(self, {', '.join(inputs)}):\n    {body}", scope)
+    module = type(name, (nn.Module,), {"forward": scope["forward"]})()
+    for child, built in children.items():
+        module.add_module(child, built)
+    return module
+
+
+def build(description: dict) -> nn.Module:
+    """The model of a description, in eval mode, with its hashed parameters."""
+    model = make_class(
+        description.get("type", "Net"), description, description.get("define", {}), {}, tuple(description["inputs"])
+    )
+    fill(model)
+    return model.eval()
+
+
+def example(description: dict, sizes: dict, seed: str) -> list[torch.Tensor]:
+    """Inputs of a description: f32 in -1..1, symbols as `sizes` says."""
+    inputs = []
+    for name, ty in description["inputs"].items():
+        dtype, dims = re.match(r"(\w+)\[(.*)\]", ty).groups()
+        assert dtype == "f32", ty
+        shape = [sizes[d] if d in sizes else int(d) for d in dims.split(",")]
+        inputs.append(torch.from_numpy(hashed(f"{seed}.{name}", int(np.prod(shape))).reshape(shape) * np.float32(2)))
+    return inputs

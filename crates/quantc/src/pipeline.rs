@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::{Calibrator, QConfigMapping, QuantReport, convert_fx, correct_biases, prepare_fx, qconfig};
+use quantc_quant::{
+    Calibrator, Placement, QConfigMapping, QuantReport, convert_fx, correct_biases, prepare_fx_with, qconfig,
+};
 
 use crate::Error;
 use crate::data::Batches;
@@ -29,6 +31,8 @@ pub struct QuantizeOptions {
     pub backend: BackendConfig,
     /// The rewrite rules.
     pub rules: RuleSet,
+    /// Where observers go.
+    pub placement: Placement,
     /// Whether biases make up for what rounding the weights does to the mean of each layer's outputs.
     pub bias_correction: bool,
 }
@@ -54,7 +58,8 @@ impl QuantizeOptions {
     ) -> Result<QuantizeOptions, Error> {
         let name = qconfig_name.unwrap_or(match (mode, backend) {
             (Mode::Dynamic, _) => "dynamic",
-            (Mode::Static, "qnnpack") => "qnnpack",
+            (Mode::Static, "qnnpack" | "onednn" | "fbgemm") => backend,
+            (Mode::Static, "native") => "fbgemm",
             (Mode::Static, _) => "x86",
         });
         let qconfig = qconfig::named(name).ok_or_else(|| {
@@ -63,7 +68,8 @@ impl QuantizeOptions {
         })?;
         let backend = library.backend(backend)?.clone();
         let rules = library.rules_for(&backend);
-        Ok(QuantizeOptions { mapping: QConfigMapping::default_for(qconfig), backend, rules, bias_correction: true })
+        let mapping = QConfigMapping::default_for(qconfig);
+        Ok(QuantizeOptions { mapping, backend, rules, placement: Placement::default(), bias_correction: true })
     }
 }
 
@@ -132,9 +138,14 @@ pub fn quantize(
         clock = now;
     };
     let graph = for_backend(graph, &options.backend)?;
-    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &options.rules)?;
+    // PyTorch places observers on the operators that it traced.
+    let rules = match options.placement {
+        Placement::Quantc => Cow::Borrowed(&options.rules),
+        Placement::PyTorch => Cow::Owned(options.rules.clone().fusing_only()),
+    };
+    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
     lap(&mut timings.canonicalize);
-    let prepared = prepare_fx(&canonical, &options.mapping, &options.backend)?;
+    let prepared = prepare_fx_with(&canonical, &options.mapping, &options.backend, options.placement)?;
     lap(&mut timings.prepare);
     let mut calibrator = Calibrator::new(&prepared)?;
     if prepared.needs_calibration()

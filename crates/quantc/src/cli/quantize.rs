@@ -7,7 +7,7 @@ use quantc::data::Batches;
 use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
 use quantc_quant::report::Decision;
-use quantc_quant::{QConfigMapping, qconfig};
+use quantc_quant::{Placement, QConfigMapping, qconfig};
 use serde_json::json;
 
 use super::inputs::{NamedFile, PatternsOption, ShapeOption, bind_shapes, load_batches};
@@ -20,6 +20,14 @@ enum ModeArg {
     Static,
     /// Activation ranges from each input when the model runs
     Dynamic,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PlacementArg {
+    /// Only where int8 saves time; outputs of the model stay float
+    Quantc,
+    /// As PyTorch's prepare_fx: every operator the backend has a pattern for, on the traced operators (batch norms folded)
+    Pytorch,
 }
 
 /// A graph between two stages of the pipeline.
@@ -91,6 +99,9 @@ pub struct Args {
     /// A JSON file: which QConfig each module or operator gets
     #[arg(long, value_name = "FILE.json", conflicts_with = "qconfig")]
     qconfig_mapping: Option<PathBuf>,
+    /// What is quantized, and where observers go
+    #[arg(long, value_enum, default_value = "quantc")]
+    placement: PlacementArg,
     /// Keep the biases as they are, instead of correcting them for what rounding the weights does to each channel's mean
     #[arg(long)]
     no_bias_correction: bool,
@@ -126,6 +137,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mode = mode(args)?;
     let library = args.patterns.library()?;
     let mut options = QuantizeOptions::with_library(&library, mode, &args.backend, args.qconfig.as_deref())?;
+    options.placement = match args.placement {
+        PlacementArg::Quantc => Placement::Quantc,
+        PlacementArg::Pytorch => Placement::PyTorch,
+    };
     options.bias_correction = !args.no_bias_correction;
     options.rules.allow_approximate = args.allow_approximate;
     if let Some(path) = &args.qconfig_mapping {

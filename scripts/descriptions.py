@@ -23,22 +23,32 @@ def hashed(name: str, count: int) -> np.ndarray:
     return ((z >> np.uint64(40)).astype(np.float64) / 2.0**24 - 0.5).astype(np.float32)
 
 
-def fill(model: nn.Module) -> None:
-    """Weights of a size that keeps activations in range, variances above zero, scales near one."""
+def fill(model: nn.Module, exact: bool = False) -> None:
+    """Weights of a size that keeps activations in range, variances above zero, scales near one.
+
+    `exact`: for calibrated scales that are powers of two, the float arithmetic of the quantized network is without rounding errors, so its result
+    does not depend on the order of sums. Weights' scales are powers of two, batch norms do nothing, biases are zero.
+    """
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if not tensor.dtype.is_floating_point:
                 continue
             values = hashed(name, tensor.numel())
-            if name.endswith("running_var"):
-                values = values + np.float32(1)
-            elif tensor.dim() > 1:
+            if tensor.dim() > 1:
                 fan_in = tensor[0].numel()
                 values = values * np.float32(2.0 ** round(np.log2(4 / np.sqrt(fan_in))))
+                if exact:
+                    # The largest weight of each channel: 127.5 steps of a power of two.
+                    largest = np.float32(127.5 / 128 * 2.0 ** (round(np.log2(4 / np.sqrt(fan_in))) - 1))
+                    values = np.clip(values, -largest, largest).reshape(tensor.shape[0], -1)
+                    values[:, 0] = largest
+            elif exact:
+                values = np.full(tensor.numel(), {"weight": 1, "running_var": 1 - 1e-5}.get(name.split(".")[-1], 0), np.float32)
+            elif name.endswith("running_var"):
+                values = values + np.float32(1)
             elif name.endswith("weight"):
                 values = values * np.float32(0.5) + np.float32(1)
             tensor.copy_(torch.from_numpy(values.reshape(tensor.shape)))
-
 
 
 FUNCTIONS = {
@@ -83,12 +93,12 @@ def make_class(name, definition, define, arguments, inputs=("x",)):
     return module
 
 
-def build(description: dict) -> nn.Module:
-    """The model of a description, in eval mode, with its hashed parameters."""
+def build(description: dict, exact: bool = False) -> nn.Module:
+    """The model of a description, in eval mode, with its hashed parameters (`fill`)."""
     model = make_class(
         description.get("type", "Net"), description, description.get("define", {}), {}, tuple(description["inputs"])
     )
-    fill(model)
+    fill(model, exact)
     return model.eval()
 
 

@@ -87,17 +87,18 @@ def placement(description, backend):
     return places
 
 
-models = json.loads((GOLDEN / "placement_models.json").read_text())
-models += [json.loads((ROOT / f"models/{name}.json").read_text()) for name in ("resnet18", "mobilenet_v2")]
-result = {}
-for description in models:
-    of = result[description["name"]] = {}
-    for backend in BACKENDS:
-        try:
-            of[backend] = placement(description, backend)
-        except AssertionError as error:  # onednn's default mapping gives transposed convolutions a scale for each channel
-            of[backend] = []
-            print(f"{description['name']}, {backend}: left out, PyTorch refuses it: {error}")
-text = json.dumps({"torch": torch.__version__, "models": result})
-(GOLDEN / "placement.json").write_text(text.replace('{"value"', '\n{"value"') + "\n")
-print({name: {b: len(p) for b, p in of.items()} for name, of in result.items()})
+if __name__ == "__main__":
+    models = json.loads((GOLDEN / "placement_models.json").read_text())
+    models += [json.loads((ROOT / f"models/{name}.json").read_text()) for name in ("resnet18", "mobilenet_v2")]
+    result = {}
+    for description in models:
+        of = result[description["name"]] = {}
+        for backend in BACKENDS:
+            try:
+                of[backend] = placement(description, backend)
+            except AssertionError as error:  # onednn's default mapping gives transposed convolutions a scale for each channel
+                of[backend] = []
+                print(f"{description['name']}, {backend}: left out, PyTorch refuses it: {error}")
+    text = json.dumps({"torch": torch.__version__, "models": result})
+    (GOLDEN / "placement.json").write_text(text.replace('{"value"', '\n{"value"') + "\n")
+    print({name: {b: len(p) for b, p in of.items()} for name, of in result.items()})

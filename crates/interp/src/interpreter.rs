@@ -17,6 +17,7 @@ pub struct Interpreter<'g> {
     graph: &'g Graph,
     /// For each node index: how many node inputs use it.
     uses: Vec<usize>,
+    floats: bool,
 }
 
 impl<'g> Interpreter<'g> {
@@ -28,7 +29,14 @@ impl<'g> Interpreter<'g> {
                 uses[value.node.index()] += 1;
             }
         }
-        Interpreter { graph, uses }
+        Interpreter { graph, uses, floats: false }
+    }
+
+    /// Dequantized values become f32 and everything computes on f32, as PyTorch runs a reference graph. The numeric contract does not
+    /// hold then: sums are rounded, biases are not, and which way a value in the middle between two steps goes is up to rounding errors.
+    pub fn in_floats(mut self) -> Interpreter<'g> {
+        self.floats = true;
+        self
     }
 
     /// The graph it runs.
@@ -77,7 +85,10 @@ impl<'g> Interpreter<'g> {
                 }
                 NodeKind::Call { op, attrs } => {
                     let args = values.take_inputs(node)?;
-                    let results = eval_call(node, *op, attrs, &args)?;
+                    let mut results = eval_call(node, *op, attrs, &args)?;
+                    if self.floats {
+                        results.iter_mut().for_each(|value| *value = Value::from(value.to_tensor()));
+                    }
                     drop(args);
                     hook(id, &results);
                     values.put(id, results);

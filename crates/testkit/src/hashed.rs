@@ -24,24 +24,60 @@ pub fn hashed(name: &str, count: usize) -> Vec<f32> {
 /// # Panics
 /// If a parameter's sizes are not known.
 pub fn with_hashed_params(graph: &Graph) -> Graph {
-    let mut filled = graph.clone();
-    for (name, param) in graph.params() {
-        if param.ty.dtype != DType::F32 {
-            continue;
-        }
-        let shape = param.ty.shape.to_known().unwrap_or_else(|| panic!("{name} has no known sizes"));
-        let count: usize = shape.iter().product();
-        let mut values = hashed(name, count);
+    filled(graph, |name, shape| {
+        let mut values = hashed(name, shape.iter().product());
         if name.ends_with("running_var") {
             values.iter_mut().for_each(|v| *v += 1.0);
         } else if shape.len() > 1 {
-            let fan_in = (count / shape[0]) as f64;
-            let scale = (4.0 / fan_in.sqrt()).log2().round_ties_even().exp2() as f32;
+            let scale = weight_scale(shape);
             values.iter_mut().for_each(|v| *v *= scale);
         } else if name.ends_with("weight") {
             values.iter_mut().for_each(|v| *v = *v * 0.5 + 1.0);
         }
-        filled.set_param(name, Tensor::from_vec(&shape, values).expect("as many as the shape has"));
+        values
+    })
+}
+
+/// The same with parameters for which float arithmetic on dequantized values is exact, if the scales of activations are powers of two: those of
+/// weights are (symmetric, 127.5 steps), batch norms do nothing, biases are zero.
+///
+/// # Panics
+/// If a parameter's sizes are not known.
+pub fn with_exact_params(graph: &Graph) -> Graph {
+    filled(graph, |name, shape| {
+        let count = shape.iter().product();
+        if shape.len() > 1 {
+            let scale = weight_scale(shape);
+            let largest = 127.5 / 256.0 * scale;
+            let mut values: Vec<f32> =
+                hashed(name, count).iter().map(|v| (v * scale).clamp(-largest, largest)).collect();
+            values.iter_mut().step_by(count / shape[0]).for_each(|v| *v = largest);
+            return values;
+        }
+        let value = match name.rsplit('.').next() {
+            Some("weight") => 1.0,
+            Some("running_var") => 1.0 - 1e-5,
+            _ => 0.0,
+        };
+        vec![value; count]
+    })
+}
+
+/// A power of two.
+fn weight_scale(shape: &[usize]) -> f32 {
+    let fan_in: usize = shape[1..].iter().product();
+    (4.0 / (fan_in as f64).sqrt()).log2().round_ties_even().exp2() as f32
+}
+
+/// The graph with other f32 parameters, by name and shape.
+fn filled(graph: &Graph, values: impl Fn(&str, &[usize]) -> Vec<f32>) -> Graph {
+    let mut filled = graph.clone();
+    for (name, param) in graph.params().iter().filter(|p| p.1.ty.dtype == DType::F32) {
+        let shape = param.ty.shape.to_known().unwrap_or_else(|| panic!("{name} has no known sizes"));
+        // Without dimensions it is a number of the description, not a parameter.
+        if !shape.is_empty() {
+            filled.set_param(name, Tensor::from_vec(&shape, values(name, &shape)).expect("as many as the shape has"));
+        }
     }
     filled
 }

@@ -55,6 +55,7 @@ fn quantize_eval_compare_bench_inspect_explain() {
     }
     let explained = ok(at, &["explain", arg(&qtc)]);
     assert!(explained.contains("quantized (static)") && explained.contains("zero point"), "{explained}");
+    assert!(explained.contains("runs as quantized.conv2d ("), "{explained}");
 }
 
 #[test]
@@ -100,6 +101,9 @@ fn dynamic_mode_needs_no_data() {
     ok(folder.path(), &["quantize", arg(&model), "-o", "d.qtc", "--mode", "dynamic"]);
     let explained = ok(folder.path(), &["explain", "d.qtc"]);
     assert!(explained.contains("quantized (dynamic)"), "{explained}");
+    // The answer to "are the activations quantized?", with what runs.
+    assert!(explained.contains("input: quantized at each call to u8 (0..255)"), "{explained}");
+    assert!(explained.contains("runs as quantized.linear_dynamic ("), "{explained}");
     assert!(explained.contains("float: "), "convolutions have no dynamic form: {explained}");
 }
 

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use quantc::{Error, Model, ModelKind};
+use quantc_ir::{Graph, NodeId};
+use quantc_ops::Attr;
 use quantc_quant::QuantReport;
 use quantc_quant::report::{Decision, NodeReport};
+
+use serde::Serialize;
 
 use super::ui;
 
@@ -41,14 +45,53 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let hint = if near.is_empty() { String::new() } else { format!(" (hint: {})", near.join(", ")) };
         return Err(Error::Data(format!("no node or module `{name}`{hint}")));
     }
+    let explained: Vec<Explained<'_>> =
+        nodes.into_iter().map(|node| Explained { runs_as: runs_as(&model.graph, node), node }).collect();
     if args.json {
-        return ui::print_json(&nodes);
+        return ui::print_json(&explained);
     }
-    let mut text = String::new();
-    for node in nodes {
-        text.push_str(&describe(report, node));
-    }
+    let text: String = explained.iter().map(|e| describe(report, e)).collect();
     ui::print(&text)
+}
+
+/// A decision, and what came of it.
+#[derive(Serialize)]
+struct Explained<'r> {
+    #[serde(flatten)]
+    node: &'r NodeReport,
+    /// The integer operators of the compiled graph that compute it, alone or together with others.
+    runs_as: Vec<RunsAs>,
+}
+
+/// A call of the compiled graph.
+#[derive(Serialize)]
+struct RunsAs {
+    node: String,
+    op: &'static str,
+    /// Whether activations are quantized over half the range, if they are quantized when the model runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reduce_range: Option<bool>,
+}
+
+/// What a quantized call became: the integer operators with its origin. The readers of its result may have it too, so those named after the
+/// result of its group come alone.
+fn runs_as(graph: &Graph, node: &NodeReport) -> Vec<RunsAs> {
+    let Decision::Quantized { group, .. } = &node.decision else { return Vec::new() };
+    let same = |id: &NodeId| graph.node(*id).origins().iter().any(|o| node.origins.contains(&o.to_string()));
+    let call = |id: NodeId| {
+        let (op, attrs) = graph.node(id).call().filter(|(op, _)| op.name().starts_with("quantized."))?;
+        let reduce_range = match op.signature().attr(attrs, "reduce_range") {
+            Some(Attr::Bool(reduced)) => Some(reduced),
+            _ => None,
+        };
+        Some(RunsAs { node: graph.node(id).name().to_owned(), op: op.name(), reduce_range })
+    };
+    let mut calls: Vec<RunsAs> = graph.calls().filter(same).filter_map(call).collect();
+    let of_group = |r: &RunsAs| r.node.strip_suffix(".quantize").unwrap_or(&r.node) == group;
+    if calls.iter().any(of_group) {
+        calls.retain(of_group);
+    }
+    calls
 }
 
 /// Whether an origin (`path: Type(op, index)`) is that module or inside it.
@@ -57,7 +100,7 @@ fn in_module(origin: &str, name: &str) -> bool {
     path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn describe(report: &QuantReport, node: &NodeReport) -> String {
+fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -> String {
     let mut text = format!("{} = {}", node.name, node.op);
     if !node.origins.is_empty() {
         text.push_str(&format!("  # {}", node.origins.join("; ")));
@@ -82,9 +125,12 @@ fn describe(report: &QuantReport, node: &NodeReport) -> String {
             }
             text.push('\n');
             if mode == "dynamic" {
-                text.push_str(
-                    "  input: quantized at each call to u8 from the whole tensor's own minimum and maximum; output: f32\n",
-                );
+                let range = if runs_as.iter().any(|r| r.reduce_range == Some(true)) { "0..127" } else { "0..255" };
+                text.push_str(&format!(
+                    "  input: quantized at each call to u8 ({range}) over the whole tensor's own minimum and maximum; products and \
+                     sums in integers; output: f32, the bias is added in f32\n"
+                ));
+                text.push_str(&describe_runs(node, runs_as));
                 return text;
             }
             for id in input_observers {
@@ -97,7 +143,16 @@ fn describe(report: &QuantReport, node: &NodeReport) -> String {
             if report.bias_corrected.contains(&node.name) {
                 text.push_str("  bias: corrected for what rounding the weight does to the mean of the output\n");
             }
+            text.push_str(&describe_runs(node, runs_as));
         }
     }
     text
+}
+
+fn describe_runs(node: &NodeReport, runs_as: &[RunsAs]) -> String {
+    if runs_as.is_empty() {
+        return format!("  runs as {} on dequantized values\n", node.op);
+    }
+    let calls: Vec<String> = runs_as.iter().map(|r| format!("{} ({})", r.op, r.node)).collect();
+    format!("  runs as {}\n", calls.join(", "))
 }

@@ -13,6 +13,7 @@ mod independence;
 pub mod metrics;
 mod model;
 mod pipeline;
+pub mod pytorch;
 pub mod qtc;
 pub mod text;
 pub mod tuning;

@@ -10,6 +10,7 @@ mod inputs;
 mod inspect;
 mod isa;
 mod memory;
+mod ops;
 mod outputs;
 mod patterns;
 mod plan;
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::Args),
     /// Run one phase of rewrite rules on a graph and explain what they did
     Rewrite(rewrite::Args),
+    /// List the operators, or what each class and function of PyTorch's quantization is here
+    Ops(ops::Args),
     /// Measure the speed of rewriting on graphs of any size
     BenchRewrite(bench_rewrite::Args),
     /// Check, list, document and test rewrite rules and backends
@@ -82,6 +85,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Rewrite(args) => rewrite::run(&args),
+        Command::Ops(args) => ops::run(&args),
         Command::BenchRewrite(args) => bench_rewrite::run(&args),
         Command::Patterns(command) => patterns::run(&command),
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quantc_ir::Graph;
 use quantc_pattern::{Library, Phase, RuleSet};
 use quantc_quant::report::Decision;
-use quantc_quant::{Calibrator, PreparedModel, QConfigMapping, convert_fx, prepare_fx, qconfig};
+use quantc_quant::{Calibrator, Placement, PreparedModel, QConfigMapping, convert_fx, prepare_fx_with, qconfig};
 use quantc_rewrite::{Budget, RewriteReport, canonicalize, fold_constants, lower_quantized, run_phase};
 
 use super::values;
@@ -43,12 +43,13 @@ pub(super) struct Target {
     backend: Option<String>,
     qconfig: Option<String>,
     mapping: Option<PathBuf>,
+    placement: Placement,
     samples: usize,
 }
 
 impl Default for Target {
     fn default() -> Target {
-        Target { backend: None, qconfig: None, mapping: None, samples: 8 }
+        Target { backend: None, qconfig: None, mapping: None, placement: Placement::default(), samples: 8 }
     }
 }
 
@@ -56,8 +57,8 @@ const STEPS: &[(&str, &[&str])] = &[
     ("canonicalize", &["--allow-approximate", "--backend"]),
     ("lower", &["--backend"]),
     ("rewrite", &["--phase", "--rule", "--allow-approximate", "--backend"]),
-    ("prepare", &["--backend", "--qconfig", "--mapping"]),
-    ("convert", &["--backend", "--qconfig", "--mapping", "--samples"]),
+    ("prepare", &["--backend", "--qconfig", "--mapping", "--placement"]),
+    ("convert", &["--backend", "--qconfig", "--mapping", "--placement", "--samples"]),
 ];
 
 impl Command {
@@ -101,6 +102,13 @@ fn parse_step(words: &[&str]) -> Result<Step, String> {
             "--backend" => target.backend = Some(value.to_owned()),
             "--qconfig" => target.qconfig = Some(value.to_owned()),
             "--mapping" => target.mapping = Some(PathBuf::from(value)),
+            "--placement" => {
+                target.placement = match value {
+                    "quantc" => Placement::Quantc,
+                    "pytorch" => Placement::PyTorch,
+                    _ => return Err(format!("no placement `{value}`; there is: quantc, pytorch")),
+                };
+            }
             "--rule" => rules.push(value.to_owned()),
             "--phase" => {
                 let found = Phase::ALL.iter().find(|p| p.0 == value);
@@ -218,7 +226,7 @@ impl Target {
                 QConfigMapping::default_for(found.ok_or_else(|| format!("no qconfig `{name}`; there is: {}", names()))?)
             }
         };
-        prepare_fx(graph, &mapping, backend).map_err(|e| e.to_string())
+        prepare_fx_with(graph, &mapping, backend, self.placement).map_err(|e| e.to_string())
     }
 }
 

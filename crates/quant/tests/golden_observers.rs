@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use quantc_quant::observer::{Observer, ObserverError};
+use quantc_quant::qconfig::ObserverDType;
 use quantc_quant::{ObserverKind, ObserverSpec};
-use quantc_tensor::{DType, QScheme};
+use quantc_tensor::QScheme;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -111,25 +112,22 @@ impl Config {
             "HistogramObserver" => (ObserverKind::Histogram, false),
             other => panic!("unknown observer {other}"),
         };
+        let qscheme = match (self.qscheme.as_str(), per_channel) {
+            ("affine", false) => QScheme::PerTensorAffine,
+            ("affine", true) => QScheme::PerChannelAffine,
+            ("symmetric", false) => QScheme::PerTensorSymmetric,
+            ("symmetric", true) => QScheme::PerChannelSymmetric,
+            ("affine_float_qparams", true) => QScheme::PerChannelAffineFloatQParams,
+            (other, _) => panic!("unknown scheme {other}"),
+        };
+        let dtype: ObserverDType = self.dtype.parse().unwrap_or_else(|e| panic!("{e}"));
         let spec = ObserverSpec {
-            observer,
-            dtype: match self.dtype.as_str() {
-                "quint8" => DType::U8,
-                "qint8" => DType::I8,
-                other => panic!("unknown dtype {other}"),
-            },
-            qscheme: match (self.qscheme.as_str(), per_channel) {
-                ("affine", false) => QScheme::PerTensorAffine,
-                ("affine", true) => QScheme::PerChannelAffine,
-                ("symmetric", false) => QScheme::PerTensorSymmetric,
-                ("symmetric", true) => QScheme::PerChannelSymmetric,
-                (other, _) => panic!("unknown scheme {other}"),
-            },
             reduce_range: self.reduce_range,
             quant_min: self.quant_min,
             quant_max: self.quant_max,
             eps: floats(&self.eps)[0],
             ch_axis,
+            ..ObserverSpec::new(observer, dtype, qscheme)
         };
         let built = spec.build()?;
         assert_eq!(built.name(), class);

@@ -2,21 +2,13 @@
 
 use proptest::prelude::*;
 use quantc_quant::observer::{HistogramObserver, Observer, ObserverError, Range};
+use quantc_quant::qconfig::ObserverDType;
 use quantc_quant::{ObserverKind, ObserverSpec};
-use quantc_tensor::{DType, QScheme};
+use quantc_tensor::QScheme;
 
 const MOVING: ObserverKind = ObserverKind::MovingAverageMinMax { averaging_constant: 0.01 };
 
-const MIN_MAX: ObserverSpec = ObserverSpec {
-    observer: ObserverKind::MinMax,
-    dtype: DType::U8,
-    qscheme: QScheme::PerTensorAffine,
-    reduce_range: false,
-    quant_min: None,
-    quant_max: None,
-    eps: f32::EPSILON,
-    ch_axis: 0,
-};
+const MIN_MAX: ObserverSpec = ObserverSpec::new(ObserverKind::MinMax, ObserverDType::Quint8, QScheme::PerTensorAffine);
 const PER_CHANNEL: ObserverSpec = ObserverSpec { qscheme: QScheme::PerChannelAffine, ..MIN_MAX };
 const MOVING_AVERAGE: ObserverSpec = ObserverSpec { observer: MOVING, ..MIN_MAX };
 const MOVING_AVERAGE_PER_CHANNEL: ObserverSpec = ObserverSpec { observer: MOVING, ..PER_CHANNEL };
@@ -117,7 +109,7 @@ fn arguments_that_contradict_each_other_are_refused() {
     };
     let cases = [
         ("a per-channel histogram", ObserverSpec { qscheme: QScheme::PerChannelAffine, ..HISTOGRAM }),
-        ("a float dtype", ObserverSpec { dtype: DType::F32, ..MIN_MAX }),
+        ("a float dtype", ObserverSpec { dtype: ObserverDType::Float32, ..MIN_MAX }),
         ("a range without 0", ObserverSpec { quant_min: Some(1), quant_max: Some(9), ..MIN_MAX }),
         ("a range outside the dtype", ObserverSpec { quant_min: Some(-1), quant_max: Some(9), ..MIN_MAX }),
         ("an empty range", ObserverSpec { quant_min: Some(0), quant_max: Some(0), ..MIN_MAX }),
@@ -128,7 +120,9 @@ fn arguments_that_contradict_each_other_are_refused() {
         ),
         ("an averaging constant above 1", moving_by(1.5)),
         ("an averaging constant of 0", moving_by(0.0)),
-        ("a dynamic spec", ObserverSpec { observer: ObserverKind::Dynamic, ..MIN_MAX }),
+        ("a dynamic histogram", ObserverSpec { is_dynamic: true, ..HISTOGRAM }),
+        ("a dynamic per-channel observer", ObserverSpec { is_dynamic: true, ..PER_CHANNEL }),
+        ("a dynamic moving average that remembers", ObserverSpec { is_dynamic: true, ..MOVING_AVERAGE }),
     ];
     for (what, spec) in cases {
         assert!(matches!(spec.build(), Err(ObserverError::Spec { .. })), "{what} was taken");
@@ -143,7 +137,7 @@ fn moving_averages_and_strangers_are_not_merged() {
     }
     let mut min_max = build(&MIN_MAX);
     assert!(min_max.merge(build(&HISTOGRAM).as_ref()).is_err());
-    assert!(min_max.merge(build(&ObserverSpec { dtype: DType::I8, ..MIN_MAX }).as_ref()).is_err());
+    assert!(min_max.merge(build(&ObserverSpec { dtype: ObserverDType::Qint8, ..MIN_MAX }).as_ref()).is_err());
 }
 
 #[test]
@@ -201,7 +195,7 @@ proptest! {
         signed in any::<bool>(),
     ) {
         let spec = ObserverSpec {
-            dtype: if signed { DType::I8 } else { DType::U8 },
+            dtype: if signed { ObserverDType::Qint8 } else { ObserverDType::Quint8 },
             qscheme: if symmetric { QScheme::PerTensorSymmetric } else { QScheme::PerTensorAffine },
             ..MIN_MAX
         };

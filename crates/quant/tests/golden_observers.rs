@@ -1,7 +1,10 @@
 //! The observers against torch 2.8.0's, bit for bit where PyTorch's own arithmetic is (`scripts/golden_observers.py` made the file).
 
+mod hex;
+
 use std::collections::BTreeMap;
 
+use hex::{bits, floats};
 use quantc_quant::observer::{Observer, ObserverError};
 use quantc_quant::qconfig::ObserverDType;
 use quantc_quant::{ObserverKind, ObserverSpec};
@@ -66,13 +69,6 @@ struct Quantized(usize, String, bool, Vec<i32>, String);
 
 fn golden() -> Golden {
     serde_json::from_str(include_str!("golden/observers.json")).expect("the golden file is well-formed")
-}
-
-fn floats(hex: &str) -> Vec<f32> {
-    hex.as_bytes()
-        .chunks(8)
-        .map(|c| f32::from_bits(u32::from_str_radix(std::str::from_utf8(c).expect("ascii"), 16).expect("hex")))
-        .collect()
 }
 
 /// The generators of the script: integer arithmetic and correctly rounded f32 operations only.
@@ -153,10 +149,6 @@ fn observe(observer: &mut dyn Observer, input: &Input) {
     for batch in &input.batches {
         observer.observe(&batch.values(), &batch.shape).expect("the golden inputs have no NaN");
     }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|v| v.to_bits()).collect()
 }
 
 fn check(wanted: impl Fn(&str) -> bool, same: impl Fn(f32, f32) -> bool) {

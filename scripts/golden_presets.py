@@ -5,7 +5,7 @@
 
 `observers`, `fake_quants` and `qconfigs`: name in torch.ao.quantization -> what it builds; a QConfig is {"activation", "weight"}.
 `backends`: [function, backend, version, QConfig]. What is built is {"class"} and those of its attributes that matter: floats as the
-bits of an f32, `quant_min` and `quant_max` as computed from dtype and reduce_range, `observer` of a fake-quantize module.
+bits of an f32, `state` the names of its buffers, `quant_min` and `quant_max` as computed from dtype and reduce_range, `observer` of a fake-quantize module.
 """
 import json
 import struct
@@ -31,7 +31,7 @@ def short(x) -> str:
 
 def describe(built):
     """The attributes of an observer, a fake-quantize module or Identity."""
-    out = {"class": type(built).__name__}
+    out = {"class": type(built).__name__, "state": sorted(built.state_dict())}
     if isinstance(built, fake_quantize.FakeQuantizeBase):
         return out | {"observer": describe(built.activation_post_process)}
     if isinstance(built, torch.nn.Identity):

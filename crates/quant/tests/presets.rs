@@ -5,6 +5,8 @@ mod hex;
 use std::collections::BTreeMap;
 
 use hex::{bits, floats};
+use quantc_quant::fake_quantize::FakeQuantize;
+use quantc_quant::observer::Stateful;
 use quantc_quant::qconfig::presets::{
     BACKENDS, FAKE_QUANTS, OBSERVERS, Preset, PresetError, QCONFIGS, get_default_qat_qconfig, get_default_qconfig,
 };
@@ -32,6 +34,7 @@ struct BuiltQConfig {
 #[serde(deny_unknown_fields)]
 struct Built {
     class: String,
+    state: Vec<String>,
     observer: Option<Box<Built>>,
     dtype: Option<String>,
     is_dynamic: Option<bool>,
@@ -114,16 +117,25 @@ fn pairs<'a, T, B>(presets: &[Preset<T>], built: &'a BTreeMap<String, B>) -> Vec
     presets.iter().map(|(name, make)| (*name, make(), &built[*name])).collect()
 }
 
+/// The names of a module's buffers, those that only quantc has left out, are PyTorch's.
+#[track_caller]
+fn check_state(name: &str, module: &dyn Stateful, built: &Built) {
+    let mut names: Vec<_> = module.state().into_iter().map(|b| b.0).filter(|n| !n.ends_with("infinities")).collect();
+    names.sort_unstable();
+    assert_eq!(names, built.state, "{name}");
+}
+
 #[test]
 fn observers_and_fake_quantize_modules_are_torch_s() {
     let golden = golden();
     for (name, spec, built) in pairs(OBSERVERS, &golden.observers) {
         check(name, &spec, built);
-        assert!(spec.build().is_ok(), "{name}");
+        check_state(name, spec.build().expect("a valid spec").as_ref(), built);
     }
     for (name, spec, built) in pairs(FAKE_QUANTS, &golden.fake_quants) {
         assert!(built.observer.is_some(), "{name}");
         check(name, &spec, built);
+        check_state(name, &FakeQuantize::new(&spec).expect("a valid spec"), built);
     }
 }
 

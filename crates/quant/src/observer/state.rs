@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 /// What PyTorch calls the observers of a prepared model; only keys that hold it are an observer's.
 const MARKER: &str = "activation_post_process";
 
+/// The buffer that only quantc's observers have: how many infinities were left out.
+const OPTIONAL: &str = ".infinities";
+
 /// The values of a [`StateTensor`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateData {
@@ -396,16 +399,17 @@ impl StateReader<'_> {
 
 /// The state of named observers and fake-quantize modules: of their buffers, those whose key holds `activation_post_process`
 /// (torch.ao.quantization.get_observer_state_dict).
-pub fn get_observer_state_dict<'a>(
-    modules: impl IntoIterator<Item = (&'a str, &'a dyn Stateful)>,
+pub fn get_observer_state_dict<'a, N: Into<String>>(
+    modules: impl IntoIterator<Item = (N, &'a dyn Stateful)>,
 ) -> ObserverStateDict {
     let mut dict = ObserverStateDict::default();
     for (prefix, module) in modules {
+        let prefix = prefix.into();
         let buffers = module.state().into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor));
         let before = dict.state.len();
         dict.state.extend(buffers.filter(|(key, _)| key.contains(MARKER)));
         if prefix.contains(MARKER) || dict.state.len() > before {
-            dict.classes.insert(prefix.to_owned(), module.class().to_owned());
+            dict.classes.insert(prefix, module.class().to_owned());
         }
     }
     dict
@@ -415,33 +419,31 @@ pub fn get_observer_state_dict<'a>(
 /// do not hold `activation_post_process` and belong to none of them are passed over.
 ///
 /// # Errors
-/// [`StateError::WrongClass`], [`StateError::MissingKey`], [`StateError::UnexpectedKey`], [`StateError::Invalid`]. PyTorch passes over a
-/// missing or unknown observer; here it is an error. Modules before the one at fault are loaded then.
-pub fn load_observer_state_dict<'a>(
-    modules: impl IntoIterator<Item = (&'a str, &'a mut dyn Stateful)>,
+/// [`StateError::WrongClass`], [`StateError::MissingKey`] and [`StateError::UnexpectedKey`], and nothing is changed; PyTorch passes over
+/// a missing or unknown observer. [`StateError::Invalid`]: modules before the one at fault are loaded then.
+pub fn load_observer_state_dict<'a, N: Into<String>>(
+    modules: impl IntoIterator<Item = (N, &'a mut dyn Stateful)>,
     dict: &ObserverStateDict,
 ) -> Result<(), StateError> {
+    let mut modules: Vec<(String, &mut dyn Stateful)> = modules.into_iter().map(|(n, m)| (n.into(), m)).collect();
     let mut unread: BTreeSet<&str> = dict.state.keys().map(String::as_str).filter(|k| k.contains(MARKER)).collect();
-    let mut modules: Vec<_> = modules.into_iter().collect();
     for (prefix, module) in &modules {
         let expected = module.class();
-        let wanted = module.state().iter().any(|(name, _)| format!("{prefix}.{name}").contains(MARKER));
-        match dict.classes.get(*prefix) {
-            Some(found) if found != expected => {
-                return Err(StateError::WrongClass { prefix: (*prefix).to_owned(), expected, found: found.clone() });
-            }
-            None if wanted => return Err(StateError::MissingKey { key: (*prefix).to_owned() }),
-            _ => {}
+        let found = dict.classes.get(prefix);
+        if let Some(found) = found.filter(|found| *found != expected) {
+            return Err(StateError::WrongClass { prefix: prefix.clone(), expected, found: found.clone() });
         }
-        for (name, _) in module.state() {
-            unread.remove(format!("{prefix}.{name}").as_str());
+        for key in module.state().into_iter().map(|(name, _)| format!("{prefix}.{name}")) {
+            // What only quantc counts is not in the states that PyTorch saved.
+            let required = key.contains(MARKER) && !key.ends_with(OPTIONAL);
+            if required && (found.is_none() || !dict.state.contains_key(&key)) {
+                return Err(StateError::MissingKey { key });
+            }
+            unread.remove(key.as_str());
         }
     }
     if let Some(key) = unread.first() {
         return Err(StateError::UnexpectedKey { key: (*key).to_owned() });
     }
-    for (prefix, module) in &mut modules {
-        module.load(&StateReader { state: &dict.state, prefix: (*prefix).to_owned() })?;
-    }
-    Ok(())
+    modules.iter_mut().try_for_each(|(prefix, m)| m.load(&StateReader { state: &dict.state, prefix: prefix.clone() }))
 }

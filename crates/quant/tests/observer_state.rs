@@ -8,7 +8,7 @@ use quantc_quant::observer::{
     Observer, ObserverStateDict, StateData, StateError, Stateful, get_observer_state_dict, load_observer_state_dict,
 };
 use quantc_quant::qconfig::presets::{OBSERVERS, default_fused_wt_fake_quant};
-use quantc_quant::qconfig::{FakeQuantizeKind, ObserverDType, RangeSearch, named};
+use quantc_quant::qconfig::{ObserverDType, RangeSearch, named};
 use quantc_quant::{Calibrator, ObserverKind, ObserverSpec, QConfigMapping, QuantError, prepare_fx};
 use quantc_tensor::{DType, QScheme, TensorType};
 use quantc_testkit::{random_tensor, rng, with_random_params};
@@ -172,7 +172,7 @@ fn a_histogram_that_cannot_be_is_refused() {
         let mut dict = good.clone();
         match &mut dict.state.get_mut(&key).expect("there is one").data {
             StateData::Float32(counts) => counts.push(1.0),
-            StateData::Uint64(counts) => counts.resize(9000, 1),
+            StateData::Uint64(counts) => counts.resize(20_000, 1),
             other => panic!("{other:?} are no counts"),
         }
         let error =
@@ -256,31 +256,4 @@ fn a_calibrator_is_saved_and_loaded() {
         let empty = Calibrator::new(&prepared).expect("valid observers").finish();
         assert!(matches!(empty, Err(QuantError::NoCalibrationData)));
     }
-}
-
-#[test]
-fn a_module_refuses_an_observer_that_is_not_for_it() {
-    let fixed = ObserverKind::FixedQParams { scale: 0.5, zero_point: 0 };
-    let moving = ObserverKind::MovingAverageMinMax { averaging_constant: 0.01 };
-    let with = |kind, scheme, module, ch_axis| ObserverSpec {
-        fake_quantize: module,
-        ch_axis,
-        ..ObserverSpec::new(kind, ObserverDType::Qint8, scheme)
-    };
-    let fused = Some(FakeQuantizeKind::FusedMovingAvgObsFakeQuantize);
-    for spec in [
-        with(ObserverKind::MinMax, QScheme::PerTensorAffine, None, 0),
-        with(ObserverKind::MinMax, QScheme::PerTensorAffine, fused, 0),
-        with(fixed, QScheme::PerTensorAffine, fused, 0),
-        with(moving, QScheme::PerChannelSymmetric, fused, 1),
-        with(moving, QScheme::PerTensorAffine, Some(FakeQuantizeKind::FixedQParamsFakeQuantize), 0),
-        with(ObserverKind::Placeholder, QScheme::PerTensorAffine, Some(FakeQuantizeKind::FakeQuantize), 0),
-        with(ObserverKind::Recording, QScheme::PerTensorAffine, Some(FakeQuantizeKind::FakeQuantize), 0),
-    ] {
-        assert!(FakeQuantize::new(&spec).is_err(), "{spec:?}");
-    }
-    let mut unseen = FakeQuantize::new(&with(moving, QScheme::PerTensorAffine, fused, 0)).expect("a valid spec");
-    unseen.enable_observer(false);
-    let error = unseen.forward(&[1.0], &[1]).expect_err("nothing to compute from");
-    assert!(error.to_string().contains("nothing was observed"), "{error}");
 }

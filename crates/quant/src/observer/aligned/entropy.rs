@@ -13,7 +13,7 @@ pub(super) fn search(counts: &Counts<'_>, rule: &QuantizationRule) -> Range {
     let range = counts.range();
     let mut magnitudes = counts.magnitudes();
     let mut width = counts.width();
-    if magnitudes.len() > MOST {
+    while magnitudes.len() > MOST {
         magnitudes = magnitudes.chunks(2).map(|pair| pair.iter().sum()).collect();
         width *= 2.0;
     }

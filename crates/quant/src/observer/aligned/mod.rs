@@ -5,6 +5,8 @@ mod entropy;
 mod mse;
 mod search;
 
+use std::borrow::Cow;
+
 use self::counts::Counts;
 use self::search::choose;
 use super::min_max::saved_range;
@@ -15,16 +17,16 @@ use super::{
 use crate::qconfig::{ObserverSpec, RangeSearch};
 
 /// Bins on each side of 0.
-const SIDE: usize = 4096;
+const SIDE: usize = 8192;
 /// The smallest exponent of the bins' outer end: the bins' width is then 2^-127, and the factor from values to bins still an f32.
-const SMALLEST_EXPONENT: i32 = -115;
+const SMALLEST_EXPONENT: i32 = -114;
 
 /// A histogram of integer counts whose result is a function of the values seen alone: neither their order, nor how they are divided
 /// into tensors, nor how the tensors are divided among observers that are then merged, changes one bit of its state.
 ///
-/// Bins lie on both sides of 0, 4096 on each, all `2^(e - 12)` wide, where `2^e` is the smallest power of two above all magnitudes seen.
+/// Bins lie on both sides of 0, 8192 on each, all `2^(e - 13)` wide, where `2^e` is the smallest power of two above all magnitudes seen.
 /// When `e` grows by one, two neighbours become one bin, exactly. A value counts in the bin that its magnitude rounds down to; zeros,
-/// which every quantization keeps, are counted apart. The range is chosen by a [`RangeSearch`]. The state takes 64 KiB.
+/// which every quantization keeps, are counted apart. The range is chosen by a [`RangeSearch`]. The state takes 128 KiB.
 #[derive(Clone, Debug)]
 pub struct AlignedHistogramObserver {
     spec: ObserverSpec,
@@ -90,31 +92,40 @@ impl AlignedHistogramObserver {
     /// Counts the finite values of `data`, whose magnitudes are below `2^exponent`.
     fn count(&mut self, data: &[f32]) {
         /// Activations are often equal: counting neighbours in different tables keeps one addition from waiting for the one before.
-        const TABLES: usize = 4;
+        const TABLES: usize = 2;
         /// So many values cannot overflow the tables.
         const MOST: usize = 1 << 31;
         let bins_per_one = 2.0f64.powi(SIDE.ilog2() as i32 - self.exponent) as f32;
+        // Infinities and zeros are given no bin.
+        let place = |value: f32| {
+            // Exact but where the product underflows, and then it is below 1 as it should be.
+            let bin = (value.abs() * bins_per_one).min(SIDE as f32) as i32;
+            let bin = if value < 0.0 { SIDE as i32 - 1 - bin } else { SIDE as i32 + bin };
+            if value == 0.0 { u32::MAX } else { bin as u32 }
+        };
+        self.zeros += data.iter().filter(|v| **v == 0.0).count() as u64;
+        if data.len() < SIDE {
+            for &value in data {
+                if let Some(count) = self.counts.get_mut(place(value) as usize) {
+                    *count += 1;
+                }
+            }
+            return;
+        }
         for part in data.chunks(MOST) {
             let mut tables = vec![[0u32; TABLES]; 2 * SIDE];
-            let mut zeros = 0;
             let mut positions = [0u32; 256];
             for block in part.chunks(positions.len()) {
                 // Two loops, so that the arithmetic is vectorised; the additions cannot be.
                 for (position, &value) in positions.iter_mut().zip(block) {
-                    // Exact but where the product underflows, and then it is below 1 as it should be. An infinity gives the largest
-                    // i32, a zero -1: both are outside the tables.
-                    let bin = (value.abs() * bins_per_one) as i32;
-                    let bin = if value < 0.0 { SIDE as i32 - 1 - bin } else { SIDE as i32 + bin };
-                    *position = if value == 0.0 || value.is_infinite() { u32::MAX } else { bin as u32 };
+                    *position = place(value);
                 }
                 for (i, &position) in positions[..block.len()].iter().enumerate() {
                     if let Some(counts) = tables.get_mut(position as usize) {
                         counts[i % TABLES] += 1;
                     }
                 }
-                zeros += block.iter().filter(|v| **v == 0.0).count();
             }
-            self.zeros += zeros as u64;
             for (to, from) in self.counts.iter_mut().zip(&tables) {
                 *to += from.iter().map(|count| u64::from(*count)).sum::<u64>();
             }
@@ -170,9 +181,11 @@ impl Observer for AlignedHistogramObserver {
     }
 
     fn merge(&mut self, other: &dyn Observer) -> Result<(), ObserverError> {
-        let mut other = same_kind(self, other)?.clone();
+        let mut other = Cow::Borrowed(same_kind(self, other)?);
         self.widen(other.exponent);
-        other.widen(self.exponent);
+        if other.exponent < self.exponent {
+            other.to_mut().widen(self.exponent);
+        }
         self.range = self.range.union(other.range);
         self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to += from);
         self.zeros += other.zeros;

@@ -7,11 +7,12 @@ The file (`golden_observers.rs` beside it reads it):
 
 - `inputs`: name -> {"ch_axis", "batches"}; a batch is {"shape", "bits"} (one f32 as 8 hex digits after the other) or {"shape",
   "generator", "seed", "scale_log2", "checksum"} for the larger ones (`generate` below; the checksum is the wrapping u32 sum of the bits).
-- `configs`: dtype, qscheme (`affine` / `symmetric`), reduce_range, quant_min / quant_max (null: the dtype's), eps (bits).
-- `results`: [observer, averaging_constant or bins, config index, input name, min bits, max bits, scale bits, zero points]. min and max are
+- `configs`: dtype, qscheme (`affine` / `symmetric` / `affine_float_qparams`), reduce_range, quant_min / quant_max (null: the dtype's), eps (bits).
+- `results`: [observer, averaging_constant or bins, config index, input name, min bits, max bits, scale bits, zero points (as bits where
+  they are floats)]. Left out where a 32-bit zero point overflows in PyTorch. min and max are
   the range that the qparams were computed from: for HistogramObserver what its search chose. Empty if nothing was observed, null
   where PyTorch's search underflows f32 (any range gives the smallest scale there).
-- `errors`: [observer, config] that the constructor must refuse.
+- `errors`: [observer, averaging_constant, is_dynamic, config] that the constructor must refuse.
 - `quantized`: [config index, input name, per_channel, int values, dequantized bits] of the input's last batch (at most its first 64
   values) with the parameters of MinMaxObserver or PerChannelMinMaxObserver.
 """
@@ -54,6 +55,9 @@ def generate(kind: str, seed: int, n: int, scale_log2: int) -> np.ndarray:
     elif kind == "heavy":
         u = uniform24(seed, n).astype(np.float32) * unit
         x = u * u * u * u * u
+    elif kind in ("above", "below"):
+        x = np.abs(uniform24(seed, n).astype(np.float32) * unit) + np.float32(0.75)
+        x = -x if kind == "below" else x
     else:
         raise ValueError(kind)
     return (x * np.float32(2.0**scale_log2)).astype(np.float32)
@@ -107,8 +111,35 @@ def make_inputs():
         "relu_batches": (0, [generated("relu", s, [2, 8, 16, 16], s % 3) for s in range(10, 16)]),
         "bell_growing": (0, [generated("bell", s, [4000], s - 20) for s in range(20, 24)]),
         "heavy_tail": (0, [generated("heavy", 30, [30000], 5)]),
+        "infinite_between": (0, [inline(normal(32)), inline(np.array([np.inf, 1.0, -np.inf, -3.0])), inline([np.inf] * 2), inline(normal(9))]),
         "uniform_batches": (0, [generated("uniform", s, [3000]) for s in range(40, 45)]),
+        **sequences(),
     }
+
+
+def sequences():
+    """Sequences of random batches: of one kind or of several, growing, shrinking or wandering, near 0 or far from it."""
+    rng = np.random.default_rng(7)
+    out = {}
+    for i in range(SEQUENCES):
+        kinds = rng.choice(["uniform", "bell", "relu", "heavy", "above", "below"], 1 + i % 2, replace=False)
+        channels, first = int(rng.integers(2, 6)), int(rng.integers(-30, 30))
+        step = int(rng.choice([-2, -1, 0, 0, 1, 2]))
+        batches = []
+        for b in range(int(rng.integers(1, 7))):
+            wander = int(rng.integers(-1, 2)) if i % 3 == 0 else 0
+            shape = [channels, int(rng.choice([1, 7, 64, 400]))]
+            batches.append(generated(str(rng.choice(kinds)), 1000 + 10 * i + b, shape, first + step * b + wander))
+        out[f"sequence_{i}"] = (0, batches)
+    return out
+
+
+def configs_for(name, ci):
+    """Every configuration for the inputs with a name of their own, a few for each of the random sequences."""
+    return not name.startswith("sequence_") or (ci * 5 + int(name[9:])) % 4 == 0
+
+
+SEQUENCES = 60
 
 
 def config(dtype, qscheme, reduce_range=False, quant_range=None, eps=2.0**-23):
@@ -129,7 +160,23 @@ CONFIGS = [
     config("quint8", "affine", quant_range=(0, 127), eps=2.0**-12),
     config("quint8", "symmetric", quant_range=(0, 127)),
     config("quint8", "affine", quant_range=(0, 15)),
+    config("qint8", "affine", quant_range=(-8, 7)),
+    config("int16", "affine"),
+    config("int16", "affine", True),
+    config("int16", "symmetric"),
+    config("int16", "symmetric", True, (-32768, 32767)),
+    config("uint16", "affine"),
+    config("uint16", "symmetric"),
+    config("qint32", "affine"),
+    config("qint32", "symmetric"),
+    config("qint32", "affine", quant_range=(-1000, 1000)),
+    config("quint4x2", "affine"),
+    config("quint4x2", "symmetric", True),
+    config("quint8", "affine_float_qparams"),
+    config("quint4x2", "affine_float_qparams", eps=2.0**-12),
 ]
+# The first so many configurations are 8-bit and quantize too.
+QUANTIZED = 12
 REFUSED = config("quint8", "symmetric", True)
 
 OBSERVERS = {
@@ -143,13 +190,14 @@ MULTI_CHANNEL = ("weights", "weights_axis1", "activations_axis1", "linear_weight
 # PyTorch's search overflows f32 here and its result is an accident: ours is compared on finite arithmetic only.
 NOT_FOR_HISTOGRAM = ("huge",)
 SEARCH_UNDERFLOWS = ("tiny", "subnormal")
+# Only the histogram drops infinities in PyTorch.
+ONLY_FOR_HISTOGRAM = ("infinite_between",)
 
 
 def build(cls, c, per_channel, **kwargs):
-    kind = {"affine": "affine", "symmetric": "symmetric"}[c["qscheme"]]
     return cls(
         dtype=getattr(torch, c["dtype"]),
-        qscheme=getattr(torch, ("per_channel_" if per_channel else "per_tensor_") + kind),
+        qscheme=getattr(torch, ("per_channel_" if per_channel else "per_tensor_") + c["qscheme"]),
         reduce_range=c["reduce_range"],
         quant_min=c["quant_min"],
         quant_max=c["quant_max"],
@@ -158,14 +206,46 @@ def build(cls, c, per_channel, **kwargs):
     )
 
 
+def zero_point_overflows(c, o, lo, hi):
+    """Whether `lo / scale` does not fit into the i32 that PyTorch takes it through."""
+    if c["dtype"] != "qint32" or c["qscheme"] != "affine" or not bool(torch.isfinite(lo).all()):
+        return False
+    lo, hi = torch.clamp(lo, max=0).double(), torch.clamp(hi, min=0).double()
+    scale = torch.maximum((hi - lo) / (o.quant_max - o.quant_min), o.eps.double())
+    return bool((lo / scale < -(2**31) + 1024).any())
+
+
+def refused():
+    """Arguments that a constructor of PyTorch's refuses."""
+    dynamic = [("MovingAverageMinMaxObserver", 0.01), ("MovingAverageMinMaxObserver", 0.5), ("PerChannelMinMaxObserver", None)]
+    dynamic += [("MovingAveragePerChannelMinMaxObserver", 1.0), ("HistogramObserver", None)]
+    rows = [(n, None, False, REFUSED) for n in OBSERVERS if n != "HistogramObserver"]
+    rows += [(n, c, True, CONFIGS[0]) for n, c in dynamic]
+    for name, constant, is_dynamic, c in rows:
+        cls, per_channel, _ = OBSERVERS[name]
+        more = {"averaging_constant": constant} if constant is not None else {}
+        try:
+            build(cls, c, per_channel, is_dynamic=is_dynamic, **more)
+        except NotImplementedError:
+            continue
+        raise SystemExit(f"{name} took {c}")
+    build(obs.MovingAverageMinMaxObserver, CONFIGS[0], False, is_dynamic=True, averaging_constant=1)
+    return rows
+
+
 def main():
     inputs = make_inputs()
-    results, quantized, errors = [], [], []
+    results, quantized = [], []
     for name, (cls, per_channel, variants) in OBSERVERS.items():
         for variant in variants:
             for ci, c in enumerate(CONFIGS):
                 for input_name, (ch_axis, batches) in inputs.items():
-                    if per_channel and input_name not in MULTI_CHANNEL:
+                    many = input_name in MULTI_CHANNEL or input_name.startswith("sequence_")
+                    if (per_channel and not many) or not configs_for(input_name, ci):
+                        continue
+                    if "float_qparams" in c["qscheme"] and not per_channel:
+                        continue
+                    if name != "HistogramObserver" and input_name in ONLY_FOR_HISTOGRAM:
                         continue
                     if name == "HistogramObserver" and input_name in NOT_FOR_HISTOGRAM:
                         continue
@@ -181,10 +261,11 @@ def main():
                     chosen = [bits(lo), bits(hi)] if observed else ["", ""]
                     if name == "HistogramObserver" and input_name in SEARCH_UNDERFLOWS:
                         chosen = [None, None]
-                    results.append([
-                        name, next(iter(variant.values()), None), ci, input_name, *chosen, bits(scale), zero_point.tolist()
-                    ])
-                    if name in ("MinMaxObserver", "PerChannelMinMaxObserver") and observed:
+                    if zero_point_overflows(c, o, lo, hi):
+                        continue
+                    zeros = bits(zero_point) if "float_qparams" in c["qscheme"] else zero_point.tolist()
+                    results.append([name, next(iter(variant.values()), None), ci, input_name, *chosen, bits(scale), zeros])
+                    if name in ("MinMaxObserver", "PerChannelMinMaxObserver") and observed and ci < QUANTIZED and not input_name.startswith("sequence_"):
                         x = torch.from_numpy(batches[-1][0])
                         dtype = torch.int8 if c["dtype"] == "qint8" else torch.uint8
                         ops = torch.ops.quantized_decomposed
@@ -202,18 +283,12 @@ def main():
                         if (o.quant_min, o.quant_max) == (full.min, full.max):
                             assert torch.equal(native.int_repr(), values), "torch's own two quantize functions disagree"
                         quantized.append([ci, input_name, per_channel, values.flatten()[:64].tolist(), bits(back.flatten()[:64].numpy())])
-        if name != "HistogramObserver":
-            try:
-                build(cls, REFUSED, per_channel)
-                raise SystemExit(f"{name} took symmetric + reduce_range + quint8")
-            except NotImplementedError:
-                errors.append([name, REFUSED])
     golden = {
         "torch": "2.8.0",
         "inputs": {n: {"ch_axis": axis, "batches": [spec for _, spec in batches]} for n, (axis, batches) in inputs.items()},
         "configs": CONFIGS,
         "results": results,
-        "errors": errors,
+        "errors": refused(),
         "quantized": quantized,
     }
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "crates/quant/tests/golden/observers.json"

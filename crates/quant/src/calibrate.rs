@@ -9,7 +9,7 @@ use quantc_tensor::{DType, QRange, Tensor, Value};
 
 use crate::bias_correction::InputMeans;
 use crate::error::QuantError;
-use crate::observer::Observer;
+use crate::observer::{Observer, Stateful};
 use crate::prepare::{Observing, PreparedModel};
 
 /// Scale, zero point and range of one observed value.
@@ -92,12 +92,28 @@ impl<'p> Calibrator<'p> {
         &self.means
     }
 
+    /// The observers, those of fixed parameters left out, under the names that PyTorch gives them in a prepared model:
+    /// for [`get_observer_state_dict`](crate::observer::get_observer_state_dict).
+    pub fn observers(&self) -> impl Iterator<Item = (String, &dyn Stateful)> {
+        self.observers.iter().enumerate().filter_map(|(i, o)| Some((name(i), o.as_deref()? as &dyn Stateful)))
+    }
+
+    /// The same, for [`load_observer_state_dict`](crate::observer::load_observer_state_dict).
+    pub fn observers_mut(&mut self) -> impl Iterator<Item = (String, &mut dyn Stateful)> {
+        self.observers
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, o)| Some((name(i), o.as_deref_mut()? as &mut dyn Stateful)))
+    }
+
     /// Parameters for each observer.
     ///
     /// # Errors
     /// If no data were seen though an observer needs them.
     pub fn finish(self) -> Result<Vec<ActivationQParams>, QuantError> {
-        if self.batches == 0 && self.prepared.needs_calibration() {
+        // Without a batch the observers may still have a state that was loaded.
+        let empty = || self.observers.iter().flatten().all(|o| o.ranges().is_empty());
+        if self.batches == 0 && self.prepared.needs_calibration() && empty() {
             return Err(QuantError::NoCalibrationData);
         }
         self.prepared
@@ -132,6 +148,11 @@ impl<'p> Calibrator<'p> {
             })
             .collect()
     }
+}
+
+/// The name of an observer, by its slot.
+fn name(slot: usize) -> String {
+    format!("activation_post_process_{slot}")
 }
 
 fn observer_slot(prepared: &PreparedModel, id: NodeId) -> Option<usize> {

@@ -6,6 +6,7 @@ mod calibrate;
 mod constraints;
 mod convert;
 mod error;
+pub mod fake_quantize;
 mod fuse;
 mod group;
 pub mod observer;

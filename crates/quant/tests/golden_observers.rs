@@ -1,10 +1,14 @@
 //! The observers against torch 2.8.0's, bit for bit where PyTorch's own arithmetic is (`scripts/golden_observers.py` made the file).
 
+mod hex;
+
 use std::collections::BTreeMap;
 
+use hex::{bits, floats};
 use quantc_quant::observer::{Observer, ObserverError};
+use quantc_quant::qconfig::ObserverDType;
 use quantc_quant::{ObserverKind, ObserverSpec};
-use quantc_tensor::{DType, QScheme};
+use quantc_tensor::QScheme;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -12,7 +16,8 @@ struct Golden {
     inputs: BTreeMap<String, Input>,
     configs: Vec<Config>,
     results: Vec<Expected>,
-    errors: Vec<(String, Config)>,
+    /// observer, averaging constant, is_dynamic, configuration.
+    errors: Vec<(String, Option<f64>, bool, Config)>,
     quantized: Vec<Quantized>,
 }
 
@@ -48,7 +53,15 @@ struct Config {
 /// observer, averaging constant or bins, config, input, min, max, scale, zero points. No min and max where PyTorch's search
 /// underflows; empty ones where nothing was observed.
 #[derive(Deserialize)]
-struct Expected(String, Option<f64>, usize, String, Option<String>, Option<String>, String, Vec<i32>);
+struct Expected(String, Option<f64>, usize, String, Option<String>, Option<String>, String, Zeros);
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Zeros {
+    Int(Vec<i32>),
+    /// As bits.
+    Float(String),
+}
 
 /// config, input, per channel, integers, dequantized.
 #[derive(Deserialize)]
@@ -56,13 +69,6 @@ struct Quantized(usize, String, bool, Vec<i32>, String);
 
 fn golden() -> Golden {
     serde_json::from_str(include_str!("golden/observers.json")).expect("the golden file is well-formed")
-}
-
-fn floats(hex: &str) -> Vec<f32> {
-    hex.as_bytes()
-        .chunks(8)
-        .map(|c| f32::from_bits(u32::from_str_radix(std::str::from_utf8(c).expect("ascii"), 16).expect("hex")))
-        .collect()
 }
 
 /// The generators of the script: integer arithmetic and correctly rounded f32 operations only.
@@ -82,6 +88,8 @@ fn generate(kind: &str, seed: u64, n: usize, scale_log2: i32) -> Vec<f32> {
             let u = next() as f32 * unit;
             u * u * u * u * u
         }
+        "above" => (next() as f32 * unit).abs() + 0.75,
+        "below" => -((next() as f32 * unit).abs() + 0.75),
         other => panic!("unknown generator {other}"),
     };
     (0..n).map(|_| value(&mut next) * scale).collect()
@@ -102,6 +110,12 @@ impl Batch {
 
 impl Config {
     fn build(&self, class: &str, variant: Option<f64>, ch_axis: usize) -> Result<Box<dyn Observer>, ObserverError> {
+        let built = self.spec(class, variant, ch_axis).build()?;
+        assert_eq!(built.name(), class);
+        Ok(built)
+    }
+
+    fn spec(&self, class: &str, variant: Option<f64>, ch_axis: usize) -> ObserverSpec {
         let averaging_constant = variant.unwrap_or(0.01) as f32;
         let (observer, per_channel) = match class {
             "MinMaxObserver" => (ObserverKind::MinMax, false),
@@ -111,29 +125,23 @@ impl Config {
             "HistogramObserver" => (ObserverKind::Histogram, false),
             other => panic!("unknown observer {other}"),
         };
-        let spec = ObserverSpec {
-            observer,
-            dtype: match self.dtype.as_str() {
-                "quint8" => DType::U8,
-                "qint8" => DType::I8,
-                other => panic!("unknown dtype {other}"),
-            },
-            qscheme: match (self.qscheme.as_str(), per_channel) {
-                ("affine", false) => QScheme::PerTensorAffine,
-                ("affine", true) => QScheme::PerChannelAffine,
-                ("symmetric", false) => QScheme::PerTensorSymmetric,
-                ("symmetric", true) => QScheme::PerChannelSymmetric,
-                (other, _) => panic!("unknown scheme {other}"),
-            },
+        let qscheme = match (self.qscheme.as_str(), per_channel) {
+            ("affine", false) => QScheme::PerTensorAffine,
+            ("affine", true) => QScheme::PerChannelAffine,
+            ("symmetric", false) => QScheme::PerTensorSymmetric,
+            ("symmetric", true) => QScheme::PerChannelSymmetric,
+            ("affine_float_qparams", true) => QScheme::PerChannelAffineFloatQParams,
+            (other, _) => panic!("unknown scheme {other}"),
+        };
+        let dtype: ObserverDType = self.dtype.parse().unwrap_or_else(|e| panic!("{e}"));
+        ObserverSpec {
             reduce_range: self.reduce_range,
             quant_min: self.quant_min,
             quant_max: self.quant_max,
             eps: floats(&self.eps)[0],
             ch_axis,
-        };
-        let built = spec.build()?;
-        assert_eq!(built.name(), class);
-        Ok(built)
+            ..ObserverSpec::new(observer, dtype, qscheme)
+        }
     }
 }
 
@@ -141,10 +149,6 @@ fn observe(observer: &mut dyn Observer, input: &Input) {
     for batch in &input.batches {
         observer.observe(&batch.values(), &batch.shape).expect("the golden inputs have no NaN");
     }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|v| v.to_bits()).collect()
 }
 
 fn check(wanted: impl Fn(&str) -> bool, same: impl Fn(f32, f32) -> bool) {
@@ -158,25 +162,33 @@ fn check(wanted: impl Fn(&str) -> bool, same: impl Fn(f32, f32) -> bool) {
         let input = &golden.inputs[name];
         let mut observer = golden.configs[*ci].build(class, *variant, input.ch_axis).expect("a valid configuration");
         observe(observer.as_mut(), input);
-        let got = observer.calculate_qparams().expect("finite ranges");
-        let ranges = observer.ranges();
         let all_same = |got: &[f32], expected: &[f32]| {
             got.len() == expected.len() && got.iter().zip(expected).all(|(&g, &e)| same(g, e))
         };
+        let (scales, same_zeros, observed) = match zero_points {
+            Zeros::Int(expected) => {
+                let got = observer.calculate_qparams().expect("finite ranges");
+                (got.qparams.scale, got.qparams.zero_point == *expected, got.observed)
+            }
+            Zeros::Float(expected) => {
+                let got = observer.calculate_float_qparams().expect("finite ranges");
+                // Where PyTorch observed nothing it has one channel, of scale 1.
+                let scale = if got.scale.is_empty() { vec![1.0] } else { got.scale };
+                let zeros = if got.zero_point.is_empty() { vec![0.0] } else { got.zero_point };
+                (scale, bits(&zeros) == bits(&floats(expected)), got.observed)
+            }
+        };
+        let ranges = observer.ranges();
         let (mins, maxs): (Vec<f32>, Vec<f32>) = ranges.iter().map(|r| (r.min, r.max)).unzip();
         let range_fits = match (min, max) {
             (Some(min), Some(max)) => all_same(&mins, &floats(min)) && all_same(&maxs, &floats(max)),
-            _ => got.observed,
+            _ => observed,
         };
-        let fine = all_same(&got.qparams.scale, &floats(scale))
-            && got.qparams.zero_point == *zero_points
-            && got.observed != (min.as_deref() == Some(""))
-            && range_fits;
+        let fine =
+            all_same(&scales, &floats(scale)) && same_zeros && observed != (min.as_deref() == Some("")) && range_fits;
         if !fine {
             wrong.push(format!(
-                "{class}({variant:?}) config {ci} on `{name}`: got {:?} {:?} from {ranges:?}, expected {:?} {zero_points:?} from {:?}..{:?}",
-                got.qparams.scale,
-                got.qparams.zero_point,
+                "{class}({variant:?}) config {ci} on `{name}`: got {scales:?} from {ranges:?}, expected {:?} {zero_points:?} from {:?}..{:?}",
                 floats(scale),
                 min.as_deref().map(floats),
                 max.as_deref().map(floats),
@@ -203,9 +215,12 @@ fn histogram_observer_agrees_with_torch() {
 fn torch_refuses_what_we_refuse() {
     let golden = golden();
     assert!(!golden.errors.is_empty());
-    for (class, config) in &golden.errors {
-        assert!(matches!(config.build(class, None, 0), Err(ObserverError::Spec { .. })), "{class} took it");
+    for (class, constant, is_dynamic, config) in &golden.errors {
+        let spec = ObserverSpec { is_dynamic: *is_dynamic, ..config.spec(class, *constant, 0) };
+        assert!(matches!(spec.build(), Err(ObserverError::Spec { .. })), "{class} took it");
     }
+    let memoryless = golden.configs[0].spec("MovingAverageMinMaxObserver", Some(1.0), 0);
+    assert!(ObserverSpec { is_dynamic: true, ..memoryless }.build().is_ok());
 }
 
 #[test]

@@ -1,27 +1,21 @@
 //! What the observers promise beyond PyTorch's arithmetic.
 
 use proptest::prelude::*;
-use quantc_quant::observer::{HistogramObserver, Observer, ObserverError, Range};
+use quantc_quant::observer::{HistogramObserver, Observer, ObserverError, Range, RecordingObserver};
+use quantc_quant::qconfig::{ObserverDType, RangeSearch};
 use quantc_quant::{ObserverKind, ObserverSpec};
-use quantc_tensor::{DType, QScheme};
+use quantc_tensor::QScheme;
 
 const MOVING: ObserverKind = ObserverKind::MovingAverageMinMax { averaging_constant: 0.01 };
 
-const MIN_MAX: ObserverSpec = ObserverSpec {
-    observer: ObserverKind::MinMax,
-    dtype: DType::U8,
-    qscheme: QScheme::PerTensorAffine,
-    reduce_range: false,
-    quant_min: None,
-    quant_max: None,
-    eps: f32::EPSILON,
-    ch_axis: 0,
-};
+const MIN_MAX: ObserverSpec = ObserverSpec::new(ObserverKind::MinMax, ObserverDType::Quint8, QScheme::PerTensorAffine);
 const PER_CHANNEL: ObserverSpec = ObserverSpec { qscheme: QScheme::PerChannelAffine, ..MIN_MAX };
 const MOVING_AVERAGE: ObserverSpec = ObserverSpec { observer: MOVING, ..MIN_MAX };
 const MOVING_AVERAGE_PER_CHANNEL: ObserverSpec = ObserverSpec { observer: MOVING, ..PER_CHANNEL };
 const HISTOGRAM: ObserverSpec = ObserverSpec { observer: ObserverKind::Histogram, ..MIN_MAX };
-const ALL: [ObserverSpec; 5] = [MIN_MAX, MOVING_AVERAGE, PER_CHANNEL, MOVING_AVERAGE_PER_CHANNEL, HISTOGRAM];
+const ALIGNED: ObserverSpec =
+    ObserverSpec { observer: ObserverKind::AlignedHistogram { search: RangeSearch::L2 }, ..MIN_MAX };
+const ALL: [ObserverSpec; 6] = [MIN_MAX, MOVING_AVERAGE, PER_CHANNEL, MOVING_AVERAGE_PER_CHANNEL, HISTOGRAM, ALIGNED];
 
 fn build(spec: &ObserverSpec) -> Box<dyn Observer> {
     spec.build().expect("the arguments are valid")
@@ -117,7 +111,7 @@ fn arguments_that_contradict_each_other_are_refused() {
     };
     let cases = [
         ("a per-channel histogram", ObserverSpec { qscheme: QScheme::PerChannelAffine, ..HISTOGRAM }),
-        ("a float dtype", ObserverSpec { dtype: DType::F32, ..MIN_MAX }),
+        ("a float dtype", ObserverSpec { dtype: ObserverDType::Float32, ..MIN_MAX }),
         ("a range without 0", ObserverSpec { quant_min: Some(1), quant_max: Some(9), ..MIN_MAX }),
         ("a range outside the dtype", ObserverSpec { quant_min: Some(-1), quant_max: Some(9), ..MIN_MAX }),
         ("an empty range", ObserverSpec { quant_min: Some(0), quant_max: Some(0), ..MIN_MAX }),
@@ -128,11 +122,60 @@ fn arguments_that_contradict_each_other_are_refused() {
         ),
         ("an averaging constant above 1", moving_by(1.5)),
         ("an averaging constant of 0", moving_by(0.0)),
-        ("a dynamic spec", ObserverSpec { observer: ObserverKind::Dynamic, ..MIN_MAX }),
+        ("a per-channel aligned histogram", ObserverSpec { qscheme: QScheme::PerChannelAffine, ..ALIGNED }),
+        ("a dynamic aligned histogram", ObserverSpec { is_dynamic: true, ..ALIGNED }),
+        (
+            "a fixed scale of 0",
+            ObserverSpec { observer: ObserverKind::FixedQParams { scale: 0.0, zero_point: 0 }, ..MIN_MAX },
+        ),
+        (
+            "a fixed zero point outside",
+            ObserverSpec { observer: ObserverKind::FixedQParams { scale: 1.0, zero_point: 256 }, ..MIN_MAX },
+        ),
+        ("a dynamic histogram", ObserverSpec { is_dynamic: true, ..HISTOGRAM }),
+        ("a dynamic per-channel observer", ObserverSpec { is_dynamic: true, ..PER_CHANNEL }),
+        ("a dynamic moving average that remembers", ObserverSpec { is_dynamic: true, ..MOVING_AVERAGE }),
     ];
     for (what, spec) in cases {
         assert!(matches!(spec.build(), Err(ObserverError::Spec { .. })), "{what} was taken");
     }
+}
+
+/// Where the range needs all 32 bits the zero point is still exact; PyTorch's conversion overflows there.
+#[test]
+fn zero_points_of_32_bits_do_not_overflow() {
+    let spec = ObserverSpec { dtype: ObserverDType::Qint32, ..MIN_MAX };
+    let got = observed(&spec, &[(&[-40_000.0, -1.0], &[2])]).calculate_qparams().expect("finite").qparams;
+    assert_eq!(got.zero_point, [i32::MAX]);
+    let got = observed(&spec, &[(&[-30_000.0, 10_000.0], &[2])]).calculate_qparams().expect("finite").qparams;
+    assert_eq!(got.zero_point, [1 << 30]);
+}
+
+#[test]
+fn float_zero_points_are_asked_for_by_name() {
+    let spec = ObserverSpec { qscheme: QScheme::PerChannelAffineFloatQParams, ..MIN_MAX };
+    let observer = observed(&spec, &[(&[1.0, 3.0, -1.0, 4.0], &[2, 2])]);
+    assert!(matches!(observer.calculate_qparams(), Err(ObserverError::FloatZeroPoints { .. })));
+    let got = observer.calculate_float_qparams().expect("finite");
+    // Exactly the range of each channel: 0 is not in the first one.
+    assert_eq!((got.scale[0], got.axis, got.observed), (2.0 / 255.0, 0, true));
+    assert_eq!(got.zero_point, [-1.0 / got.scale[0], 1.0 / got.scale[1]]);
+    let integer = observed(&PER_CHANNEL, &[(&[1.0, 2.0], &[2, 1])]);
+    assert!(matches!(integer.calculate_float_qparams(), Err(ObserverError::IntegerZeroPoints { .. })));
+}
+
+#[test]
+fn a_recorder_keeps_what_it_saw_in_order() {
+    let spec = ObserverSpec { observer: ObserverKind::Recording, ..MIN_MAX };
+    let record = |values: &[f32]| {
+        let mut observer = RecordingObserver::new(&spec).expect("valid arguments");
+        observer.observe(values, &[values.len()]).expect("anything is kept");
+        observer
+    };
+    let mut first = record(&[1.0, f32::INFINITY]);
+    first.merge(&record(&[2.0])).expect("the same kind");
+    let values: Vec<_> = first.get_tensor_value().iter().map(|t| (t.data.clone(), t.shape.clone())).collect();
+    assert_eq!(values, [(vec![1.0, f32::INFINITY], vec![2]), (vec![2.0], vec![1])]);
 }
 
 #[test]
@@ -143,7 +186,7 @@ fn moving_averages_and_strangers_are_not_merged() {
     }
     let mut min_max = build(&MIN_MAX);
     assert!(min_max.merge(build(&HISTOGRAM).as_ref()).is_err());
-    assert!(min_max.merge(build(&ObserverSpec { dtype: DType::I8, ..MIN_MAX }).as_ref()).is_err());
+    assert!(min_max.merge(build(&ObserverSpec { dtype: ObserverDType::Qint8, ..MIN_MAX }).as_ref()).is_err());
 }
 
 #[test]
@@ -183,7 +226,7 @@ proptest! {
     fn merging_is_observing_both(
         a in prop::collection::vec(-1e3f32..1e3, 6),
         b in prop::collection::vec(-1e3f32..1e3, 6),
-        spec in prop::sample::select(vec![MIN_MAX, PER_CHANNEL]),
+        spec in prop::sample::select(vec![MIN_MAX, PER_CHANNEL, ALIGNED]),
     ) {
         let shape: &[usize] = &[3, 2];
         let mut merged = observed(&spec, &[(&a, shape)]);
@@ -201,7 +244,7 @@ proptest! {
         signed in any::<bool>(),
     ) {
         let spec = ObserverSpec {
-            dtype: if signed { DType::I8 } else { DType::U8 },
+            dtype: if signed { ObserverDType::Qint8 } else { ObserverDType::Quint8 },
             qscheme: if symmetric { QScheme::PerTensorSymmetric } else { QScheme::PerTensorAffine },
             ..MIN_MAX
         };

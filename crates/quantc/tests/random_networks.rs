@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::qconfig::{NAMES, ObserverSpec, named};
+use quantc_quant::qconfig::{NAMES, ObserverDType, ObserverSpec, named};
 use quantc_quant::{Placement, QConfig, QConfigMapping};
 use quantc_tensor::{DType, QScheme, Tensor};
 use quantc_testkit::networks::{Gene, network};
@@ -46,9 +46,12 @@ fn mapping(case: &Case, graph: &Graph) -> QConfigMapping {
             0 | 1 => return None,
             2 | 3 => return named("dynamic"),
             4 => affine(QScheme::PerChannelAffine),
-            5 => {
-                ObserverSpec { dtype: DType::U8, quant_min: None, quant_max: None, ..affine(QScheme::PerTensorAffine) }
-            }
+            5 => ObserverSpec {
+                dtype: ObserverDType::Quint8,
+                quant_min: None,
+                quant_max: None,
+                ..affine(QScheme::PerTensorAffine)
+            },
             6 => ObserverSpec { ch_axis: 1, ..config.weight.clone() },
             _ => config.weight.clone(),
         };

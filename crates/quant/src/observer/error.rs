@@ -77,4 +77,26 @@ pub enum ObserverError {
         /// Why not.
         reason: &'static str,
     },
+    /// The observer computes no parameters.
+    #[error(
+        "{observer} gives no scale and zero point: it does not look at values (hint: an observer such as min_max for values that are to be quantized)"
+    )]
+    NoQParams {
+        /// The observer's class.
+        observer: &'static str,
+    },
+    /// The zero points of the scheme are floats.
+    #[error(
+        "{observer}: the scheme per_channel_affine_float_qparams has float zero points, integer ones are wanted here"
+    )]
+    FloatZeroPoints {
+        /// The observer's class.
+        observer: &'static str,
+    },
+    /// The zero points of the scheme are integers.
+    #[error("{observer}: only the scheme per_channel_affine_float_qparams has float zero points")]
+    IntegerZeroPoints {
+        /// The observer's class.
+        observer: &'static str,
+    },
 }

@@ -1,8 +1,12 @@
 //! The per-tensor observer that keeps a histogram.
 
 use super::histogram_search::search;
-use super::{Observer, ObserverError, QuantizationRule, Range, check_shape, finite_range, min_max, same_kind};
-use crate::qconfig::ObserverSpec;
+use super::min_max::saved_range;
+use super::{
+    Observer, ObserverError, QuantizationRule, Range, StateError, StateReader, StateTensor, Stateful, buffers,
+    check_shape, finite_range, refuse_dynamic, same_kind,
+};
+use crate::qconfig::{ObserverDType, ObserverSpec};
 
 /// Bins of the histogram, PyTorch's default.
 const BINS: usize = 2048;
@@ -13,7 +17,7 @@ const UPSAMPLE_RATE: usize = 16;
 /// result depends a little on the order of the tensors: a histogram that must grow is spread over the wider bins.
 #[derive(Clone, Debug)]
 pub struct HistogramObserver {
-    rule: QuantizationRule,
+    spec: ObserverSpec,
     /// The bins' ends are `range.min + i * (range.max - range.min) / bins`. f32 as in PyTorch: moving a histogram splits counts.
     histogram: Vec<f32>,
     range: Range,
@@ -26,12 +30,9 @@ impl HistogramObserver {
     /// # Errors
     /// [`ObserverError::Spec`] for arguments that contradict each other.
     pub fn new(spec: &ObserverSpec) -> Result<HistogramObserver, ObserverError> {
-        Ok(HistogramObserver {
-            rule: QuantizationRule::new("HistogramObserver", spec, false)?,
-            histogram: vec![0.0; BINS],
-            range: Range::EMPTY,
-            infinities: 0,
-        })
+        refuse_dynamic("HistogramObserver", spec)?;
+        QuantizationRule::new("HistogramObserver", spec, false)?;
+        Ok(HistogramObserver { spec: spec.clone(), histogram: vec![0.0; BINS], range: Range::EMPTY, infinities: 0 })
     }
 
     /// The range of all values seen; `ranges` gives the one that the search chose within it.
@@ -41,12 +42,8 @@ impl HistogramObserver {
 }
 
 impl Observer for HistogramObserver {
-    fn name(&self) -> &'static str {
-        "HistogramObserver"
-    }
-
-    fn rule(&self) -> &QuantizationRule {
-        &self.rule
+    fn spec(&self) -> &ObserverSpec {
+        &self.spec
     }
 
     fn observe(&mut self, data: &[f32], shape: &[usize]) -> Result<(), ObserverError> {
@@ -77,7 +74,8 @@ impl Observer for HistogramObserver {
     }
 
     fn ranges(&self) -> Vec<Range> {
-        if self.range.is_empty() { Vec::new() } else { min_max::seen(search(&self.histogram, self.range)) }
+        let found = || search(&self.histogram, self.range, destination_bins(&self.spec));
+        if self.range.is_empty() { Vec::new() } else { found().seen() }
     }
 
     fn infinities(&self) -> u64 {
@@ -98,13 +96,49 @@ impl Observer for HistogramObserver {
     }
 }
 
+impl Stateful for HistogramObserver {
+    fn class(&self) -> &'static str {
+        "HistogramObserver"
+    }
+
+    fn state(&self) -> Vec<(String, StateTensor)> {
+        buffers([
+            ("eps", StateTensor::f32s(&[self.spec.eps])),
+            ("histogram", StateTensor::f32s(&self.histogram)),
+            ("min_val", StateTensor::scalar(self.range.min)),
+            ("max_val", StateTensor::scalar(self.range.max)),
+            ("infinities", StateTensor::u64s(&[self.infinities])),
+        ])
+    }
+
+    fn load(&mut self, state: &StateReader<'_>) -> Result<(), StateError> {
+        let histogram = state.f32s("histogram")?;
+        if histogram.len() != BINS || !histogram.iter().all(|count| *count >= 0.0 && count.is_finite()) {
+            return Err(state.invalid("histogram", &format!("it must be {BINS} counts")));
+        }
+        let (spec, range, infinities) = (state.with_eps(&self.spec)?, saved_range(state)?, state.count("infinities")?);
+        *self = HistogramObserver { spec, histogram: histogram.to_vec(), range, infinities };
+        Ok(())
+    }
+}
+
+/// How many destination bins the error estimate has: as PyTorch counts the values of the dtype, whatever the
+/// integer range in use.
+pub(super) fn destination_bins(spec: &ObserverSpec) -> f64 {
+    match spec.dtype {
+        ObserverDType::Qint32 => 4_294_967_296.0,
+        ObserverDType::Int16 | ObserverDType::Uint16 => 65_536.0,
+        _ => 256.0,
+    }
+}
+
 fn add(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
 /// Where values fall: the arithmetic of `torch.histc`.
 #[derive(Clone, Copy)]
-struct Bins {
+pub(super) struct Bins {
     min: f32,
     width: f32,
     bins: f32,
@@ -112,14 +146,14 @@ struct Bins {
 }
 
 impl Bins {
-    fn new(range: Range, bins: usize) -> Bins {
+    pub(super) fn new(range: Range, bins: usize) -> Bins {
         Bins { min: range.min, width: range.max - range.min, bins: bins as f32, last: bins as i32 - 1 }
     }
 
     /// The bin of a value of the range. The last bin holds its right end. (A range of one value, where this is 0 / 0, gives bin 0: which
     /// one makes no difference, since such a histogram has no width.)
     #[inline(always)]
-    fn of(self, value: f32) -> u32 {
+    pub(super) fn of(self, value: f32) -> u32 {
         (((value - self.min) * self.bins / self.width) as i32).min(self.last) as u32
     }
 }

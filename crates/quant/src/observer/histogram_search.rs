@@ -4,13 +4,11 @@
 
 use super::Range;
 
-/// Destination bins of the error estimate, whatever the integer range in use.
-const DESTINATION_BINS: f64 = 256.0;
 /// How far each step moves a quantile.
 const STEP: f64 = 1e-5;
 
-/// The range within `range`, the histogram's, that was found.
-pub(super) fn search(histogram: &[f32], range: Range) -> Range {
+/// The range within `range`, the histogram's, that was found for a quantization to `destination_bins` values.
+pub(super) fn search(histogram: &[f32], range: Range, destination_bins: f64) -> Range {
     let bins = histogram.len();
     let bin_width = (range.max - range.min) / bins as f32;
     let mut sum = 0.0;
@@ -22,7 +20,7 @@ pub(super) fn search(histogram: &[f32], range: Range) -> Range {
         })
         .collect();
     let total = f64::from(sum as f32);
-    let error = QuantizationError::new(histogram, range);
+    let error = QuantizationError::new(histogram, range, destination_bins);
 
     let (mut alpha, mut beta) = (0.0, 1.0);
     let (mut start, mut end) = (0, bins - 1);
@@ -60,17 +58,18 @@ pub(super) fn search(histogram: &[f32], range: Range) -> Range {
     Range { min: range.min + bin_width * start as f32, max: range.min + bin_width * (end + 1) as f32 }
 }
 
-/// The L2 error of quantizing a histogram to 256 values over a part of its range, the values being spread evenly within a bin.
+/// The L2 error of quantizing a histogram to a number of values over a part of its range, the values being spread evenly within a bin.
 struct QuantizationError {
     /// Indices of the bins that are not empty.
     bin: Vec<f32>,
     /// Their counts divided by the bin width.
     density: Vec<f32>,
     bin_width: f64,
+    destination_bins: f64,
 }
 
 impl QuantizationError {
-    fn new(histogram: &[f32], range: Range) -> QuantizationError {
+    fn new(histogram: &[f32], range: Range, destination_bins: f64) -> QuantizationError {
         let bin_width = (f64::from(range.max) - f64::from(range.min)) / histogram.len() as f64;
         // Errors are only compared with each other. Scaling all widths by a power of two changes no rounding, and keeps the cubes of
         // very small or large widths within f32, where PyTorch's turn into 0 or infinity.
@@ -80,13 +79,13 @@ impl QuantizationError {
             bin.push(i as f32);
             density.push(count / bin_width as f32);
         }
-        QuantizationError { bin, density, bin_width }
+        QuantizationError { bin, density, bin_width, destination_bins }
     }
 
     /// The error of the range from the left end of bin `start` to the right end of bin `end`. The terms are f32, rounded as PyTorch
     /// rounds them; their sum is f64.
     fn of(&self, start: usize, end: usize) -> f64 {
-        let destination_width = self.bin_width * (end as f64 - start as f64 + 1.0) / DESTINATION_BINS;
+        let destination_width = self.bin_width * (end as f64 - start as f64 + 1.0) / self.destination_bins;
         if destination_width == 0.0 {
             return 0.0;
         }
@@ -94,11 +93,13 @@ impl QuantizationError {
             (self.bin_width as f32, destination_width as f32, (destination_width / 2.0) as f32);
         let start = start as f32;
         let inverse = 1.0 / f64::from(width);
+        let wide = self.destination_bins > f64::from(i32::MAX);
         // floor(x / width), clamped to the destination bins. The quotient of two f32 is either an integer or at least 2^-24 of itself
         // away from one, so that the offset makes the product truncate to the exact floor.
         let destination = |x: f32| {
-            let quotient = (f64::from(x) * inverse + 1e-10).clamp(0.0, DESTINATION_BINS - 1.0);
-            quotient as i32 as f32
+            let quotient = (f64::from(x) * inverse + 1e-10).clamp(0.0, self.destination_bins - 1.0);
+            // The conversion to i32 is one instruction, `floor` is a call on most machines.
+            if wide { quotient.floor() as f32 } else { quotient as i32 as f32 }
         };
         let cube = |x: f32| x * x * x;
         let whole = (cube(half) - cube(-half)) / 3.0;

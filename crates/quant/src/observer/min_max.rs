@@ -1,12 +1,15 @@
 //! Per-tensor observers that keep a range.
 
-use super::{Observer, ObserverError, QuantizationRule, Range, check_shape, finite_range, same_kind};
+use super::{
+    Observer, ObserverError, QuantizationRule, Range, StateError, StateReader, StateTensor, Stateful, buffers,
+    check_shape, finite_range, same_kind,
+};
 use crate::qconfig::ObserverSpec;
 
 /// The smallest and largest value seen (PyTorch `MinMaxObserver`).
 #[derive(Clone, Debug)]
 pub struct MinMaxObserver {
-    rule: QuantizationRule,
+    spec: ObserverSpec,
     range: Range,
     infinities: u64,
 }
@@ -17,21 +20,14 @@ impl MinMaxObserver {
     /// # Errors
     /// [`ObserverError::Spec`] for arguments that contradict each other.
     pub fn new(spec: &ObserverSpec) -> Result<MinMaxObserver, ObserverError> {
-        Ok(MinMaxObserver {
-            rule: QuantizationRule::new("MinMaxObserver", spec, false)?,
-            range: Range::EMPTY,
-            infinities: 0,
-        })
+        QuantizationRule::new("MinMaxObserver", spec, false)?;
+        Ok(MinMaxObserver { spec: spec.clone(), range: Range::EMPTY, infinities: 0 })
     }
 }
 
 impl Observer for MinMaxObserver {
-    fn name(&self) -> &'static str {
-        "MinMaxObserver"
-    }
-
-    fn rule(&self) -> &QuantizationRule {
-        &self.rule
+    fn spec(&self) -> &ObserverSpec {
+        &self.spec
     }
 
     fn observe(&mut self, data: &[f32], shape: &[usize]) -> Result<(), ObserverError> {
@@ -43,7 +39,7 @@ impl Observer for MinMaxObserver {
     }
 
     fn ranges(&self) -> Vec<Range> {
-        seen(self.range)
+        self.range.seen()
     }
 
     fn infinities(&self) -> u64 {
@@ -58,11 +54,26 @@ impl Observer for MinMaxObserver {
     }
 }
 
+impl Stateful for MinMaxObserver {
+    fn class(&self) -> &'static str {
+        "MinMaxObserver"
+    }
+
+    fn state(&self) -> Vec<(String, StateTensor)> {
+        range_state(&self.spec, self.range, self.infinities)
+    }
+
+    fn load(&mut self, state: &StateReader<'_>) -> Result<(), StateError> {
+        (self.spec, self.range, self.infinities) = load_range(&self.spec, state)?;
+        Ok(())
+    }
+}
+
 /// A moving average of the tensors' smallest and largest values (PyTorch `MovingAverageMinMaxObserver`): the result depends on the
 /// order of the tensors.
 #[derive(Clone, Debug)]
 pub struct MovingAverageMinMaxObserver {
-    rule: QuantizationRule,
+    spec: ObserverSpec,
     averaging_constant: f32,
     range: Range,
     infinities: u64,
@@ -72,25 +83,23 @@ impl MovingAverageMinMaxObserver {
     /// An observer that has seen nothing.
     ///
     /// # Errors
-    /// [`ObserverError::Spec`] for arguments that contradict each other.
+    /// [`ObserverError::Spec`] for arguments that contradict each other, among them a dynamic spec with an averaging constant that is
+    /// not 1.
     pub fn new(spec: &ObserverSpec, averaging_constant: f32) -> Result<MovingAverageMinMaxObserver, ObserverError> {
-        check_averaging_constant("MovingAverageMinMaxObserver", averaging_constant)?;
-        Ok(MovingAverageMinMaxObserver {
-            rule: QuantizationRule::new("MovingAverageMinMaxObserver", spec, false)?,
-            averaging_constant,
-            range: Range::EMPTY,
-            infinities: 0,
-        })
+        let observer = "MovingAverageMinMaxObserver";
+        check_averaging_constant(observer, averaging_constant)?;
+        if spec.is_dynamic && averaging_constant != 1.0 {
+            let reason = format!("it is dynamic only with averaging_constant 1, not {averaging_constant}");
+            return Err(ObserverError::Spec { observer, reason });
+        }
+        QuantizationRule::new(observer, spec, false)?;
+        Ok(MovingAverageMinMaxObserver { spec: spec.clone(), averaging_constant, range: Range::EMPTY, infinities: 0 })
     }
 }
 
 impl Observer for MovingAverageMinMaxObserver {
-    fn name(&self) -> &'static str {
-        "MovingAverageMinMaxObserver"
-    }
-
-    fn rule(&self) -> &QuantizationRule {
-        &self.rule
+    fn spec(&self) -> &ObserverSpec {
+        &self.spec
     }
 
     fn observe(&mut self, data: &[f32], shape: &[usize]) -> Result<(), ObserverError> {
@@ -102,7 +111,7 @@ impl Observer for MovingAverageMinMaxObserver {
     }
 
     fn ranges(&self) -> Vec<Range> {
-        seen(self.range)
+        self.range.seen()
     }
 
     fn infinities(&self) -> u64 {
@@ -114,9 +123,40 @@ impl Observer for MovingAverageMinMaxObserver {
     }
 }
 
-/// The answer of [`Observer::ranges`] for a per-tensor range.
-pub(super) fn seen(range: Range) -> Vec<Range> {
-    if range.is_empty() { Vec::new() } else { vec![range] }
+impl Stateful for MovingAverageMinMaxObserver {
+    fn class(&self) -> &'static str {
+        "MovingAverageMinMaxObserver"
+    }
+
+    fn state(&self) -> Vec<(String, StateTensor)> {
+        range_state(&self.spec, self.range, self.infinities)
+    }
+
+    fn load(&mut self, state: &StateReader<'_>) -> Result<(), StateError> {
+        (self.spec, self.range, self.infinities) = load_range(&self.spec, state)?;
+        Ok(())
+    }
+}
+
+/// The buffers of an observer of one range, under PyTorch's names; the number of infinities is quantc's own.
+fn range_state(spec: &ObserverSpec, range: Range, infinities: u64) -> Vec<(String, StateTensor)> {
+    buffers([
+        ("eps", StateTensor::f32s(&[spec.eps])),
+        ("min_val", StateTensor::scalar(range.min)),
+        ("max_val", StateTensor::scalar(range.max)),
+        ("infinities", StateTensor::u64s(&[infinities])),
+    ])
+}
+
+/// The inverse of [`range_state`].
+fn load_range(spec: &ObserverSpec, state: &StateReader<'_>) -> Result<(ObserverSpec, Range, u64), StateError> {
+    Ok((state.with_eps(spec)?, saved_range(state)?, state.count("infinities")?))
+}
+
+/// The range from `min_val` to `max_val`.
+pub(super) fn saved_range(state: &StateReader<'_>) -> Result<Range, StateError> {
+    let range = Range { min: state.f32("min_val")?, max: state.f32("max_val")? };
+    if range.is_valid() { Ok(range) } else { Err(state.invalid("max_val", "it is below min_val, or one is infinite")) }
 }
 
 /// Why moving averages are not merged.

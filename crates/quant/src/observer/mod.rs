@@ -7,73 +7,44 @@
 //! - A channel that saw no finite value gets (1.0, 0), as an observer that saw none does; both are marked as not observed.
 //! - A range too wide for f32 is an error instead of an infinite scale.
 //! - Symmetric + reduce_range + quint8 is refused by every observer (its zero point, 128, is out of the range 0..127).
+//! - The zero point of a 32-bit type is exact; PyTorch's overflows where the range needs all 32 bits.
+//! - [`AlignedHistogramObserver`] is quantc's own.
 //!
-//! The state of an observer does not grow with the number of values it has seen.
+//! The state of an observer does not grow with the number of values it has seen; only a [`RecordingObserver`]'s does.
 
+mod aligned;
 mod error;
+mod fixed;
 mod histogram;
 mod histogram_search;
 mod min_max;
+mod passive;
 mod per_channel;
 mod qparams;
+mod range;
+mod state;
 
 use std::any::Any;
 
-use quantc_tensor::QParams;
-use quantc_tensor::reduce;
+use quantc_tensor::{QParams, QRange};
 
 use crate::qconfig::{ObserverKind, ObserverSpec};
 
+pub use aligned::AlignedHistogramObserver;
 pub use error::ObserverError;
+pub use fixed::FixedQParamsObserver;
 pub use histogram::HistogramObserver;
 pub use min_max::{MinMaxObserver, MovingAverageMinMaxObserver};
+pub use passive::{PassiveObserver, RecordedTensor, RecordingObserver};
 pub use per_channel::{MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver};
-pub use qparams::QuantizationRule;
-
-/// The closed range of the values seen; `min > max` if there were none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// Smallest value.
-    pub min: f32,
-    /// Largest value.
-    pub max: f32,
-}
-
-impl Range {
-    /// The range of no values.
-    pub const EMPTY: Range = Range { min: f32::INFINITY, max: f32::NEG_INFINITY };
-
-    /// Whether the range is of no values.
-    pub fn is_empty(self) -> bool {
-        self.min > self.max
-    }
-
-    /// The smallest range that holds both.
-    #[must_use]
-    pub fn union(self, other: Range) -> Range {
-        Range { min: self.min.min(other.min), max: self.max.max(other.max) }
-    }
-
-    /// One step of an exponential moving average towards `new`; an empty range starts at `new`, an empty `new` changes nothing.
-    fn move_towards(self, new: Range, averaging_constant: f32) -> Range {
-        if new.is_empty() {
-            return self;
-        }
-        if self.is_empty() {
-            return new;
-        }
-        let step = |old: f32, new: f32| {
-            let moved = old + averaging_constant * (new - old);
-            // The difference of two huge values overflows f32, their average does not.
-            if moved.is_finite() {
-                moved
-            } else {
-                (f64::from(old) + f64::from(averaging_constant) * (f64::from(new) - f64::from(old))) as f32
-            }
-        };
-        Range { min: step(self.min, new.min), max: step(self.max, new.max) }
-    }
-}
+pub(crate) use qparams::QuantizationRule;
+pub use range::Range;
+use range::finite_range;
+pub(crate) use state::buffers;
+pub use state::{
+    ObserverStateDict, StateData, StateError, StateReader, StateTensor, Stateful, get_observer_state_dict,
+    load_observer_state_dict,
+};
 
 /// What an observer decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,13 +55,30 @@ pub struct ObservedQParams {
     pub observed: bool,
 }
 
-/// Watches tensors and computes quantization parameters from what it saw.
-pub trait Observer: Any + Send + Sync {
-    /// The class name, as PyTorch has it.
-    fn name(&self) -> &'static str;
+/// Parameters of the scheme `per_channel_affine_float_qparams`: `q = rne(x / scale + zero_point)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FloatQParams {
+    /// A scale for each channel.
+    pub scale: Vec<f32>,
+    /// A zero point for each channel.
+    pub zero_point: Vec<f32>,
+    /// The channel axis.
+    pub axis: usize,
+    /// Integer type and range.
+    pub range: QRange,
+    /// False if nothing was observed in some channel.
+    pub observed: bool,
+}
 
-    /// Integer type, scheme and range that the parameters are for.
-    fn rule(&self) -> &QuantizationRule;
+/// Watches tensors and computes quantization parameters from what it saw (PyTorch `ObserverBase`).
+pub trait Observer: Stateful + Any + Send + Sync {
+    /// Everything that determines the parameters but the values.
+    fn spec(&self) -> &ObserverSpec;
+
+    /// The class name, as PyTorch has it.
+    fn name(&self) -> &'static str {
+        self.class()
+    }
 
     /// Takes in one tensor in row-major order. A tensor without elements changes nothing.
     ///
@@ -103,7 +91,8 @@ pub trait Observer: Any + Send + Sync {
 
     /// The channel axis of the tensors, if the parameters are per channel.
     fn ch_axis(&self) -> Option<usize> {
-        None
+        let spec = self.spec();
+        spec.qscheme.is_per_channel().then_some(spec.ch_axis)
     }
 
     /// How many infinities were left out so far.
@@ -114,41 +103,66 @@ pub trait Observer: Any + Send + Sync {
     ///
     /// # Errors
     /// [`ObserverError::NotMergeable`] where the exact result cannot be had: the classes or configurations differ, the result
-    /// depends on the order (moving averages), or two histograms have different ranges. The state is then unchanged.
+    /// depends on the order (moving averages), or two of PyTorch's histograms have different ranges. The state is then unchanged.
     fn merge(&mut self, other: &dyn Observer) -> Result<(), ObserverError>;
 
     /// Scale(s) and zero point(s) for what was observed.
     ///
     /// # Errors
-    /// [`ObserverError::RangeTooWide`] if the width of a range is not a finite f32.
+    /// [`ObserverError::RangeTooWide`] if the width of a range is not a finite f32, [`ObserverError::FloatZeroPoints`] if the scheme
+    /// has float zero points, [`ObserverError::NoQParams`] if the observer computes none.
     fn calculate_qparams(&self) -> Result<ObservedQParams, ObserverError> {
+        let rule = QuantizationRule::new(self.name(), self.spec(), self.ch_axis().is_some())?;
+        if rule.has_float_zero_points() {
+            return Err(ObserverError::FloatZeroPoints { observer: self.name() });
+        }
         let ranges = self.ranges();
         if ranges.is_empty() {
             // As in PyTorch, a per-channel observer that saw nothing does not know its channels either.
-            let qparams = QParams::per_tensor(1.0, 0, self.rule().range());
+            let qparams = QParams::per_tensor(1.0, 0, rule.range());
             return Ok(ObservedQParams { qparams, observed: false });
         }
         let observed = !ranges.iter().any(|r| r.is_empty());
-        let (mut scale, mut zero_point) = (Vec::with_capacity(ranges.len()), Vec::with_capacity(ranges.len()));
-        for range in ranges {
-            let (s, z) = self.rule().qparams(range).ok_or(ObserverError::RangeTooWide {
-                observer: self.name(),
-                min: range.min,
-                max: range.max,
-            })?;
-            scale.push(s);
-            zero_point.push(z);
-        }
-        let qparams = QParams { scale, zero_point, axis: self.ch_axis(), range: self.rule().range() };
+        let too_wide = |r: &Range| ObserverError::RangeTooWide { observer: self.name(), min: r.min, max: r.max };
+        let (scale, zero_point) = ranges
+            .iter()
+            .map(|range| rule.qparams(*range).ok_or_else(|| too_wide(range)))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let qparams = QParams { scale, zero_point, axis: self.ch_axis(), range: rule.range() };
         Ok(ObservedQParams { qparams, observed })
+    }
+
+    /// Scales and zero points of the scheme `per_channel_affine_float_qparams`; no channels if nothing was observed.
+    ///
+    /// # Errors
+    /// [`ObserverError::RangeTooWide`] if the width of a range is not a finite f32, [`ObserverError::IntegerZeroPoints`] for any
+    /// other scheme.
+    fn calculate_float_qparams(&self) -> Result<FloatQParams, ObserverError> {
+        let rule = QuantizationRule::new(self.name(), self.spec(), self.ch_axis().is_some())?;
+        let (true, Some(axis)) = (rule.has_float_zero_points(), self.ch_axis()) else {
+            return Err(ObserverError::IntegerZeroPoints { observer: self.name() });
+        };
+        let ranges = self.ranges();
+        let observed = !ranges.is_empty() && !ranges.iter().any(|r| r.is_empty());
+        let too_wide = |r: &Range| ObserverError::RangeTooWide { observer: self.name(), min: r.min, max: r.max };
+        let (scale, zero_point) = ranges
+            .iter()
+            .map(|range| rule.float_qparams(*range).ok_or_else(|| too_wide(range)))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        Ok(FloatQParams { scale, zero_point, axis, range: rule.range(), observed })
     }
 }
 
 impl ObserverSpec {
-    /// A new observer of this kind, per channel if the scheme is, that has seen nothing.
+    /// A new observer of this kind, per channel if the scheme is, that has seen nothing; for a spec with a fake-quantize module the
+    /// observer within it.
     ///
     /// # Errors
-    /// [`ObserverError::Spec`] for arguments that contradict each other, and for [`ObserverKind::Dynamic`], which observes nothing.
+    /// [`ObserverError::Spec`] for arguments that contradict each other.
     pub fn build(&self) -> Result<Box<dyn Observer>, ObserverError> {
         Ok(match (self.observer, self.qscheme.is_per_channel()) {
             (ObserverKind::MinMax, false) => Box::new(MinMaxObserver::new(self)?),
@@ -160,35 +174,26 @@ impl ObserverSpec {
                 Box::new(MovingAveragePerChannelMinMaxObserver::new(self, averaging_constant)?)
             }
             (ObserverKind::Histogram, _) => Box::new(HistogramObserver::new(self)?),
-            (ObserverKind::Dynamic, _) => {
-                let reason =
-                    "a dynamic spec takes the range from each input when the model runs; it has no observer".to_owned();
-                return Err(ObserverError::Spec { observer: "PlaceholderObserver", reason });
+            (ObserverKind::AlignedHistogram { search }, _) => Box::new(AlignedHistogramObserver::new(self, search)?),
+            (ObserverKind::FixedQParams { scale, zero_point }, _) => {
+                Box::new(FixedQParamsObserver::new(self, scale, zero_point)?)
+            }
+            (ObserverKind::Recording, _) => Box::new(RecordingObserver::new(self)?),
+            (ObserverKind::Placeholder | ObserverKind::Noop | ObserverKind::ReuseInput | ObserverKind::Identity, _) => {
+                Box::new(PassiveObserver::new(self)?)
             }
         })
     }
 }
 
-/// The range of the finite values of `data` and how many infinities there are.
-fn finite_range(observer: &'static str, data: &[f32]) -> Result<(Range, u64), ObserverError> {
-    let all = reduce::min_max(data);
-    if all.has_nan {
-        let index = data.iter().position(|v| v.is_nan()).unwrap_or_default();
-        return Err(ObserverError::NaN { observer, index });
+/// Refuses a dynamic spec for a class that PyTorch has no dynamic form of.
+fn refuse_dynamic(observer: &'static str, spec: &ObserverSpec) -> Result<(), ObserverError> {
+    if !spec.is_dynamic {
+        return Ok(());
     }
-    if data.is_empty() || (all.min.is_finite() && all.max.is_finite()) {
-        return Ok((Range { min: all.min, max: all.max }, 0));
-    }
-    let mut range = Range::EMPTY;
-    let mut infinities = 0;
-    for &v in data {
-        if v.is_finite() {
-            range = range.union(Range { min: v, max: v });
-        } else {
-            infinities += 1;
-        }
-    }
-    Ok((range, infinities))
+    let reason =
+        "it has no dynamic form (hint: a placeholder, or a moving average with averaging_constant 1)".to_owned();
+    Err(ObserverError::Spec { observer, reason })
 }
 
 /// Checks that `shape` describes `len` values.
@@ -200,9 +205,9 @@ fn check_shape(observer: &'static str, len: usize, shape: &[usize]) -> Result<()
     }
 }
 
-/// `other` as an observer of the same class and rule, for `merge`.
+/// `other` as an observer of the same class and configuration, for `merge`.
 fn same_kind<'a, O: Observer>(me: &O, other: &'a dyn Observer) -> Result<&'a O, ObserverError> {
     let refuse = |reason| ObserverError::NotMergeable { observer: me.name(), other: other.name(), reason };
     let same = (other as &dyn Any).downcast_ref::<O>().ok_or_else(|| refuse("the classes differ"))?;
-    if same.rule() == me.rule() { Ok(same) } else { Err(refuse("dtype, scheme, range or eps differ")) }
+    if same.spec() == me.spec() { Ok(same) } else { Err(refuse("dtype, scheme, range, axis or eps differ")) }
 }

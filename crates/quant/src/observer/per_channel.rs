@@ -1,14 +1,16 @@
 //! Observers that keep a range for each index of one axis.
 
 use super::min_max::{check_averaging_constant, order_dependent};
-use super::{Observer, ObserverError, QuantizationRule, Range, check_shape, finite_range, same_kind};
+use super::{
+    Observer, ObserverError, QuantizationRule, Range, StateError, StateReader, StateTensor, Stateful, buffers,
+    check_shape, finite_range, refuse_dynamic, same_kind,
+};
 use crate::qconfig::ObserverSpec;
 
 /// The smallest and largest value of each channel (PyTorch `PerChannelMinMaxObserver`).
 #[derive(Clone, Debug)]
 pub struct PerChannelMinMaxObserver {
-    rule: QuantizationRule,
-    ch_axis: usize,
+    spec: ObserverSpec,
     channels: Vec<Range>,
     infinities: u64,
 }
@@ -19,26 +21,19 @@ impl PerChannelMinMaxObserver {
     /// # Errors
     /// [`ObserverError::Spec`] for arguments that contradict each other.
     pub fn new(spec: &ObserverSpec) -> Result<PerChannelMinMaxObserver, ObserverError> {
-        Ok(PerChannelMinMaxObserver {
-            rule: QuantizationRule::new("PerChannelMinMaxObserver", spec, true)?,
-            ch_axis: spec.ch_axis,
-            channels: Vec::new(),
-            infinities: 0,
-        })
+        refuse_dynamic("PerChannelMinMaxObserver", spec)?;
+        QuantizationRule::new("PerChannelMinMaxObserver", spec, true)?;
+        Ok(PerChannelMinMaxObserver { spec: spec.clone(), channels: Vec::new(), infinities: 0 })
     }
 }
 
 impl Observer for PerChannelMinMaxObserver {
-    fn name(&self) -> &'static str {
-        "PerChannelMinMaxObserver"
-    }
-
-    fn rule(&self) -> &QuantizationRule {
-        &self.rule
+    fn spec(&self) -> &ObserverSpec {
+        &self.spec
     }
 
     fn observe(&mut self, data: &[f32], shape: &[usize]) -> Result<(), ObserverError> {
-        let (new, infinities) = channel_ranges(self.name(), data, shape, self.ch_axis, self.channels.len())?;
+        let (new, infinities) = channel_ranges(self.name(), data, shape, self.spec.ch_axis, self.channels.len())?;
         update(&mut self.channels, new, Range::union);
         self.infinities += infinities;
         Ok(())
@@ -48,10 +43,6 @@ impl Observer for PerChannelMinMaxObserver {
         self.channels.clone()
     }
 
-    fn ch_axis(&self) -> Option<usize> {
-        Some(self.ch_axis)
-    }
-
     fn infinities(&self) -> u64 {
         self.infinities
     }
@@ -59,9 +50,6 @@ impl Observer for PerChannelMinMaxObserver {
     fn merge(&mut self, other: &dyn Observer) -> Result<(), ObserverError> {
         let other = same_kind(self, other)?;
         let refuse = |reason| ObserverError::NotMergeable { observer: self.name(), other: other.name(), reason };
-        if self.ch_axis != other.ch_axis {
-            return Err(refuse("the channel axes differ"));
-        }
         if !self.channels.is_empty() && !other.channels.is_empty() && self.channels.len() != other.channels.len() {
             return Err(refuse("the numbers of channels differ"));
         }
@@ -71,11 +59,25 @@ impl Observer for PerChannelMinMaxObserver {
     }
 }
 
+impl Stateful for PerChannelMinMaxObserver {
+    fn class(&self) -> &'static str {
+        "PerChannelMinMaxObserver"
+    }
+
+    fn state(&self) -> Vec<(String, StateTensor)> {
+        channels_state(&self.spec, &self.channels, self.infinities)
+    }
+
+    fn load(&mut self, state: &StateReader<'_>) -> Result<(), StateError> {
+        (self.spec, self.channels, self.infinities) = load_channels(&self.spec, state)?;
+        Ok(())
+    }
+}
+
 /// A moving average of each channel's smallest and largest value (PyTorch `MovingAveragePerChannelMinMaxObserver`).
 #[derive(Clone, Debug)]
 pub struct MovingAveragePerChannelMinMaxObserver {
-    rule: QuantizationRule,
-    ch_axis: usize,
+    spec: ObserverSpec,
     averaging_constant: f32,
     channels: Vec<Range>,
     infinities: u64,
@@ -90,10 +92,12 @@ impl MovingAveragePerChannelMinMaxObserver {
         spec: &ObserverSpec,
         averaging_constant: f32,
     ) -> Result<MovingAveragePerChannelMinMaxObserver, ObserverError> {
-        check_averaging_constant("MovingAveragePerChannelMinMaxObserver", averaging_constant)?;
+        let observer = "MovingAveragePerChannelMinMaxObserver";
+        check_averaging_constant(observer, averaging_constant)?;
+        refuse_dynamic(observer, spec)?;
+        QuantizationRule::new(observer, spec, true)?;
         Ok(MovingAveragePerChannelMinMaxObserver {
-            rule: QuantizationRule::new("MovingAveragePerChannelMinMaxObserver", spec, true)?,
-            ch_axis: spec.ch_axis,
+            spec: spec.clone(),
             averaging_constant,
             channels: Vec::new(),
             infinities: 0,
@@ -102,16 +106,12 @@ impl MovingAveragePerChannelMinMaxObserver {
 }
 
 impl Observer for MovingAveragePerChannelMinMaxObserver {
-    fn name(&self) -> &'static str {
-        "MovingAveragePerChannelMinMaxObserver"
-    }
-
-    fn rule(&self) -> &QuantizationRule {
-        &self.rule
+    fn spec(&self) -> &ObserverSpec {
+        &self.spec
     }
 
     fn observe(&mut self, data: &[f32], shape: &[usize]) -> Result<(), ObserverError> {
-        let (new, infinities) = channel_ranges(self.name(), data, shape, self.ch_axis, self.channels.len())?;
+        let (new, infinities) = channel_ranges(self.name(), data, shape, self.spec.ch_axis, self.channels.len())?;
         update(&mut self.channels, new, |old, new| old.move_towards(new, self.averaging_constant));
         self.infinities += infinities;
         Ok(())
@@ -121,10 +121,6 @@ impl Observer for MovingAveragePerChannelMinMaxObserver {
         self.channels.clone()
     }
 
-    fn ch_axis(&self) -> Option<usize> {
-        Some(self.ch_axis)
-    }
-
     fn infinities(&self) -> u64 {
         self.infinities
     }
@@ -132,6 +128,44 @@ impl Observer for MovingAveragePerChannelMinMaxObserver {
     fn merge(&mut self, other: &dyn Observer) -> Result<(), ObserverError> {
         Err(order_dependent(self, other))
     }
+}
+
+impl Stateful for MovingAveragePerChannelMinMaxObserver {
+    fn class(&self) -> &'static str {
+        "MovingAveragePerChannelMinMaxObserver"
+    }
+
+    fn state(&self) -> Vec<(String, StateTensor)> {
+        channels_state(&self.spec, &self.channels, self.infinities)
+    }
+
+    fn load(&mut self, state: &StateReader<'_>) -> Result<(), StateError> {
+        (self.spec, self.channels, self.infinities) = load_channels(&self.spec, state)?;
+        Ok(())
+    }
+}
+
+/// The buffers of an observer of a range for each channel, under PyTorch's names; the number of infinities is quantc's own.
+fn channels_state(spec: &ObserverSpec, channels: &[Range], infinities: u64) -> Vec<(String, StateTensor)> {
+    let (min, max): (Vec<f32>, Vec<f32>) = channels.iter().map(|r| (r.min, r.max)).unzip();
+    buffers([
+        ("eps", StateTensor::f32s(&[spec.eps])),
+        ("min_val", StateTensor::f32s(&min)),
+        ("max_val", StateTensor::f32s(&max)),
+        ("infinities", StateTensor::u64s(&[infinities])),
+    ])
+}
+
+/// The inverse of [`channels_state`].
+fn load_channels(spec: &ObserverSpec, state: &StateReader<'_>) -> Result<(ObserverSpec, Vec<Range>, u64), StateError> {
+    let (min, max) = (state.f32s("min_val")?, state.f32s("max_val")?);
+    let channels: Vec<Range> = min.iter().zip(max).map(|(&min, &max)| Range { min, max }).collect();
+    if min.len() != max.len() || !channels.iter().all(|r| r.is_valid()) {
+        return Err(
+            state.invalid("max_val", "it has not as many values as min_val, one is below it, or one is infinite")
+        );
+    }
+    Ok((state.with_eps(spec)?, channels, state.count("infinities")?))
 }
 
 /// Each channel's range in one tensor (no channels for a tensor without elements) and how many infinities it has. `expected` is the

@@ -1,13 +1,13 @@
 //! From a range to a scale and a zero point: the arithmetic of PyTorch's `UniformQuantizationObserverBase`, in f32.
 
-use quantc_tensor::{DType, QRange, QScheme};
+use quantc_tensor::{QRange, QScheme};
 
 use super::{ObserverError, Range};
-use crate::qconfig::ObserverSpec;
+use crate::qconfig::{ObserverDType, ObserverSpec};
 
 /// Integer range, scheme and smallest scale, checked: all that the arithmetic needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct QuantizationRule {
+pub(crate) struct QuantizationRule {
     range: QRange,
     qscheme: QScheme,
     eps: f32,
@@ -18,9 +18,9 @@ impl QuantizationRule {
     /// The rule of `spec` for the observer class `observer`, which wants a per-channel scheme or a per-tensor one.
     ///
     /// # Errors
-    /// [`ObserverError::Spec`] for a scheme of the other granularity, a dtype that is neither qint8 nor quint8, a range that is not
-    /// within the dtype or does not hold 0, an eps that is not positive, or symmetric + reduce_range + quint8.
-    pub(super) fn new(
+    /// [`ObserverError::Spec`] for a scheme of the other granularity, a float dtype, a range that is not within the dtype or does not
+    /// hold 0, an eps that is not positive, or symmetric + reduce_range + quint8.
+    pub(crate) fn new(
         observer: &'static str,
         spec: &ObserverSpec,
         per_channel: bool,
@@ -31,10 +31,8 @@ impl QuantizationRule {
             let wanted = if per_channel { "per_channel" } else { "per_tensor" };
             return refuse(format!("qscheme must be {wanted}_affine or {wanted}_symmetric"));
         }
-        let (lowest, highest) = match dtype {
-            DType::U8 => (0, 255),
-            DType::I8 => (-128, 127),
-            other => return refuse(format!("dtype must be quint8 or qint8, not {other}")),
+        let Some((lowest, highest)) = dtype.quantized_range() else {
+            return refuse(format!("dtype must be an integer type such as quint8 or qint8, not {dtype}"));
         };
         let (lo, hi) = (quant_min.unwrap_or(lowest), quant_max.unwrap_or(highest));
         if !(lo < hi && lo <= 0 && 0 <= hi && lo >= lowest && hi <= highest) {
@@ -45,7 +43,7 @@ impl QuantizationRule {
         if !(eps > 0.0 && eps.is_finite()) {
             return refuse(format!("eps must be positive and finite, not {eps}"));
         }
-        if qscheme.is_symmetric() && reduce_range && dtype == DType::U8 {
+        if qscheme.is_symmetric() && reduce_range && dtype == ObserverDType::Quint8 {
             return refuse(
                 "a symmetric quint8 range cannot be reduced: its zero point 128 is outside 0..127; use qint8"
                     .to_owned(),
@@ -53,39 +51,63 @@ impl QuantizationRule {
         }
         let range = spec.range();
         let symmetric_zero_point = match dtype {
-            DType::U8 if quant_min.is_none() && quant_max.is_none() => 128,
-            DType::U8 => (range.qmin + range.qmax).div_euclid(2),
+            ObserverDType::Quint8 if quant_min.is_none() && quant_max.is_none() => 128,
+            ObserverDType::Quint8 => (range.qmin + range.qmax).div_euclid(2),
+            ObserverDType::Uint16 => 1 << 15,
             _ => 0,
         };
         Ok(QuantizationRule { range, qscheme, eps, symmetric_zero_point })
     }
 
     /// The integer type and range.
-    pub fn range(&self) -> QRange {
+    pub(crate) fn range(&self) -> QRange {
         self.range
     }
 
     /// The scheme.
-    pub fn qscheme(&self) -> QScheme {
+    pub(crate) fn qscheme(&self) -> QScheme {
         self.qscheme
+    }
+
+    /// Whether the zero points are floats.
+    pub(crate) fn has_float_zero_points(&self) -> bool {
+        self.qscheme == QScheme::PerChannelAffineFloatQParams
+    }
+
+    /// How many steps the integer range has.
+    fn levels(&self) -> f32 {
+        (i64::from(self.range.qmax) - i64::from(self.range.qmin)) as f32
     }
 
     /// Scale and zero point for the values of `range`, which is first extended to hold 0; (1.0, 0) for an empty range. `None` if
     /// the width of the range is not finite.
-    pub fn qparams(&self, range: Range) -> Option<(f32, i32)> {
+    pub(crate) fn qparams(&self, range: Range) -> Option<(f32, i32)> {
         if range.is_empty() {
             return Some((1.0, 0));
         }
         let QRange { qmin, qmax, .. } = self.range;
         let (lo, hi) = (range.min.min(0.0), range.max.max(0.0));
-        let levels = (qmax - qmin) as f32;
         if self.qscheme.is_symmetric() {
-            let scale = ((-lo).max(hi) / (levels / 2.0)).max(self.eps);
+            // Half the number of steps in f64: PyTorch's is a Python float, rounded to f32 once.
+            let half = ((f64::from(qmax) - f64::from(qmin)) / 2.0) as f32;
+            let scale = ((-lo).max(hi) / half).max(self.eps);
             return scale.is_finite().then_some((scale, self.symmetric_zero_point));
         }
-        let scale = ((hi - lo) / levels).max(self.eps);
-        // |lo / scale| is at most `levels`, give or take a rounding, so that the conversion is exact.
-        let zero_point = qmin - (lo / scale).round_ties_even() as i32;
-        scale.is_finite().then_some((scale, zero_point.clamp(qmin, qmax)))
+        let scale = ((hi - lo) / self.levels()).max(self.eps);
+        // |lo / scale| is at most the number of steps, give or take a rounding, so that the conversion is exact.
+        let zero_point = i64::from(qmin) - (lo / scale).round_ties_even() as i64;
+        let zero_point = zero_point.clamp(i64::from(qmin), i64::from(qmax)) as i32;
+        scale.is_finite().then_some((scale, zero_point))
+    }
+
+    /// Scale and float zero point for exactly the values of `range`: 0 need not be among them. A scale of at most eps becomes 1, an
+    /// empty range gives (1.0, 0). `None` if the width of the range is not finite.
+    pub(crate) fn float_qparams(&self, range: Range) -> Option<(f32, f32)> {
+        if range.is_empty() {
+            return Some((1.0, 0.0));
+        }
+        let scale = (range.max - range.min) / self.levels();
+        let scale = if scale > self.eps { scale } else { 1.0 };
+        scale.is_finite().then_some((scale, -range.min / scale))
     }
 }

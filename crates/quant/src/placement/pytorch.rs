@@ -5,12 +5,11 @@ use std::collections::HashMap;
 
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::BackendConfig;
-use quantc_tensor::DType;
 
 use super::{Members, Placed, Site, float_outputs};
 use crate::group::{Group, Plan, find_groups};
 use crate::prepare::Observing;
-use crate::qconfig::ObserverSpec;
+use crate::qconfig::{ObserverDType, ObserverSpec};
 use crate::qconfig_mapping::QConfigMapping;
 
 /// The groups of the backend's patterns, and the observers of all their inputs and outputs.
@@ -48,11 +47,11 @@ struct Placing<'g> {
 }
 
 impl Placing<'_> {
-    /// The type that a value has where it is made: of its group's observers, or f32.
-    fn dtype(&self, value: ValueRef) -> DType {
+    /// The type that a value has where it is made: of its group's observers, or none if it is real.
+    fn dtype(&self, value: ValueRef) -> Option<ObserverDType> {
         match self.members.quantized(self.groups, value.node).map(|g| &g.plan) {
-            Some(Plan::Static { qconfig, .. }) => qconfig.activation.dtype,
-            _ => DType::F32,
+            Some(Plan::Static { qconfig, .. }) => Some(qconfig.activation.dtype),
+            _ => None,
         }
     }
 
@@ -74,7 +73,7 @@ impl Placing<'_> {
     fn observe_inputs(&mut self, group: &Group, spec: &ObserverSpec) {
         for (node, input) in self.tensors(group) {
             let Some(value) = self.graph.node(node).inputs()[input] else { continue };
-            if self.dtype(value) == spec.dtype {
+            if self.dtype(value) == Some(spec.dtype) {
                 continue;
             }
             let same = |s: &Proposed| {

@@ -31,6 +31,9 @@ impl QuantizationRule {
             let wanted = if per_channel { "per_channel" } else { "per_tensor" };
             return refuse(format!("qscheme must be {wanted}_affine or {wanted}_symmetric"));
         }
+        if qscheme == QScheme::PerChannelAffineFloatQParams {
+            return refuse(format!("qscheme {qscheme} is not supported"));
+        }
         let (lowest, highest) = match dtype {
             DType::U8 => (0, 255),
             DType::I8 => (-128, 127),

@@ -14,6 +14,7 @@ pub mod tensor;
 
 pub use compare::Gap;
 pub use dtype::DType;
+pub use half::f16;
 pub use qparams::{QParams, QRange, QScheme, choose_qparams, dynamic_qparams};
 pub use quantized::{QDType, QuantizedTensor};
 pub use scaled::{Integers, Scale, ScaledInt, Value};

@@ -158,6 +158,25 @@ proptest! {
 }
 
 #[test]
+fn names_are_the_same_in_files() {
+    for &dtype in QDType::ALL {
+        assert_eq!(serde_json::to_string(&dtype).expect("a name"), format!("\"{dtype}\""));
+    }
+    let scheme = QScheme::PerChannelAffineFloatQParams;
+    for scheme in [
+        QScheme::PerTensorAffine,
+        QScheme::PerTensorSymmetric,
+        QScheme::PerChannelAffine,
+        QScheme::PerChannelSymmetric,
+        scheme,
+    ] {
+        let name = format!("\"{scheme}\"");
+        assert_eq!(serde_json::to_string(&scheme).expect("a name"), name);
+        assert_eq!(serde_json::from_str::<QScheme>(&name).expect("a scheme"), scheme);
+    }
+}
+
+#[test]
 fn what_is_no_number_has_one_meaning() {
     let x = Tensor::vector(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e38, -1e38]);
     for &dtype in QDType::ALL {

@@ -36,7 +36,7 @@ impl<'a> From<&'a QuantizedTensor> for Operand<'a> {
 
 macro_rules! comparisons {
     ($($name:ident, $op:tt, $doc:literal;)*) => {$(
-        #[doc = concat!("`", stringify!($op), "` of the real values, broadcast: a tensor of bool (`torch.Tensor.", stringify!($name), "`).")]
+        #[doc = concat!("Where the real values are ", $doc, ", broadcast: a tensor of bool (`torch.Tensor.", stringify!($name), "`).")]
         ///
         /// # Errors
         /// If the shapes do not broadcast.
@@ -48,12 +48,12 @@ macro_rules! comparisons {
 
 impl QuantizedTensor {
     comparisons! {
-        eq, ==, "equal";
-        ne, !=, "not equal";
-        ge, >=, "greater or equal";
-        le, <=, "less or equal";
-        gt, >, "greater";
-        lt, <, "less";
+        eq, ==, "those of the other";
+        ne, !=, "not those of the other";
+        ge, >=, "at least those of the other";
+        le, <=, "at most those of the other";
+        gt, >, "greater than those of the other";
+        lt, <, "less than those of the other";
     }
 
     fn compare(&self, other: Operand<'_>, accept: fn(f64, f64) -> bool) -> Result<Tensor, QuantizedError> {

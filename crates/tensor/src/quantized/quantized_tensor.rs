@@ -139,6 +139,7 @@ impl QuantizedTensor {
     /// not fit 32 bits (qint32) PyTorch's wraps around, here it is exact before it is rounded to f32.
     pub fn dequantize(&self) -> Tensor {
         let values = self.quantizer.dequantize(&self.ints(), &self.shape);
+        // There are as many integers as the shape has elements.
         Tensor::from_vec(&self.shape, values).unwrap_or_else(|_| Tensor::zeros(DType::F32, &self.shape))
     }
 

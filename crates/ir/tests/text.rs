@@ -85,3 +85,13 @@ fn editing_keeps_the_graph_valid() {
     graph.verify().expect("valid");
     assert_eq!(graph.to_string(), SMALL);
 }
+
+#[test]
+fn halves_are_written_as_they_are() {
+    let text = "graph g(%x: f16[N]) {\n  param @h: f16[4] = [0.099975586, 65504.0, -inf, 6e-8]\n  return h=@h\n}\n";
+    let graph = parse(text).expect("parses");
+    let value = graph.params()["h"].value.as_ref().expect("inline");
+    assert_eq!(value.to_f32_vec(), [0.099975586, 65504.0, f32::NEG_INFINITY, 5.9604645e-8]);
+    // 0.1 has no exact half.
+    assert_eq!(parse(&text.replace("0.099975586", "0.1")).expect("parses").to_string(), graph.to_string());
+}

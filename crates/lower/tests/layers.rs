@@ -362,14 +362,19 @@ fn conversions() {
     holds(
         23,
         &[1, 3],
-        r#"graph g(%i: i64[N,5], %j: i32[N,5], %b: bool[N,5], %u: u8[N,5]) {
+        r#"graph g(%i: i64[N,5], %j: i32[N,5], %b: bool[N,5], %u: u8[N,5], %h: f16[N,5], %w: f32[N,5]) {
+  param @half: f16[5]
   %a = to(%i) {dtype=f32}
   %c = to(%j) {dtype=f32}
   %d = to(%b) {dtype=f32}
   %e = to(%u) {dtype=f32}
   %f = to(%i) {dtype=i32}
   %g = to(%j) {dtype=i64}
-  return a=%a, c=%c, d=%d, e=%e, f=%f, g=%g
+  %k = to(%h) {dtype=f32}
+  %l = to(%w) {dtype=f16}
+  %wide = to(@half) {dtype=f32}
+  %m = mul(%w, %wide)
+  return a=%a, c=%c, d=%d, e=%e, f=%f, g=%g, k=%k, l=%l, m=%m
 }"#,
     );
 }

@@ -293,6 +293,7 @@ impl Operator for Compare {
         let data = match a.dtype() {
             DType::F32 => go::<f32>(&a, &b, &shape, self.accept),
             DType::F64 => go::<f64>(&a, &b, &shape, self.accept),
+            DType::F16 => go::<quantc_tensor::f16>(&a, &b, &shape, self.accept),
             DType::I8 => go::<i8>(&a, &b, &shape, self.accept),
             DType::U8 => go::<u8>(&a, &b, &shape, self.accept),
             DType::I16 => go::<i16>(&a, &b, &shape, self.accept),

@@ -29,7 +29,7 @@ use quantc_kernels::conv::AlignedBytes;
 use quantc_kernels::{Isa, Kernels, MappedFile, Panels, SharedBytes, isa};
 use quantc_lower::{StoredForm, StoredWeights};
 use quantc_quant::QuantReport;
-use quantc_tensor::{DType, Element, Tensor, TensorType};
+use quantc_tensor::{DType, Element, Tensor, TensorType, f16};
 use serde::{Deserialize, Serialize};
 
 use crate::tuning::Tuning;
@@ -94,6 +94,7 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     match tensor {
         Tensor::F32(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Tensor::F64(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Tensor::F16(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Tensor::I8(d) => d.iter().map(|&v| v as u8).collect(),
         Tensor::U8(d) => d.iter().copied().collect(),
         Tensor::I16(d) => d.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -111,6 +112,7 @@ pub(crate) fn tensor_of(dtype: DType, shape: &[usize], bytes: &[u8]) -> Option<T
     match dtype {
         DType::F32 => go(shape, bytes, f32::from_le_bytes),
         DType::F64 => go(shape, bytes, f64::from_le_bytes),
+        DType::F16 => go(shape, bytes, f16::from_le_bytes),
         DType::I8 => Tensor::from_vec(shape, bytes.iter().map(|&b| b as i8).collect()).ok(),
         DType::U8 => go(shape, bytes, u8::from_le_bytes),
         DType::I16 => go(shape, bytes, i16::from_le_bytes),

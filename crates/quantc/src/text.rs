@@ -15,6 +15,7 @@ use crate::{Error, files};
 const DTYPES: &[(DType, Dtype)] = &[
     (DType::F32, Dtype::F32),
     (DType::F64, Dtype::F64),
+    (DType::F16, Dtype::F16),
     (DType::I8, Dtype::I8),
     (DType::U8, Dtype::U8),
     (DType::I16, Dtype::I16),

@@ -68,6 +68,34 @@ fn numbers_that_an_input_cannot_hold() {
     assert_eq!(stored(&at.join("y.npz"), "y").as_slice(), Some(&[7.0, 255.0][..]));
 }
 
+/// Half precision in a graph, its file of values, a compiled model, inputs and outputs.
+#[test]
+fn half_precision_is_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let n = 4096;
+    let weights: Vec<f32> = (0..n).map(|i| (i % 37) as f32 / 8.0).collect();
+    let calls = format!(
+        "  param @w: f32[{n}]\n  %h = to(@w) {{dtype=f16}}\n  %wide = to(%h) {{dtype=f32}}\n  %r = to(%x) {{dtype=f32}}\n  %m = mul(%r, %wide)\n  \
+         %y = to(%m) {{dtype=f16}}"
+    );
+    fs::write(at.join("m.qg"), graph(&format!("f16[N,{n}]"), &calls)).expect("written");
+    let bytes: Vec<u8> = weights.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![n], &bytes).expect("fits");
+    let values = safetensors::serialize([("w", view)], None).expect("serializes");
+    fs::write(at.join("m.qg.safetensors"), values).expect("written");
+    ok(at, &["quantize", "m.qg", "-o", "m.qtc", "--mode", "dynamic", "--emit", "quantized=q.qg"]);
+    let (emitted, model) = (fs::metadata(at.join("q.qg.safetensors")), fs::metadata(at.join("m.qtc")));
+    assert!(emitted.expect("written").len() < 3 * n as u64, "two bytes for each weight");
+    assert!(model.expect("written").len() < 3 * n as u64);
+    write_array(&at.join("x.npy"), &[2, n], (0..2 * n).map(|i| (i % 3) as f32).collect());
+    for model in ["m.qg", "q.qg", "m.qtc"] {
+        ok(at, &["run", model, "--input", "x.npy", "-o", "y.npz"]);
+        let y = stored(&at.join("y.npz"), "y");
+        assert!(y.iter().enumerate().all(|(i, y)| *y == (i % 3) as f32 * weights[i % n]), "{model}");
+    }
+}
+
 #[test]
 fn preprocessing_is_for_one_input() {
     let folder = tempfile::tempdir().expect("folder");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quantc_interp::eval_constant;
 use quantc_ir::{Graph, NodeId, ValueRef};
+use quantc_tensor::DType;
 
 use crate::RewriteError;
 
@@ -11,7 +12,7 @@ use crate::RewriteError;
 const LARGE: usize = 1 << 20;
 
 /// Evaluates every call on constants, and names what it evaluated. A dequantized weight stays a call: as a plain tensor it would
-/// lose its integers.
+/// lose its integers. The widening of an f16 parameter stays too: it would be stored twice as large.
 ///
 /// # Errors
 /// If a call can't be evaluated.
@@ -63,6 +64,7 @@ fn foldable(graph: &Graph, id: NodeId) -> bool {
     let mut given = 0;
     for value in inputs {
         match graph.constant(*value) {
+            Some(half) if node.is_op("to") && half.dtype() == DType::F16 => return false,
             Some(tensor) => given += tensor.byte_len(),
             None => return false,
         }

@@ -1,7 +1,7 @@
 //! Tensors to and from the bytes of the arena: native elements row-major, booleans as 0 or 1, i8 as `q + 128`.
 
 use bytemuck::Pod;
-use quantc_tensor::{DType, Element, Tensor, TensorError};
+use quantc_tensor::{DType, Element, Tensor, TensorError, f16};
 
 use crate::RunError;
 
@@ -23,6 +23,7 @@ pub fn store(tensor: &Tensor, to: &mut [u8]) -> Result<(), RunError> {
     match tensor.dtype() {
         DType::F32 => plain::<f32>(tensor, to),
         DType::F64 => plain::<f64>(tensor, to),
+        DType::F16 => plain::<f16>(tensor, to),
         DType::U8 => plain::<u8>(tensor, to),
         DType::I16 => plain::<i16>(tensor, to),
         DType::I32 => plain::<i32>(tensor, to),
@@ -68,6 +69,7 @@ pub fn load_into(bytes: &[u8], tensor: &mut Tensor) -> Result<(), RunError> {
     match tensor.dtype() {
         DType::F32 => plain::<f32>(bytes, tensor),
         DType::F64 => plain::<f64>(bytes, tensor),
+        DType::F16 => plain::<f16>(bytes, tensor),
         DType::U8 => plain::<u8>(bytes, tensor),
         DType::I16 => plain::<i16>(bytes, tensor),
         DType::I32 => plain::<i32>(bytes, tensor),

@@ -10,6 +10,8 @@ pub enum DType {
     F32,
     /// IEEE binary64.
     F64,
+    /// IEEE binary16: a storage type. Only conversions (`to`), and what moves elements, take it; arithmetic is f32's.
+    F16,
     /// Signed 8 bits (PyTorch `qint8` when quantized).
     I8,
     /// Unsigned 8 bits (PyTorch `quint8` when quantized).
@@ -27,13 +29,14 @@ pub enum DType {
 impl DType {
     /// Every type.
     pub const ALL: &[DType] =
-        &[DType::F32, DType::F64, DType::I8, DType::U8, DType::I16, DType::I32, DType::I64, DType::Bool];
+        &[DType::F32, DType::F64, DType::F16, DType::I8, DType::U8, DType::I16, DType::I32, DType::I64, DType::Bool];
 
     /// The name in the text form: `f32`, `u8`, ...
     pub fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
             DType::F64 => "f64",
+            DType::F16 => "f16",
             DType::I8 => "i8",
             DType::U8 => "u8",
             DType::I16 => "i16",
@@ -47,7 +50,7 @@ impl DType {
     pub fn size(self) -> usize {
         match self {
             DType::I8 | DType::U8 | DType::Bool => 1,
-            DType::I16 => 2,
+            DType::F16 | DType::I16 => 2,
             DType::F32 | DType::I32 => 4,
             DType::F64 | DType::I64 => 8,
         }
@@ -55,7 +58,7 @@ impl DType {
 
     /// Whether the type is a floating-point type.
     pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64)
+        matches!(self, DType::F32 | DType::F64 | DType::F16)
     }
 
     /// Whether the type is an integer type (bool is not).

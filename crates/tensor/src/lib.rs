@@ -5,6 +5,7 @@ pub mod compare;
 pub mod dtype;
 pub mod math;
 pub mod qparams;
+pub mod quantized;
 pub mod reduce;
 pub mod round;
 pub mod scaled;
@@ -13,7 +14,9 @@ pub mod tensor;
 
 pub use compare::Gap;
 pub use dtype::DType;
-pub use qparams::{QParams, QRange, QScheme, dynamic_qparams};
+pub use half::f16;
+pub use qparams::{QParams, QRange, QScheme, choose_qparams, dynamic_qparams};
+pub use quantized::{QDType, QuantizedTensor};
 pub use scaled::{Integers, Scale, ScaledInt, Value};
 pub use shape::{Dim, Shape, TensorType};
 pub use tensor::{Element, Tensor, TensorError};

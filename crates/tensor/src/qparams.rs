@@ -1,5 +1,7 @@
 //! Quantization parameters.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::DType;
@@ -24,6 +26,17 @@ pub enum QScheme {
 }
 
 impl QScheme {
+    /// PyTorch's name: `per_tensor_affine`, ...
+    pub fn name(self) -> &'static str {
+        match self {
+            QScheme::PerTensorAffine => "per_tensor_affine",
+            QScheme::PerTensorSymmetric => "per_tensor_symmetric",
+            QScheme::PerChannelAffine => "per_channel_affine",
+            QScheme::PerChannelSymmetric => "per_channel_symmetric",
+            QScheme::PerChannelAffineFloatQParams => "per_channel_affine_float_qparams",
+        }
+    }
+
     /// Whether there is a scale for each channel.
     pub fn is_per_channel(self) -> bool {
         !matches!(self, QScheme::PerTensorAffine | QScheme::PerTensorSymmetric)
@@ -32,6 +45,12 @@ impl QScheme {
     /// Whether the zero point is fixed to the middle of the range.
     pub fn is_symmetric(self) -> bool {
         matches!(self, QScheme::PerTensorSymmetric | QScheme::PerChannelSymmetric)
+    }
+}
+
+impl fmt::Display for QScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -92,4 +111,71 @@ pub fn dynamic_qparams(lo: f32, hi: f32, range: QRange) -> (f32, i32) {
     let (lo, hi) = (lo.min(0.0), hi.max(0.0));
     let scale = ((hi - lo) / (range.qmax - range.qmin) as f32).max(f32::EPSILON);
     (scale, round::round_saturate(-(lo / scale), range.qmin, range.qmin, range.qmax))
+}
+
+/// A range that no parameters can be chosen from.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum ChooseError {
+    /// The values' range is not one of finite numbers, the lower first.
+    #[error("{lo} to {hi} is no range of values (hint: is a value NaN or infinite?)")]
+    Values {
+        /// Lowest value.
+        lo: f32,
+        /// Highest value.
+        hi: f32,
+    },
+    /// The integers' range has no two numbers.
+    #[error("{qmin} to {qmax} is no range of integers")]
+    Integers {
+        /// Lowest integer.
+        qmin: i32,
+        /// Highest integer.
+        qmax: i32,
+    },
+}
+
+/// Scales below this are raised to it: the smallest normal f16, about.
+const SMALL_SCALE: f32 = 6.1e-5;
+
+/// Per-tensor parameters as the C++ of PyTorch's dynamic operators chooses them (`ChooseQuantizationParams`, FBGEMM's function of the same
+/// name; in Python `torch._choose_qparams_per_tensor`). With 0 in the range, in f64: `scale = (hi - lo) / (qmax - qmin)`, 0.1 if it has
+/// no finite f32 reciprocal, and at least 6.1e-5, for which the range is widened in proportion. The zero point is that of the endpoint
+/// with the smaller error, rounded half to even and clamped. `reduce_range` halves both ends of the integer range towards 0.
+///
+/// quantc's own dynamic operators use [`dynamic_qparams`]; the two differ for ranges so small that the floor counts, and by a zero point
+/// where f32 rounds the quotient across a tie.
+///
+/// # Errors
+/// If `lo..=hi` or `qmin..=qmax` is no range. PyTorch gives an infinite scale for infinite values.
+pub fn choose_qparams(lo: f32, hi: f32, range: QRange, reduce_range: bool) -> Result<(f64, i32), ChooseError> {
+    if !(lo <= hi && lo.is_finite() && hi.is_finite()) {
+        return Err(ChooseError::Values { lo, hi });
+    }
+    let half = |v: i32| if reduce_range { v / 2 } else { v };
+    let (qmin, qmax) = (half(range.qmin), half(range.qmax));
+    if qmin >= qmax {
+        return Err(ChooseError::Integers { qmin, qmax });
+    }
+    let (qmin, qmax) = (f64::from(qmin), f64::from(qmax));
+    let (mut lo, mut hi) = (lo.min(0.0), hi.max(0.0));
+    let mut scale = (f64::from(hi) - f64::from(lo)) / (qmax - qmin);
+    if !(1.0 / scale as f32).is_finite() {
+        scale = 0.1;
+    }
+    if scale < f64::from(SMALL_SCALE) {
+        let widest = SMALL_SCALE * (qmax - qmin) as f32;
+        if lo == 0.0 {
+            hi = widest;
+        } else if hi == 0.0 {
+            lo = -widest;
+        } else {
+            let factor = SMALL_SCALE / scale as f32;
+            (lo, hi) = (lo * factor, hi * factor);
+        }
+        scale = SMALL_SCALE.into();
+    }
+    let (lo, hi) = (f64::from(lo) / scale, f64::from(hi) / scale);
+    let from_lo = qmin.abs() - lo.abs() < qmax.abs() - hi.abs();
+    let zero_point = if from_lo { qmin - lo } else { qmax - hi };
+    Ok((scale, zero_point.clamp(qmin, qmax).round_ties_even() as i32))
 }

@@ -29,6 +29,13 @@ pub fn quantize(x: f32, inverse_scale: f32, zero_point: i32, qmin: i32, qmax: i3
     round_saturate(x * inverse_scale, zero_point, qmin, qmax)
 }
 
+/// The same for integers of 32 bits, whose zero point may leave no room to shift the bounds by it: `clamp(f32(rne(x * inverse_scale) +
+/// zero_point))`, the sum in f32 as PyTorch's `qint32` has it. NaN gives the lowest integer.
+pub fn quantize_i32(x: f32, inverse_scale: f32, zero_point: i32) -> i32 {
+    let shifted = (x * inverse_scale).round_ties_even() + zero_point as f32;
+    round_saturate(shifted, 0, i32::MIN, i32::MAX)
+}
+
 /// `(q - zero_point) * scale` (PyTorch `dequantize`).
 #[inline(always)]
 pub fn dequantize(q: i32, scale: f32, zero_point: i32) -> f32 {

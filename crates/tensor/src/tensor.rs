@@ -1,5 +1,6 @@
 //! Tensors: reference-counted ndarrays, always in standard (row-major, contiguous) layout.
 
+use half::f16;
 use ndarray::{ArcArray, ArrayViewD, IxDyn};
 
 use crate::{DType, Shape, TensorType};
@@ -34,6 +35,8 @@ pub enum Tensor {
     F32(Data<f32>),
     /// f64 elements.
     F64(Data<f64>),
+    /// f16 elements.
+    F16(Data<f16>),
     /// i8 elements.
     I8(Data<i8>),
     /// u8 elements.
@@ -82,7 +85,7 @@ macro_rules! elements {
         }
     )*};
 }
-elements!(f32 => F32, f64 => F64, i8 => I8, u8 => U8, i16 => I16, i32 => I32, i64 => I64, bool => Bool);
+elements!(f32 => F32, f64 => F64, f16 => F16, i8 => I8, u8 => U8, i16 => I16, i32 => I32, i64 => I64, bool => Bool);
 
 /// Runs an expression with the typed array of any tensor: `with_data!(tensor, |data| data.len())`.
 #[macro_export]
@@ -91,6 +94,7 @@ macro_rules! with_data {
         match $tensor {
             $crate::Tensor::F32($data) => $body,
             $crate::Tensor::F64($data) => $body,
+            $crate::Tensor::F16($data) => $body,
             $crate::Tensor::I8($data) => $body,
             $crate::Tensor::U8($data) => $body,
             $crate::Tensor::I16($data) => $body,
@@ -142,6 +146,7 @@ impl Tensor {
         match self {
             Tensor::F32(_) => DType::F32,
             Tensor::F64(_) => DType::F64,
+            Tensor::F16(_) => DType::F16,
             Tensor::I8(_) => DType::I8,
             Tensor::U8(_) => DType::U8,
             Tensor::I16(_) => DType::I16,
@@ -198,6 +203,7 @@ impl Tensor {
         match dtype {
             DType::F32 => Tensor::full(shape, 0f32),
             DType::F64 => Tensor::full(shape, 0f64),
+            DType::F16 => Tensor::full(shape, f16::ZERO),
             DType::I8 => Tensor::full(shape, 0i8),
             DType::U8 => Tensor::full(shape, 0u8),
             DType::I16 => Tensor::full(shape, 0i16),
@@ -248,7 +254,8 @@ impl Tensor {
     }
 
     /// Elements converted to another type, as ONNX `Cast` and PyTorch `to` do it: float to integer truncates and
-    /// saturates (NaN gives 0), integer to a narrower integer wraps, anything to bool is `!= 0`.
+    /// saturates (NaN gives 0), integer to a narrower integer wraps, anything to bool is `!= 0`. To f16 goes by way of f32, as in PyTorch:
+    /// f64 is rounded twice, and what is beyond 65504 becomes infinite.
     pub fn cast(&self, dtype: DType) -> Tensor {
         if self.dtype() == dtype {
             return self.clone();
@@ -258,6 +265,7 @@ impl Tensor {
                 match dtype {
                     DType::F32 => Tensor::F32($data.mapv(|v| <$from>::to_f64(v) as f32).into_shared()),
                     DType::F64 => Tensor::F64($data.mapv(|v| <$from>::to_f64(v)).into_shared()),
+                    DType::F16 => Tensor::F16($data.mapv(|v| f16::from_f32(<$from>::to_f64(v) as f32)).into_shared()),
                     DType::I8 => Tensor::I8($data.mapv(|v| <$from>::to_i64(v) as i8).into_shared()),
                     DType::U8 => Tensor::U8($data.mapv(|v| <$from>::to_i64(v) as u8).into_shared()),
                     DType::I16 => Tensor::I16($data.mapv(|v| <$from>::to_i64(v) as i16).into_shared()),
@@ -270,6 +278,7 @@ impl Tensor {
         match self {
             Tensor::F32(d) => to!(d, f32),
             Tensor::F64(d) => to!(d, f64),
+            Tensor::F16(d) => to!(d, f16),
             Tensor::I8(d) => to!(d, i8),
             Tensor::U8(d) => to!(d, u8),
             Tensor::I16(d) => to!(d, i16),
@@ -308,6 +317,7 @@ impl Tensor {
         match (self, other) {
             (Tensor::F32(a), Tensor::F32(b)) => a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()),
             (Tensor::F64(a), Tensor::F64(b)) => a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()),
+            (Tensor::F16(a), Tensor::F16(b)) => a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()),
             (Tensor::I8(a), Tensor::I8(b)) => a == b,
             (Tensor::U8(a), Tensor::U8(b)) => a == b,
             (Tensor::I16(a), Tensor::I16(b)) => a == b,
@@ -338,6 +348,15 @@ macro_rules! widen {
     )*};
 }
 widen!(f32, f64, i8, u8, i16, i32, i64);
+
+impl Widen for f16 {
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    fn to_i64(self) -> i64 {
+        self.to_f32() as i64
+    }
+}
 
 impl Widen for bool {
     fn to_f64(self) -> f64 {

@@ -1,7 +1,7 @@
 //! Seeded random tensors and parameters: the same on every machine.
 
 use quantc_ir::Graph;
-use quantc_tensor::{DType, Tensor, TensorType};
+use quantc_tensor::{DType, Tensor, TensorType, f16};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,6 +21,7 @@ pub fn random_tensor(rng: &mut impl Rng, ty: &TensorType) -> Tensor {
     let tensor = match ty.dtype {
         DType::F32 => Tensor::from_vec(&shape, normal(rng, n, 1.0)),
         DType::F64 => Tensor::from_vec(&shape, normal(rng, n, 1.0).into_iter().map(f64::from).collect()),
+        DType::F16 => Tensor::from_vec(&shape, normal(rng, n, 1.0).into_iter().map(f16::from_f32).collect()),
         DType::I8 => Tensor::from_vec(&shape, (0..n).map(|_| rng.random::<i8>()).collect()),
         DType::U8 => Tensor::from_vec(&shape, (0..n).map(|_| rng.random::<u8>()).collect()),
         DType::I16 => Tensor::from_vec(&shape, (0..n).map(|_| rng.random_range(-100..=100i16)).collect()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quantc_ops::{Attr, Attrs, Float, lookup};
-use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType};
+use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType, f16};
 
 use crate::text::lexer::{Spanned, Token, lex};
 use crate::{Graph, IrError, NodeId, Origin, ValueRef};
@@ -371,6 +371,7 @@ fn typed(values: &[Token], shape: &[usize], dtype: DType) -> Result<Tensor, Stri
     let tensor = match dtype {
         DType::F32 => Tensor::from_vec(shape, floats()?.iter().map(|&v| v as f32).collect()),
         DType::F64 => Tensor::from_vec(shape, floats()?),
+        DType::F16 => Tensor::from_vec(shape, floats()?.iter().map(|&v| f16::from_f32(v as f32)).collect()),
         DType::Bool => {
             let flags = values
                 .iter()

@@ -8,7 +8,7 @@ use quantc_ir::{Graph, text::parse};
 use quantc_kernels::Isa;
 use quantc_lower::{WeightCache, lower};
 use quantc_runtime::{Executor, Plan, StepInfo, Threads};
-use quantc_tensor::{DType, Shape, Tensor, TensorType};
+use quantc_tensor::{DType, Shape, Tensor, TensorType, f16};
 
 /// Reproducible numbers.
 pub struct Random(pub u64);
@@ -36,6 +36,7 @@ impl Random {
         let n: usize = shape.iter().product();
         let tensor = match dtype {
             DType::F32 => Tensor::from_vec(shape, (0..n).map(|_| self.real() * 3.0).collect::<Vec<f32>>()),
+            DType::F16 => Tensor::from_vec(shape, (0..n).map(|_| f16::from_f32(self.real() * 3.0)).collect()),
             DType::U8 => Tensor::from_vec(shape, (0..n).map(|_| self.next() as u8).collect::<Vec<u8>>()),
             DType::I8 => Tensor::from_vec(shape, (0..n).map(|_| self.next() as i8).collect::<Vec<i8>>()),
             DType::I32 => Tensor::from_vec(shape, (0..n).map(|_| self.below(4) as i32).collect::<Vec<i32>>()),

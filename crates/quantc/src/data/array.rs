@@ -135,7 +135,7 @@ fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<(Option<String>, Array)
     Ok(out)
 }
 
-/// Writes named arrays to a `.npz` file, atomically.
+/// Writes named arrays to a `.npz` file, atomically; those of f16 as f32, which holds the same numbers.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -143,7 +143,18 @@ pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<(), Error> 
     files::write(path, |sink| {
         let mut npz = NpzWriter::new(sink);
         for (name, array) in arrays {
-            quantc_tensor::with_data!(array, |d| npz.add_array(name.as_str(), d)).map_err(std::io::Error::other)?;
+            match array {
+                Tensor::F32(d) => npz.add_array(name.as_str(), d),
+                Tensor::F64(d) => npz.add_array(name.as_str(), d),
+                Tensor::F16(d) => npz.add_array(name.as_str(), &d.mapv(f32::from)),
+                Tensor::I8(d) => npz.add_array(name.as_str(), d),
+                Tensor::U8(d) => npz.add_array(name.as_str(), d),
+                Tensor::I16(d) => npz.add_array(name.as_str(), d),
+                Tensor::I32(d) => npz.add_array(name.as_str(), d),
+                Tensor::I64(d) => npz.add_array(name.as_str(), d),
+                Tensor::Bool(d) => npz.add_array(name.as_str(), d),
+            }
+            .map_err(std::io::Error::other)?;
         }
         npz.finish().map_err(std::io::Error::other)?;
         Ok(())

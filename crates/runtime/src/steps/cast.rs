@@ -1,7 +1,7 @@
 //! Conversions between element types.
 
 use bytemuck::Pod;
-use quantc_tensor::DType;
+use quantc_tensor::{DType, f16};
 
 use crate::{Access, RunError, Slot, Source, Step, StepCx};
 
@@ -16,8 +16,8 @@ pub struct CastStep {
 impl CastStep {
     /// The conversion of a contiguous tensor; `None` if there is none between these types.
     pub fn new(from: DType, to: DType, x: Source, out: Slot) -> Option<CastStep> {
-        use DType::{Bool, F32, I32, I64, U8};
-        let known = matches!((from, to), (I64 | I32 | U8 | Bool, F32) | (I64, I32) | (I32, I64));
+        use DType::{Bool, F16, F32, I32, I64, U8};
+        let known = matches!((from, to), (I64 | I32 | U8 | Bool | F16, F32) | (I64, I32) | (I32, I64) | (F32, F16));
         known.then_some(CastStep { from, to, x, out })
     }
 }
@@ -45,6 +45,8 @@ impl Step for CastStep {
         match (self.from, self.to) {
             // Through f64, as the definition has it: two roundings above 2^53.
             (DType::I64, DType::F32) => each(reads.elements(x), out, |v: i64| v as f64 as f32),
+            (DType::F16, DType::F32) => each(reads.elements(x), out, f16::to_f32),
+            (DType::F32, _) => each(reads.elements(x), out, f16::from_f32),
             (DType::I32, DType::F32) => each(reads.elements(x), out, |v: i32| v as f32),
             (DType::I64, _) => each(reads.elements(x), out, |v: i64| v as i32),
             (DType::I32, _) => each(reads.elements(x), out, |v: i32| i64::from(v)),

@@ -131,6 +131,13 @@ impl<'p> Calibrator<'p> {
                     let fail = |source| QuantError::Observer { value: slot.values.join(", "), source };
                     let found = observer.calculate_qparams().map_err(fail)?;
                     let seen = observer.ranges().first().map_or((0.0, 0.0), |r| (r.min, r.max));
+                    if observer.infinities() > 0 {
+                        tracing::warn!(
+                            "the value {}: {} infinities were left out of its range",
+                            slot.values.join(", "),
+                            observer.infinities()
+                        );
+                    }
                     if !found.observed {
                         tracing::warn!(
                             "the value {} was never observed: scale 1, zero point 0",

@@ -79,7 +79,7 @@ pub enum ObserverError {
     },
     /// The observer computes no parameters.
     #[error(
-        "{observer} gives no scale and zero point: it does not look at values (hint: an observer such as min_max for values that are to be quantized)"
+        "{observer} computes no scale and zero point (hint: an observer such as min_max for values that are to be quantized)"
     )]
     NoQParams {
         /// The observer's class.

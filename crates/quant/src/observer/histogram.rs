@@ -9,7 +9,7 @@ use super::{
 use crate::qconfig::{ObserverDType, ObserverSpec};
 
 /// Bins of the histogram, PyTorch's default.
-const BINS: usize = 2048;
+pub(super) const BINS: usize = 2048;
 /// Bins that each old bin is split into before it is moved to a wider histogram (PyTorch's `upsample_rate`).
 const UPSAMPLE_RATE: usize = 16;
 

@@ -1,15 +1,10 @@
 //! The ranges that an aligned histogram can choose.
 
-use super::super::QuantizationRule;
-use super::super::Range;
-use super::super::histogram::{Bins, destination_bins};
-use super::super::histogram_search;
+use super::super::histogram::{BINS, Bins, destination_bins};
+use super::super::{QuantizationRule, Range, histogram_search};
 use super::counts::{Counts, Segment};
 use super::{entropy, mse};
 use crate::qconfig::{ObserverSpec, RangeSearch};
-
-/// Bins of PyTorch's histogram.
-const BINS: usize = 2048;
 
 /// The range within the one seen that `search` chooses.
 pub(super) fn choose(search: RangeSearch, counts: &Counts<'_>, rule: &QuantizationRule, spec: &ObserverSpec) -> Range {

@@ -1,6 +1,9 @@
 //! What each class and function of PyTorch's quantization is here: the table behind `quantc ops --pytorch` and `docs/pytorch-map.md`. A row
 //! names our item, which the compiler checks, and a test that runs it, which a test checks; or it says why there is nothing.
 
+mod observers;
+mod presets;
+mod tensors;
 mod workflow;
 
 use std::fmt::Write;
@@ -57,7 +60,7 @@ pub struct Section {
 }
 
 /// The whole table.
-pub const SECTIONS: &[Section] = &[workflow::SECTION];
+pub const SECTIONS: &[Section] = &[tensors::SECTION, observers::SECTION, presets::SECTION, workflow::SECTION];
 
 /// A row for an item (type, trait, function) of ours.
 macro_rules! item {

@@ -8,7 +8,7 @@ use quantc_ir::{Graph, NodeId};
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::{
-    cat, conv, conv_transpose, float, matmul, movement, norm, pool, qconv_forms, recurrent, reduce, rows,
+    cat, conv, conv_transpose, embedding, float, matmul, movement, norm, pool, qconv_forms, recurrent, reduce, rows,
 };
 
 /// Lowers a call; `false` leaves it to reference evaluation.
@@ -61,11 +61,18 @@ static ROWS: &[Row] = &[
     row("layer_norm", RowMajor, false, float::layer_norm),
     row("lstm", RowMajor, false, recurrent::recurrent),
     row("gru", RowMajor, false, recurrent::recurrent),
+    row("rnn", RowMajor, false, recurrent::recurrent),
+    row("quantized.lstm_dynamic", RowMajor, false, recurrent::recurrent),
+    row("quantized.gru_dynamic", RowMajor, false, recurrent::recurrent),
+    row("quantized.rnn_dynamic", RowMajor, false, recurrent::recurrent),
     row("mean", RowMajor, false, reduce::reduce),
     row("sum", RowMajor, false, reduce::reduce),
     row("amax", RowMajor, false, reduce::reduce),
     row("amin", RowMajor, false, reduce::reduce),
     row("gather", RowMajor, false, float::gather),
+    row("embedding_bag", RowMajor, false, embedding::embedding),
+    row("quantized.embedding", RowMajor, false, embedding::embedding),
+    row("quantized.embedding_bag", RowMajor, false, embedding::embedding),
     row("to", Any, false, float::cast),
     row("quantized.add", Any, true, rows::quantized_add),
     row("quantized.sub", Any, true, rows::quantized_sub),

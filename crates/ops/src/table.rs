@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized,
-    recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
+    activation, attention, conv, conv_transpose, elementwise, embedding, index, linear, movement, norm, pool, quantize,
+    quantized, recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
 };
 
 /// One row per operator.
@@ -107,8 +107,10 @@ static OPERATORS: &[&dyn Operator] = &[
     &attention::Attention,
     &recurrent::LSTM,
     &recurrent::GRU,
+    &recurrent::RNN,
     &index::Gather,
     &index::GatherElements,
+    &embedding::EmbeddingBag,
     &resize::Interpolate,
     &shuffle::PIXEL_SHUFFLE,
     &shuffle::DEPTH_TO_SPACE,
@@ -121,6 +123,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &quantize::DequantizePerTensor,
     &quantize::DequantizePerChannel,
     &quantize::DynamicQuantizeDequantize,
+    &quantized::embedding::DequantizeFloatQParams,
     &quantize::Observer,
     &quantized::conv::QCONV1D,
     &quantized::conv::QCONV2D,
@@ -131,12 +134,17 @@ static OPERATORS: &[&dyn Operator] = &[
     &quantized::linear::QLinear,
     &quantized::linear::QLinearDynamic,
     &quantized::linear::QMatMul,
+    &quantized::recurrent::QLSTM_DYNAMIC,
+    &quantized::recurrent::QGRU_DYNAMIC,
+    &quantized::recurrent::QRNN_DYNAMIC,
     &quantized::elementwise::QADD,
     &quantized::elementwise::QSUB,
     &quantized::elementwise::QMUL,
     &quantized::elementwise::QCat,
     &quantized::elementwise::Requantize,
     &quantized::lookup::QLookup,
+    &quantized::embedding::QEmbedding,
+    &quantized::embedding::QEmbeddingBag,
     &quantized::norm::QBatchNorm,
     &quantized::pool::QAvgPool2d,
     &quantized::pool::QAdaptiveAvgPool2d,

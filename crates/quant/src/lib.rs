@@ -13,7 +13,9 @@ mod placement;
 mod prepare;
 pub mod qconfig;
 pub mod qconfig_mapping;
+mod recurrent;
 pub mod report;
+mod weight_only;
 
 pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};

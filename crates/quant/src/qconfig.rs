@@ -24,6 +24,8 @@ pub enum ObserverKind {
     Histogram,
     /// Nothing is observed when calibrating; the range is taken from each input when the model runs.
     Dynamic,
+    /// Nothing is observed: the value stays as it is.
+    Placeholder,
 }
 
 fn default_eps() -> f32 {
@@ -84,7 +86,7 @@ impl ObserverSpec {
             (ObserverKind::MovingAverageMinMax { .. }, false) => "MovingAverageMinMaxObserver",
             (ObserverKind::MovingAverageMinMax { .. }, true) => "MovingAveragePerChannelMinMaxObserver",
             (ObserverKind::Histogram, _) => "HistogramObserver",
-            (ObserverKind::Dynamic, _) => "PlaceholderObserver",
+            (ObserverKind::Dynamic | ObserverKind::Placeholder, _) => "PlaceholderObserver",
         }
     }
 }
@@ -143,6 +145,9 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("dynamic", "dynamic: activations u8 from each input's range, per-channel symmetric i8 weights -127..127"),
     ("per_tensor_dynamic", "dynamic: activations u8 from each input's range, per-tensor symmetric i8 weights"),
+    ("default_weight_only_qconfig", "weight-only: per-tensor symmetric i8 weights"),
+    ("float_qparams_weight_only_qconfig", "weight-only: embeddings u8 with a scale and float zero point for each row"),
+    ("float_qparams_weight_only_qconfig_4bit", "weight-only: embeddings in 4 bits, otherwise the same"),
 ];
 
 /// A preset (torch.ao.quantization.get_default_qconfig and relatives), `None` if there is none of that name. Ours use the
@@ -187,7 +192,7 @@ pub fn named(name: &str) -> Option<QConfig> {
         }
         "dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_channel_127 },
         "per_tensor_dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_tensor },
-        _ => return None,
+        _ => return crate::weight_only::named(name),
     })
 }
 

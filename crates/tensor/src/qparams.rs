@@ -17,12 +17,16 @@ pub enum QScheme {
     PerChannelAffine,
     /// A scale for each index of one axis, zero point in the middle of the range.
     PerChannelSymmetric,
+    /// A scale and a float zero point for each index of one axis, over exactly the range of the data
+    /// (`torch.per_channel_affine_float_qparams`, for embeddings).
+    #[serde(rename = "per_channel_affine_float_qparams")]
+    PerChannelAffineFloatQParams,
 }
 
 impl QScheme {
     /// Whether there is a scale for each channel.
     pub fn is_per_channel(self) -> bool {
-        matches!(self, QScheme::PerChannelAffine | QScheme::PerChannelSymmetric)
+        !matches!(self, QScheme::PerTensorAffine | QScheme::PerTensorSymmetric)
     }
 
     /// Whether the zero point is fixed to the middle of the range.

@@ -3,6 +3,7 @@
 pub(crate) mod cat;
 pub(crate) mod conv;
 pub(crate) mod conv_transpose;
+pub(crate) mod embedding;
 pub(crate) mod float;
 pub(crate) mod matmul;
 pub(crate) mod movement;

@@ -4,6 +4,7 @@
 pub mod conv;
 pub mod conv_transpose;
 pub mod depthwise;
+pub mod embedding;
 pub mod linear;
 pub mod recurrent;
 

@@ -4,11 +4,13 @@
 
 pub mod conv;
 pub mod elementwise;
+pub mod embedding;
 pub(crate) mod function;
 pub mod linear;
 pub mod lookup;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 
 use quantc_tensor::scaled::quantize_dense;
 use quantc_tensor::{DType, QRange, Scale, ScaledInt, Shape, Tensor, Value};

@@ -160,9 +160,13 @@ impl ObserverSpec {
                 Box::new(MovingAveragePerChannelMinMaxObserver::new(self, averaging_constant)?)
             }
             (ObserverKind::Histogram, _) => Box::new(HistogramObserver::new(self)?),
-            (ObserverKind::Dynamic, _) => {
-                let reason =
-                    "a dynamic spec takes the range from each input when the model runs; it has no observer".to_owned();
+            (ObserverKind::Dynamic | ObserverKind::Placeholder, _) => {
+                let reason = if self.observer == ObserverKind::Dynamic {
+                    "a dynamic spec takes the range from each input when the model runs; it has no observer"
+                } else {
+                    "a placeholder observes nothing"
+                }
+                .to_owned();
                 return Err(ObserverError::Spec { observer: "PlaceholderObserver", reason });
             }
         })

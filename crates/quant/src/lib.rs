@@ -15,6 +15,7 @@ pub mod qconfig;
 pub mod qconfig_mapping;
 mod recurrent;
 pub mod report;
+mod unroll;
 mod weight_only;
 
 pub use bias_correction::{InputMeans, correct_biases};

@@ -12,7 +12,8 @@ use crate::group::{Group, Plan, report};
 use crate::placement::{float_outputs, share_observers, worthwhile_groups};
 use crate::qconfig::{ObserverSpec, QConfig};
 use crate::qconfig_mapping::QConfigMapping;
-use crate::report::QuantReport;
+use crate::report::{FloatReason, QuantReport};
+use crate::unroll::unroll_recurrent;
 
 /// What an observer of the prepared model does.
 #[derive(Clone, Debug)]
@@ -74,7 +75,13 @@ pub fn prepare_fx(
     backend: &BackendConfig,
 ) -> Result<PreparedModel, QuantError> {
     let mut graph = graph.clone();
-    let groups = worthwhile_groups(&graph, mapping, backend);
+    let reasons = unroll_recurrent(&mut graph, mapping)?;
+    let mut groups = worthwhile_groups(&graph, mapping, backend);
+    for group in &mut groups {
+        if let Some(detail) = reasons.get(graph.node(group.root).name()) {
+            group.plan = Plan::Float(FloatReason::Unsupported { detail: detail.clone() });
+        }
+    }
     let observed = observed_values(&graph, &groups);
     let mut slots: Vec<ObserverSlot> = Vec::new();
     let mut slot_of_value: HashMap<ValueRef, usize> = HashMap::new();

@@ -5,9 +5,11 @@ mod pipeline;
 
 use std::collections::BTreeMap;
 
-use pipeline::{Inputs, check_plans, interpret};
+use pipeline::{Inputs, Quantization, check_plans, interpret};
 use quantc::{QConfigMapping, QuantizeOptions, Quantized, quantize};
-use quantc_frontend::trace::nn::{Embedding, EmbeddingBag, Recurrent, RecurrentCell, RecurrentKind};
+use quantc_frontend::trace::nn::{
+    Embedding, EmbeddingBag, MultiheadAttention, Recurrent, RecurrentCell, RecurrentKind,
+};
 use quantc_frontend::trace::{Module, Tracer, Weights};
 use quantc_ir::Graph;
 use quantc_pattern::Library;
@@ -114,6 +116,19 @@ fn quantized(graph: &Graph, qconfig: QConfig) -> Quantized {
     let mapping = QConfigMapping::default_for(qconfig);
     let options = QuantizeOptions { mapping, backend, rules, bias_correction: true };
     quantize(graph, &options, None, |_| ()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A graph quantized statically, its module type having an entry of its own, calibrated on these inputs.
+fn quantized_statically(graph: &Graph, module: &str, inputs: &Inputs) -> Graph {
+    let library = Library::builtin().expect("built in");
+    let backend = library.backend("x86").expect("built in");
+    let qconfig = named("onednn").expect("a preset");
+    let mapping = QConfigMapping::default_for(qconfig.clone()).set_object_type(module, Some(qconfig));
+    let (canonical, _) = quantc::canonicalize(graph, &library.rules).unwrap_or_else(|e| panic!("{e}"));
+    let (samples, runs) = (std::slice::from_ref(inputs), std::slice::from_ref(inputs));
+    let rules = &library.rules;
+    let quantization = Quantization { mapping: &mapping, backend, rules, samples, runs, powers_of_two: false };
+    quantization.check(&canonical).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The outputs of a graph, which all plans must have, too.
@@ -255,5 +270,44 @@ fn embeddings_are_pytorchs() {
             let to_kernel = sqnr(&[tensor(&case["quantized"])], &own);
             assert!(to_kernel > if bits == 8 { 135.0 } else { 60.0 }, "{name}: {to_kernel} dB to the kernel");
         }
+    }
+}
+
+/// The first two dimensions in the other order.
+fn batch_first(t: &Tensor) -> Tensor {
+    let [a, b, c] = *t.shape() else { panic!("{}", t.ty()) };
+    let data = t.to_f32_vec();
+    let at = |i: usize| data[(i / c % a * b + i / (c * a)) * c + i % c];
+    Tensor::from_vec(&[b, a, c], (0..data.len()).map(at).collect::<Vec<f32>>()).expect("fits")
+}
+
+#[test]
+fn quantizable_layers_are_as_exact_as_pytorchs() {
+    for case in golden()["static"].as_array().expect("cases") {
+        let (module, params) = (case["module"].as_str().expect("a name"), &case["params"]);
+        let weights: BTreeMap<String, Tensor> =
+            case["weights"].as_object().expect("weights").iter().map(|(k, v)| (k.clone(), tensor(v))).collect();
+        let attention = module == "MultiheadAttention";
+        let order = |t: Tensor| if attention { batch_first(&t) } else { t };
+        let inputs: Inputs = inputs(case).into_iter().map(|(n, t)| (n, order(t))).collect();
+        let of = |key: &str| tensors(&case[key]).into_iter().map(order).collect::<Vec<Tensor>>();
+        let (float, theirs) = (of("float"), of("quantized"));
+        let graph = if attention {
+            let layer =
+                MultiheadAttention { embed_dim: int(params, "embed_dim", 0), num_heads: int(params, "num_heads", 0) };
+            trace(&layer, weights, &inputs, 1)
+        } else {
+            let mut graph = trace(recurrent(case).as_ref(), weights, &inputs, 3);
+            let first = graph.outputs()[0].clone();
+            graph.set_outputs(&[first]);
+            graph
+        };
+        let lowered = quantized_statically(&graph, module, &inputs);
+        let ops: Vec<&str> = lowered.calls().filter_map(|id| Some(lowered.node(id).call()?.0.name())).collect();
+        assert!(ops.contains(&"quantized.linear") && !ops.contains(&"linear") && !ops.contains(&"lstm"), "{lowered}");
+        assert!(!attention || !ops.contains(&"matmul"), "{lowered}");
+        let own = interpret("quantized", &lowered, &inputs).unwrap_or_else(|e| panic!("{e}"));
+        let (own, theirs) = (sqnr(&float, &own), sqnr(&float, &theirs));
+        assert!(own > theirs, "{module} {params}: {own} dB, PyTorch's {theirs}");
     }
 }

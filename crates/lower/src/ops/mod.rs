@@ -13,5 +13,6 @@ pub(crate) mod qconv_forms;
 pub(crate) mod quantized;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
+pub(crate) mod resize;
 pub(crate) mod rows;
 pub(crate) mod sums;

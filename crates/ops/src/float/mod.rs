@@ -7,5 +7,6 @@ pub mod depthwise;
 pub mod embedding;
 pub mod linear;
 pub mod recurrent;
+pub mod resize;
 
 pub use quantc_kernels_gemm::{KC, Mat, sgemm};

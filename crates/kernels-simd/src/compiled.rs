@@ -181,6 +181,9 @@ macro_rules! compiled_recurrent {
                     = quantc_kernels::recurrent::body::gru_reset;
                 fn gru(gates: &quantc_kernels::GruGates<'_>, before_reset: bool, share: &[f32], h: &mut [f32])
                     = quantc_kernels::recurrent::body::gru;
+                fn rnn(
+                    gates: &quantc_kernels::RnnGates<'_>, nonlinearity: quantc_kernels::Nonlinearity, h: &mut [f32],
+                ) = quantc_kernels::recurrent::body::rnn;
             }
         }
     };

@@ -76,6 +76,18 @@ pub enum UnaryOp {
         /// Factor of the negative side.
         alpha: f32,
     },
+    /// [`quantc_tensor::math::celu_f32`].
+    Celu {
+        /// Factor and width of the negative side.
+        alpha: f32,
+    },
+    /// [`quantc_tensor::math::threshold_f32`].
+    Threshold {
+        /// What an input must exceed to stay.
+        threshold: f32,
+        /// What the others become.
+        value: f32,
+    },
     /// [`quantc_tensor::math::log_f32`].
     Log,
     /// [`quantc_tensor::math::softplus_f32`].
@@ -269,6 +281,8 @@ pub mod body {
             UnaryOp::Sign => each!(math::sign_f32),
             UnaryOp::LeakyRelu { slope } => each!(|v| math::leaky_relu_f32(v, slope)),
             UnaryOp::Elu { alpha } => each!(|v| math::elu_f32(v, alpha)),
+            UnaryOp::Celu { alpha } => each!(|v| math::celu_f32(v, alpha)),
+            UnaryOp::Threshold { threshold, value } => each!(|v| math::threshold_f32(v, (threshold, value))),
             UnaryOp::Log => each!(math::log_f32),
             UnaryOp::Softplus => each!(math::softplus_f32),
             UnaryOp::Mish => each!(math::mish_f32),

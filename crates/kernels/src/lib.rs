@@ -32,6 +32,6 @@ pub use mapped::{MappedFile, SharedBytes};
 pub use matmul::{MatmulShape, QMatmul, RightLayout, ZeroPoints};
 pub use pool::{AvgPoolParams, FloatPool, PoolGeometry, PoolWindow, QPool};
 pub use quantize::{DequantizeParams, Quantize, QuantizeParams};
-pub use recurrent::{GruGates, LstmGates, Recurrent};
+pub use recurrent::{GruGates, LstmGates, Nonlinearity, Recurrent, RnnGates};
 pub use registry::Kernels;
 pub use rows::{Operand, RowsMut};

@@ -2,7 +2,7 @@
 //!
 //! The order of operations is that of `quantc_ops::float::recurrent`, so the states have the same bits.
 
-use quantc_tensor::math::{sigmoid_f32, tanh_f32};
+use quantc_tensor::math::{relu_f32, sigmoid_f32, tanh_f32};
 
 /// Gates of an LSTM for one sequence, `n` elements of the state; gates in the order i, o, f, c.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,26 @@ pub struct GruGates<'a> {
     pub bias_h: &'a [f32],
 }
 
+/// Gate of a plain recurrent layer for one sequence, `n` elements of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct RnnGates<'a> {
+    /// The input's products, `n`.
+    pub from_x: &'a [f32],
+    /// The state's products, `n`.
+    pub from_h: &'a [f32],
+    /// Sum of the biases, `n`.
+    pub bias: &'a [f32],
+}
+
+/// The function of a plain recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nonlinearity {
+    /// [`quantc_tensor::math::tanh_f32`].
+    Tanh,
+    /// [`quantc_tensor::math::relu_f32`].
+    Relu,
+}
+
 /// Kernels of recurrent layers.
 pub trait Recurrent: Send + Sync {
     /// What reports call these kernels, for example `recurrent.avx2`.
@@ -53,6 +73,12 @@ pub trait Recurrent: Send + Sync {
     /// # Panics
     /// If a slice is shorter than the gates of `h.len()` elements need.
     fn gru(&self, gates: &GruGates<'_>, before_reset: bool, share: &[f32], h: &mut [f32]);
+
+    /// The next state `h` of a plain recurrent layer.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `h`.
+    fn rnn(&self, gates: &RnnGates<'_>, nonlinearity: Nonlinearity, h: &mut [f32]);
 }
 
 /// Recurrent kernels in plain Rust.
@@ -73,6 +99,10 @@ impl Recurrent for PortableRecurrent {
 
     fn gru(&self, gates: &GruGates<'_>, before_reset: bool, share: &[f32], h: &mut [f32]) {
         body::gru(gates, before_reset, share, h);
+    }
+
+    fn rnn(&self, gates: &RnnGates<'_>, nonlinearity: Nonlinearity, h: &mut [f32]) {
+        body::rnn(gates, nonlinearity, h);
     }
 }
 
@@ -188,6 +218,22 @@ pub mod body {
             map(&mut inner, tanh_f32);
             gru_gate(gates, n, 0, at, len, &mut z);
             h.iter_mut().zip(z.iter().zip(&inner)).for_each(|(h, (z, t))| *h = (1.0 - z) * t + z * *h);
+        }
+    }
+
+    /// [`Recurrent::rnn`].
+    #[inline(always)]
+    pub fn rnn(gates: &RnnGates<'_>, nonlinearity: Nonlinearity, h: &mut [f32]) {
+        let mut sum = [0.0; BLOCK];
+        for (index, h) in h.chunks_mut(BLOCK).enumerate() {
+            let (at, len) = (index * BLOCK, h.len());
+            let (x, from_h, bias) = (&gates.from_x[at..][..len], &gates.from_h[at..][..len], &gates.bias[at..][..len]);
+            fill(&mut sum[..len], |i| (x[i] + from_h[i]) + bias[i]);
+            match nonlinearity {
+                Nonlinearity::Tanh => map(&mut sum, tanh_f32),
+                Nonlinearity::Relu => map(&mut sum, relu_f32),
+            }
+            h.copy_from_slice(&sum[..len]);
         }
     }
 }

@@ -35,6 +35,10 @@ impl<'a> AttrView<'a> {
         self.0.ints(name)
     }
 
+    pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>, OpError> {
+        self.0.floats(name)
+    }
+
     pub(crate) fn dtype(&self, name: &str) -> Result<DType, OpError> {
         self.0.dtype(name)
     }

@@ -8,7 +8,8 @@ use quantc_ir::{Graph, NodeId};
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::{
-    cat, conv, conv_transpose, float, matmul, movement, norm, pool, qconv_forms, recurrent, reduce, rows,
+    cat, conv, conv_transpose, embedding, float, matmul, movement, norm, pool, qconv_forms, recurrent, reduce, resize,
+    rows,
 };
 
 /// Lowers a call; `false` leaves it to reference evaluation.
@@ -61,11 +62,18 @@ static ROWS: &[Row] = &[
     row("layer_norm", RowMajor, false, float::layer_norm),
     row("lstm", RowMajor, false, recurrent::recurrent),
     row("gru", RowMajor, false, recurrent::recurrent),
+    row("rnn", RowMajor, false, recurrent::recurrent),
+    row("quantized.lstm_dynamic", RowMajor, false, recurrent::recurrent),
+    row("quantized.gru_dynamic", RowMajor, false, recurrent::recurrent),
+    row("quantized.rnn_dynamic", RowMajor, false, recurrent::recurrent),
     row("mean", RowMajor, false, reduce::reduce),
     row("sum", RowMajor, false, reduce::reduce),
     row("amax", RowMajor, false, reduce::reduce),
     row("amin", RowMajor, false, reduce::reduce),
     row("gather", RowMajor, false, float::gather),
+    row("embedding_bag", RowMajor, false, embedding::embedding),
+    row("quantized.embedding", RowMajor, false, embedding::embedding),
+    row("quantized.embedding_bag", RowMajor, false, embedding::embedding),
     row("to", Any, false, float::cast),
     row("quantized.add", Any, true, rows::quantized_add),
     row("quantized.sub", Any, true, rows::quantized_sub),
@@ -75,8 +83,15 @@ static ROWS: &[Row] = &[
     row("quantized.requantize", Any, true, rows::lookup),
     row("quantized.avg_pool1d", ChannelsLast, true, pool::quantized_avg_pool),
     row("quantized.avg_pool2d", ChannelsLast, true, pool::quantized_avg_pool),
+    row("quantized.avg_pool3d", ChannelsLast, true, pool::quantized_avg_pool),
     row("quantized.adaptive_avg_pool1d", ChannelsLast, true, pool::quantized_adaptive),
     row("quantized.adaptive_avg_pool2d", ChannelsLast, true, pool::quantized_adaptive),
+    row("quantized.adaptive_avg_pool3d", ChannelsLast, true, pool::quantized_adaptive),
+    row("quantized.layer_norm", RowMajor, false, norm::quantized_own_norm),
+    row("quantized.group_norm", RowMajor, false, norm::quantized_own_norm),
+    row("quantized.instance_norm", RowMajor, false, norm::quantized_own_norm),
+    row("quantized.interpolate", ChannelsLast, false, resize::quantized_interpolate),
+    row("interpolate", ChannelsLast, false, resize::interpolate),
     row("quantized.mean", ChannelsLast, false, pool::quantized_mean),
     row("quantized.cat", Any, false, cat::cat),
     row("cat", Any, false, cat::cat),
@@ -121,6 +136,8 @@ static ROWS: &[Row] = &[
     row("gelu", Any, true, rows::unary),
     row("leaky_relu", Any, true, rows::unary),
     row("elu", Any, true, rows::unary),
+    row("celu", Any, true, rows::unary),
+    row("threshold", Any, true, rows::unary),
     row("mish", Any, true, rows::unary),
     row("softplus", Any, true, rows::unary),
     row("log", Any, true, rows::unary),

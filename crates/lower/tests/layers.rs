@@ -96,6 +96,8 @@ fn functions_of_one_and_two() {
   %pr = prelu(%x, @slope)
   %le = leaky_relu(%x) {negative_slope=0.2}
   %el = elu(%x) {alpha=0.7}
+  %ce2 = celu(%x) {alpha=0.7}
+  %th = threshold(%x) {threshold=0.3, value=-2.0}
   %mi = mish(%x)
   %sp = softplus(%x)
   %lo = log(%p2)
@@ -107,7 +109,7 @@ fn functions_of_one_and_two() {
   %co = cos(%x)
   %sg = sign(%x)
   %hs = hardsigmoid(%x) {alpha=0.2, beta=0.4}
-  return p2=%p2, p3=%p3, ph=%ph, po=%po, pp=%pp, max=%max, min=%min, pr=%pr, le=%le, el=%el, mi=%mi, sp=%sp, lo=%lo, re=%re, fl=%fl, ce=%ce, ro=%ro, si=%si, co=%co, sg=%sg, hs=%hs
+  return p2=%p2, p3=%p3, ph=%ph, po=%po, pp=%pp, max=%max, min=%min, pr=%pr, le=%le, el=%el, ce2=%ce2, th=%th, mi=%mi, sp=%sp, lo=%lo, re=%re, fl=%fl, ce=%ce, ro=%ro, si=%si, co=%co, sg=%sg, hs=%hs
 }"#,
     );
 }
@@ -377,4 +379,57 @@ fn conversions() {
   return a=%a, c=%c, d=%d, e=%e, f=%f, g=%g, k=%k, l=%l, m=%m
 }"#,
     );
+}
+
+#[test]
+fn quantized_averages_of_one_and_three_dimensions() {
+    for (seed, dtype, zero) in [(24, "u8", 117), (25, "i8", -9)] {
+        let text = r#"graph g(%l: DT[N,5,11], %v: DT[N,5,4,6,5]) {
+  %a1 = quantized.avg_pool1d(%l) {kernel_size=[3], stride=[2], padding=[1], x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %g1 = quantized.adaptive_avg_pool1d(%l) {output_size=[4], x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %a3 = quantized.avg_pool3d(%v) {kernel_size=[2,3,2], stride=[1,2,2], padding=[1,1,0], count_include_pad=false, x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %g3 = quantized.adaptive_avg_pool3d(%v) {output_size=[2,4,1], x_scale=0.03, x_zero_point=ZP, scale=0.017, zero_point=ZP, dtype=DT}
+  return a1=%a1, g1=%g1, a3=%a3, g3=%g3
+}"#;
+        holds(seed, &[1, 3], &typed(text, dtype, zero));
+    }
+}
+
+#[test]
+fn quantized_norms_of_own_statistics() {
+    for (seed, dtype, zero) in [(26, "u8", 117), (27, "i8", -9)] {
+        let text = r#"graph g(%x: DT[N,6,5,7], %r: DT[N,3,70]) {
+  param @g: f32[6]
+  param @b: f32[6]
+  param @lg: f32[70]
+  param @lb: f32[70]
+  param @pg: f32[3,70]
+  %i = quantized.instance_norm(%x, @g, @b) {x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %j = quantized.instance_norm(%x) {eps=0.01, x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %p = quantized.group_norm(%x, @g, @b) {num_groups=2, x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %q = quantized.group_norm(%x, @g) {num_groups=6, x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %l = quantized.layer_norm(%r, @lg, @lb) {x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT, quant_max=120}
+  %m = quantized.layer_norm(%r, @pg) {axis=-2, x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  return i=%i, j=%j, p=%p, q=%q, l=%l, m=%m
+}"#;
+        holds(seed, &[1, 3], &typed(text, dtype, zero));
+    }
+}
+
+#[test]
+fn resampled_codes() {
+    for (seed, dtype, zero) in [(28, "u8", 117), (29, "i8", -9)] {
+        let text = r#"graph g(%l: DT[N,3,7], %x: DT[N,70,5,4], %v: DT[N,3,3,4,5], %f: f32[N,3,5,4]) {
+  %a = quantized.interpolate(%l) {size=[11], mode="linear", x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %b = quantized.interpolate(%x) {scale_factor=[2.0,1.5], mode="bilinear", x_scale=0.03, x_zero_point=ZP, scale=0.03, zero_point=ZP, dtype=DT}
+  %c = quantized.interpolate(%x) {size=[3,9], mode="bilinear", coordinates="align_corners", x_scale=0.03, x_zero_point=ZP, scale=0.03, zero_point=ZP, dtype=DT}
+  %d = quantized.interpolate(%v) {size=[5,4,7], mode="trilinear", x_scale=0.03, x_zero_point=ZP, scale=0.021, zero_point=ZP, dtype=DT}
+  %na = interpolate(%l) {size=[11]}
+  %nb = interpolate(%x) {scale_factor=[2.0,3.0]}
+  %nc = interpolate(%v) {size=[5,2,7], coordinates="half_pixel", rounding="round_prefer_floor"}
+  %nf = interpolate(%f) {size=[7,7]}
+  return a=%a, b=%b, c=%c, d=%d, na=%na, nb=%nb, nc=%nc, nf=%nf
+}"#;
+        holds(seed, &[1, 3], &typed(text, dtype, zero));
+    }
 }

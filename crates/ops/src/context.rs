@@ -146,6 +146,11 @@ impl<'a> InferCx<'a> {
         self.inputs.is_empty()
     }
 
+    /// The attributes as stored.
+    pub fn attrs(&self) -> &'a Attrs {
+        self.attrs
+    }
+
     /// The type of input `i`, `None` if absent.
     pub fn opt_ty(&self, i: usize) -> Option<&TensorType> {
         self.inputs.get(i).and_then(|x| x.as_ref()).map(|x| &x.ty)

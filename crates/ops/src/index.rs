@@ -10,7 +10,7 @@ use crate::{AttrDefault, EvalCx, InferCx, InputSpec, OpClass, OpError, Operator,
 const DATA_AND_INDICES: &[InputSpec] = &[required("input"), required("indices")];
 
 /// Indices into a dimension of `size`; negative ones count from the end.
-fn resolve(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
+pub(crate) fn resolve(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
     let n = i64::try_from(size).unwrap_or(i64::MAX);
     indices
         .to_i64_vec()

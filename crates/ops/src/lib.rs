@@ -10,6 +10,7 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod dims;
 pub mod elementwise;
+pub mod embedding;
 pub mod error;
 pub mod float;
 pub mod index;

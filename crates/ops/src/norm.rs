@@ -8,7 +8,9 @@ use crate::spec::{attr, optional, required};
 use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, InputSpec, OpClass, OpError, Operator, Signature};
 
 pub(crate) const EPS: AttrSpec = attr("eps", AttrDefault::Float(1e-5), "Added to the variance.");
-const AFFINE: &[InputSpec] = &[required("input"), optional("weight"), optional("bias")];
+pub(crate) const AXIS: AttrSpec = attr("axis", AttrDefault::Int(-1), "First normalised dimension.");
+pub(crate) const NUM_GROUPS: AttrSpec = attr("num_groups", AttrDefault::RequiredInt, "Number of groups.");
+pub(crate) const AFFINE: &[InputSpec] = &[required("input"), optional("weight"), optional("bias")];
 
 /// Fails unless a parameter has `len` f32 elements, in whatever shape.
 fn parameter(t: &Tensor, name: &str, len: usize) -> Result<(), OpError> {
@@ -55,7 +57,7 @@ impl Operator for LayerNorm {
                 name: "layer_norm",
                 doc: "(x - mean) / sqrt(variance + eps) * weight + bias over the dimensions from `axis` on (torch.nn.functional.layer_norm, ONNX LayerNormalization).",
                 inputs: AFFINE,
-                attrs: &[attr("axis", AttrDefault::Int(-1), "First normalised dimension."), EPS],
+                attrs: &[AXIS, EPS],
                 class: OpClass::Reduction,
             }
         }
@@ -210,7 +212,7 @@ pub static GROUP_NORM: GroupNorm = GroupNorm {
         name: "group_norm",
         doc: "Groups of channels normalised together, then weight and bias for each channel (torch.nn.functional.group_norm).",
         inputs: AFFINE,
-        attrs: &[attr("num_groups", AttrDefault::RequiredInt, "Number of groups."), EPS],
+        attrs: &[NUM_GROUPS, EPS],
         class: OpClass::Reduction,
     },
     instance: false,

@@ -4,9 +4,33 @@ use quantc_tensor::{DType, Dim, Shape, Tensor, TensorType, Value, with_data};
 
 use crate::activation::UNARY_INPUT;
 use crate::dims::{moved, numel, sizes};
+use crate::float::resize::{Neighbour, resample_row};
 use crate::slice::take;
 use crate::spec::attr;
-use crate::{AttrDefault, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, AttrSpec, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
+
+pub(crate) const INTERPOLATE_ATTRS: [AttrSpec; 5] = [
+    attr("size", AttrDefault::Ints(&[]), "Spatial size of the result."),
+    attr("scale_factor", AttrDefault::Floats(&[]), "Factor of each spatial size, instead of `size`."),
+    attr(
+        "mode",
+        AttrDefault::Str("nearest", &["nearest", "linear", "bilinear", "trilinear"]),
+        "`nearest`, or for one, two and three spatial dimensions `linear`, `bilinear` and `trilinear`.",
+    ),
+    attr(
+        "coordinates",
+        AttrDefault::Str(
+            "",
+            &["", "asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "align_corners"],
+        ),
+        "Where the result's pixels lie, as ONNX calls it: `asymmetric`, `half_pixel`, `pytorch_half_pixel`, `tf_half_pixel_for_nn` or `align_corners`; empty is `asymmetric` for `nearest`, else `half_pixel`.",
+    ),
+    attr(
+        "rounding",
+        AttrDefault::Str("floor", &["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "floor_or_ceil"]),
+        "Nearest pixel: `floor`, `ceil`, `round_prefer_floor`, `round_prefer_ceil`, or `floor_or_ceil`, which is `ceil` where the size shrinks.",
+    ),
+];
 
 /// `interpolate`.
 pub struct Interpolate;
@@ -76,14 +100,15 @@ impl Axis {
         (0..self.output).map(|i| Some(index(i))).collect()
     }
 
-    /// The two neighbours of each place of the result, and the weight of the second.
-    fn neighbours(&self, coordinates: Coordinates) -> impl Iterator<Item = (usize, usize, f32)> {
+    /// The two neighbours of each place of the result.
+    fn neighbours(&self, coordinates: Coordinates) -> Vec<Neighbour> {
         let last = self.input - 1;
-        (0..self.output).map(move |i| {
+        let neighbour = |i: usize| {
             let at = self.source(i, coordinates).clamp(0.0, last as f32);
             let low = (at as usize).min(last);
-            (low, (low + 1).min(last), at - low as f32)
-        })
+            Neighbour { low, high: (low + 1).min(last), part: at - low as f32 }
+        };
+        (0..self.output).map(neighbour).collect()
     }
 }
 
@@ -183,16 +208,21 @@ impl Params {
         Ok(dims.into_iter().collect())
     }
 
+    /// The spatial dimensions of an input `[N, C, ...]`.
+    fn axes(&self, shape: &[usize]) -> Result<Vec<Axis>, OpError> {
+        let rank = shape.len() - 2;
+        (0..rank).map(|d| self.axis(d, rank, shape[2 + d])).collect()
+    }
+
     /// Resamples one dimension after the other, the last one first. What keeps all its sizes is a copy, whatever the scales are.
     fn resample(
         &self,
         t: &Tensor,
         one: impl Fn(&Tensor, usize, &Axis, &[usize]) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
-        let rank = t.rank() - 2;
-        let axes = (0..rank).map(|d| self.axis(d, rank, t.shape()[2 + d])).collect::<Result<Vec<_>, _>>()?;
+        let axes = self.axes(t.shape())?;
         let mut out = t.clone();
-        if axes.iter().all(|axis| axis.output == axis.input) {
+        if is_copy(&axes) {
             return Ok(out);
         }
         for (d, axis) in axes.iter().enumerate().rev() {
@@ -217,17 +247,54 @@ impl Params {
     fn linear(&self, t: &Tensor) -> Result<Tensor, OpError> {
         self.resample(t, |t, dim, axis, shape| {
             let inner: usize = shape[dim + 1..].iter().product();
-            let neighbours: Vec<_> = axis.neighbours(self.coordinates).collect();
-            let mut out = Vec::with_capacity(numel(shape)?);
-            for block in t.slice::<f32>()?.chunks_exact((axis.input * inner).max(1)) {
-                for &(low, high, part) in &neighbours {
-                    let (low, high) = (&block[low * inner..][..inner], &block[high * inner..][..inner]);
-                    out.extend(low.iter().zip(high).map(|(a, b)| a * (1.0 - part) + b * part));
-                }
+            let neighbours = axis.neighbours(self.coordinates);
+            let mut out = vec![0.0; numel(shape)?];
+            let blocks = t.slice::<f32>()?.chunks_exact((axis.input * inner).max(1));
+            for (block, out) in blocks.zip(out.chunks_exact_mut((axis.output * inner).max(1))) {
+                resample_row(block, inner, &neighbours, out);
             }
             Ok(Tensor::from_vec(shape, out)?)
         })
     }
+}
+
+/// Whether every dimension keeps its size: then the result is a copy, whatever the scales are.
+fn is_copy(axes: &[Axis]) -> bool {
+    axes.iter().all(|axis| axis.output == axis.input)
+}
+
+/// What a call of `interpolate` does to each spatial dimension, the outermost first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resampling {
+    /// Nothing.
+    Copy,
+    /// Each place of the result is a copy of this one.
+    Nearest(Vec<Vec<usize>>),
+    /// Each place of the result is made of two; the innermost dimension is resampled first.
+    Linear(Vec<Vec<Neighbour>>),
+}
+
+/// What a call with these attributes (`words` are `mode`, `coordinates` and `rounding`) does to an input of this shape.
+///
+/// # Errors
+/// If the attributes are wrong or do not fit the shape.
+pub fn resampling(
+    size: Vec<i64>,
+    scale_factor: Vec<f32>,
+    words: [&str; 3],
+    shape: &[usize],
+) -> Result<Resampling, OpError> {
+    let params = Params::new((size, scale_factor), words)?;
+    params.infer(&Shape::known(shape))?;
+    let axes = params.axes(shape)?;
+    if is_copy(&axes) {
+        return Ok(Resampling::Copy);
+    }
+    if params.linear.is_some() {
+        return Ok(Resampling::Linear(axes.iter().map(|a| a.neighbours(params.coordinates)).collect()));
+    }
+    let nearest = |a: &Axis| a.nearest(params.coordinates, params.rounding).into_iter().flatten().collect();
+    Ok(Resampling::Nearest(axes.iter().map(nearest).collect()))
 }
 
 macro_rules! params {
@@ -246,38 +313,7 @@ impl Operator for Interpolate {
                 name: "interpolate",
                 doc: "Resampled to another size, by the nearest pixel or linearly between neighbours (torch.nn.functional.interpolate, ONNX Resize).",
                 inputs: UNARY_INPUT,
-                attrs: &[
-                    attr("size", AttrDefault::Ints(&[]), "Spatial size of the result."),
-                    attr("scale_factor", AttrDefault::Floats(&[]), "Factor of each spatial size, instead of `size`."),
-                    attr(
-                        "mode",
-                        AttrDefault::Str("nearest", &["nearest", "linear", "bilinear", "trilinear"]),
-                        "`nearest`, or for one, two and three spatial dimensions `linear`, `bilinear` and `trilinear`.",
-                    ),
-                    attr(
-                        "coordinates",
-                        AttrDefault::Str(
-                            "",
-                            &[
-                                "",
-                                "asymmetric",
-                                "half_pixel",
-                                "pytorch_half_pixel",
-                                "tf_half_pixel_for_nn",
-                                "align_corners",
-                            ],
-                        ),
-                        "Where the result's pixels lie, as ONNX calls it: `asymmetric`, `half_pixel`, `pytorch_half_pixel`, `tf_half_pixel_for_nn` or `align_corners`; empty is `asymmetric` for `nearest`, else `half_pixel`.",
-                    ),
-                    attr(
-                        "rounding",
-                        AttrDefault::Str(
-                            "floor",
-                            &["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "floor_or_ceil"],
-                        ),
-                        "Nearest pixel: `floor`, `ceil`, `round_prefer_floor`, `round_prefer_ceil`, or `floor_or_ceil`, which is `ceil` where the size shrinks.",
-                    ),
-                ],
+                attrs: &INTERPOLATE_ATTRS,
                 class: OpClass::Other,
             }
         }

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, attention, conv, conv_transpose, elementwise, index, linear, movement, norm, pool, quantize, quantized,
-    recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
+    activation, attention, conv, conv_transpose, elementwise, embedding, index, linear, movement, norm, pool, quantize,
+    quantized, recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
 };
 
 /// One row per operator.
@@ -41,6 +41,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &unary::COS,
     &unary::LEAKY_RELU,
     &unary::ELU,
+    &unary::CELU,
+    &unary::THRESHOLD,
     &unary::HARDSIGMOID_OP,
     &unary::GELU,
     &unary::NEG,
@@ -107,8 +109,10 @@ static OPERATORS: &[&dyn Operator] = &[
     &attention::Attention,
     &recurrent::LSTM,
     &recurrent::GRU,
+    &recurrent::RNN,
     &index::Gather,
     &index::GatherElements,
+    &embedding::EmbeddingBag,
     &resize::Interpolate,
     &shuffle::PIXEL_SHUFFLE,
     &shuffle::DEPTH_TO_SPACE,
@@ -121,6 +125,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &quantize::DequantizePerTensor,
     &quantize::DequantizePerChannel,
     &quantize::DynamicQuantizeDequantize,
+    &quantized::embedding::DequantizeFloatQParams,
     &quantize::Observer,
     &quantized::conv::QCONV1D,
     &quantized::conv::QCONV2D,
@@ -131,16 +136,29 @@ static OPERATORS: &[&dyn Operator] = &[
     &quantized::linear::QLinear,
     &quantized::linear::QLinearDynamic,
     &quantized::linear::QMatMul,
+    &quantized::recurrent::QLSTM_DYNAMIC,
+    &quantized::recurrent::QGRU_DYNAMIC,
+    &quantized::recurrent::QRNN_DYNAMIC,
     &quantized::elementwise::QADD,
     &quantized::elementwise::QSUB,
     &quantized::elementwise::QMUL,
     &quantized::elementwise::QCat,
     &quantized::elementwise::Requantize,
     &quantized::lookup::QLookup,
+    &quantized::embedding::QEmbedding,
+    &quantized::embedding::QEmbeddingBag,
     &quantized::norm::QBatchNorm,
-    &quantized::pool::QAvgPool2d,
-    &quantized::pool::QAdaptiveAvgPool2d,
-    &quantized::pool::QMean,
+    &quantized::composed::QAVG_POOL1D,
+    &quantized::composed::QAVG_POOL2D,
+    &quantized::composed::QAVG_POOL3D,
+    &quantized::composed::QADAPTIVE_AVG_POOL1D,
+    &quantized::composed::QADAPTIVE_AVG_POOL2D,
+    &quantized::composed::QADAPTIVE_AVG_POOL3D,
+    &quantized::composed::QLAYER_NORM,
+    &quantized::composed::QGROUP_NORM,
+    &quantized::composed::QINSTANCE_NORM,
+    &quantized::composed::QINTERPOLATE,
+    &quantized::mean::QMean,
 ];
 
 fn index() -> &'static HashMap<&'static str, OpRef> {

@@ -49,6 +49,10 @@ macro_rules! unary {
 
 const ALPHA_1: &[AttrSpec] = &[attr("alpha", AttrDefault::Float(1.0), "Factor of the negative side.")];
 const SLOPE: &[AttrSpec] = &[attr("negative_slope", AttrDefault::Float(0.01), "Factor of negative inputs.")];
+const THRESHOLDS: &[AttrSpec] = &[
+    attr("threshold", AttrDefault::Float(0.0), "What an input must exceed to stay."),
+    attr("value", AttrDefault::Float(0.0), "What the others become."),
+];
 const APPROXIMATE: &[AttrSpec] =
     &[attr("approximate", AttrDefault::Str("none", &["none", "tanh"]), "`none` (erf) or `tanh`.")];
 const HARDSIGMOID: &[AttrSpec] = &[
@@ -88,6 +92,22 @@ unary!(
     ALPHA_1,
     |cx| cx.float("alpha"),
     math::elu_f32
+);
+unary!(
+    CELU,
+    "celu",
+    "x, or alpha * (e^(x / alpha) - 1) below 0 (torch.nn.functional.celu).",
+    ALPHA_1,
+    |cx| cx.float("alpha"),
+    math::celu_f32
+);
+unary!(
+    THRESHOLD,
+    "threshold",
+    "x above the threshold, else a value (torch.nn.functional.threshold).",
+    THRESHOLDS,
+    |cx| Ok((cx.float("threshold")?, cx.float("value")?)),
+    math::threshold_f32
 );
 unary!(
     HARDSIGMOID_OP,

@@ -233,7 +233,7 @@ fn no_input_makes_an_operator_panic_and_inference_agrees_with_evaluation() {
         let before = evaluated;
         let name = op.name();
         let spatial = name.chars().rev().nth(1).and_then(|c| c.to_digit(10)).filter(|_| name.ends_with('d'));
-        let rank = spatial.map(|d| d as usize + 2).or(["lstm", "gru"].contains(&name).then_some(3));
+        let rank = spatial.map(|d| d as usize + 2).or(["lstm", "gru", "rnn"].contains(&name).then_some(3));
         for _ in 0..1500 {
             let likely = [DType::F32, DType::F32, DType::U8, DType::I64, DType::Bool][rng.random_range(0..5usize)];
             let mut inputs: Vec<Option<Value>> = Vec::new();

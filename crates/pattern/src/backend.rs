@@ -45,6 +45,27 @@ impl DTypeWithConstraints {
     }
 }
 
+/// When values become integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Activations when the model is made, from what calibration saw.
+    Static,
+    /// Activations at each call, from their own range.
+    Dynamic,
+    /// Weights alone.
+    WeightOnly,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Static => "static",
+            Mode::Dynamic => "dynamic",
+            Mode::WeightOnly => "weight-only",
+        })
+    }
+}
+
 /// One combination of types a pattern supports (PyTorch `DTypeConfig`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DTypeConfig {
@@ -66,6 +87,16 @@ impl DTypeConfig {
     /// A configuration that asks for nothing.
     pub fn new(name: Arc<str>) -> DTypeConfig {
         DTypeConfig { name, input: None, output: None, weight: None, bias: None, dynamic: false }
+    }
+
+    /// When values become integers.
+    pub fn mode(&self) -> Mode {
+        if self.dynamic {
+            return Mode::Dynamic;
+        }
+        // Activations that stay float are declared as such.
+        let float = self.input.as_ref().is_some_and(|input| input.dtype == DType::F32);
+        if float { Mode::WeightOnly } else { Mode::Static }
     }
 }
 
@@ -218,8 +249,8 @@ impl BackendConfig {
 pub struct RoleValues {
     /// Activations, in the order of the pattern.
     pub inputs: Vec<ValueRef>,
-    /// The weight.
-    pub weight: Option<ValueRef>,
+    /// The weights: of a recurrent layer several, of other layers one.
+    pub weights: Vec<ValueRef>,
     /// The bias.
     pub bias: Option<ValueRef>,
 }

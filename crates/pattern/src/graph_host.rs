@@ -109,7 +109,7 @@ fn finish(found: &Found<Graph>, pattern: &Pattern, role: impl Fn(usize) -> Role,
     let mut values = RoleValues::default();
     let mut add = |var: usize, value: ValueRef| match role(var) {
         Role::Input => values.inputs.push(value),
-        Role::Weight => values.weight = Some(value),
+        Role::Weight => values.weights.push(value),
         Role::Bias => values.bias = Some(value),
     };
     for (id, var) in pattern.vars.iter().enumerate() {

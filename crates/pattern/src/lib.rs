@@ -18,7 +18,7 @@ pub mod why_not;
 
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
 pub use backend::{
-    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, ObservationType, Role,
+    BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, Mode, ObservationType, Role,
     Unsupported,
 };
 pub use graph_host::{Match, match_pattern};

@@ -1,10 +1,11 @@
 //! Whether a QConfig satisfies a pattern's dtype configurations.
 
 use quantc_ops::OpRef;
-use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Role};
+use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Mode, Role};
 use quantc_tensor::DType;
 
 use crate::qconfig::{ObserverSpec, QConfig};
+use crate::weight_only::{mode_of, unfit_weight_only};
 
 /// The first dtype configuration that the QConfig satisfies, by name. `weighted` is the operator that takes the pattern's weight.
 ///
@@ -16,7 +17,10 @@ pub(crate) fn choose_dtype_config(
     weighted: Option<OpRef>,
 ) -> Result<String, Vec<String>> {
     let mut violations = Vec::new();
-    for config in &pattern.dtype_configs {
+    // Those of other modes are only of interest if there is none of the QConfig's.
+    let mode = mode_of(qconfig);
+    let has_mode = pattern.dtype_configs.iter().any(|c| c.mode() == mode);
+    for config in pattern.dtype_configs.iter().filter(|c| !has_mode || c.mode() == mode) {
         match violation(config, pattern, qconfig, weighted) {
             None => return Ok(config.name.to_string()),
             Some(v) => violations.push(format!("{}: {v}", config.name)),
@@ -31,9 +35,9 @@ fn violation(
     qconfig: &QConfig,
     weighted: Option<OpRef>,
 ) -> Option<String> {
-    if config.dynamic != qconfig.is_dynamic() {
-        let is = |d: bool| if d { "dynamic" } else { "static" };
-        return Some(format!("it is {}, the QConfig {}", is(config.dynamic), is(qconfig.is_dynamic())));
+    let mode = mode_of(qconfig);
+    if config.mode() != mode {
+        return Some(format!("it is {}, the QConfig {mode}", config.mode()));
     }
     if qconfig.activation.qscheme.is_per_channel() {
         return Some(
@@ -41,7 +45,8 @@ fn violation(
                 .to_owned(),
         );
     }
-    if let (false, Some(input)) = (qconfig.is_dynamic(), &config.input)
+    let observed = mode == Mode::Static;
+    if let (true, Some(input)) = (observed, &config.input)
         && let Some(v) = unsatisfied(input, &qconfig.activation)
     {
         return Some(format!("input: {v}"));
@@ -52,13 +57,18 @@ fn violation(
     {
         return Some(format!("weight: {v}"));
     }
-    if let (false, Some(output)) = (qconfig.is_dynamic(), &config.output)
+    if let (true, Some(output)) = (observed, &config.output)
         && output.dtype != DType::F32
         && let Some(v) = unsatisfied(output, &qconfig.activation).or_else(|| unsatisfied_output(output, pattern))
     {
         return Some(format!("output: {v}"));
     }
-    weighted.and_then(|op| unfit_weight(op, &qconfig.weight)).map(|v| format!("weight: {v}"))
+    let unfit = match (weighted, mode) {
+        (None, _) => None,
+        (Some(op), Mode::WeightOnly) => unfit_weight_only(op, &qconfig.weight),
+        (Some(op), Mode::Static | Mode::Dynamic) => unfit_weight(op, &qconfig.weight),
+    };
+    unfit.map(|v| format!("weight: {v}"))
 }
 
 /// What only an output with fixed parameters can satisfy: an exact scale and zero point, a largest scale (PyTorch asks for a
@@ -91,7 +101,8 @@ fn unfit_weight(op: OpRef, observer: &ObserverSpec) -> Option<String> {
 
 /// PyTorch's `DTypeWithConstraints`: dtype, quant_min lower bound, quant_max upper bound, smallest scale.
 fn unsatisfied(constraints: &DTypeWithConstraints, observer: &ObserverSpec) -> Option<String> {
-    if constraints.dtype != observer.dtype {
+    // Four bits are a part of the range of u8.
+    if observer.dtype.storage() != Some(constraints.dtype) {
         return Some(format!("dtype {} is wanted, the observer gives {}", constraints.dtype, observer.dtype));
     }
     let full = observer.dtype.quantized_range().unwrap_or((0, 255));

@@ -12,7 +12,9 @@ use crate::error::QuantError;
 use crate::group::{Group, Plan};
 use crate::prepare::PreparedModel;
 use crate::qconfig::ObserverSpec;
+use crate::recurrent::{is_recurrent, quantize_recurrent};
 use crate::report::{ObserverReport, QuantReport};
+use crate::weight_only::{Tables, is_table};
 
 /// A graph with explicit quantize and dequantize nodes: what the numeric contract gives an integer meaning.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ fn operator(name: &'static str) -> Result<OpRef, QuantError> {
 pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Result<ConvertedModel, QuantError> {
     let mut graph = prepared.graph.clone();
     let mut report = prepared.report.clone();
-    let mut weights = Weights::default();
+    let (mut weights, mut tables) = (Weights::default(), Tables::default());
     for group in &prepared.groups {
         match &group.plan {
             Plan::Static { qconfig, .. } => {
@@ -49,10 +51,17 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
                     .map(|q| q.scale);
                 weights.quantize(&mut graph, group, &qconfig.weight, input_scale)?;
             }
+            Plan::Dynamic { qconfig, .. } if is_recurrent(&graph, group) => {
+                quantize_recurrent(&mut graph, group, qconfig)?;
+            }
             Plan::Dynamic { qconfig, .. } => {
                 quantize_when_run(&mut graph, group, qconfig.activation.reduce_range)?;
                 weights.quantize(&mut graph, group, &qconfig.weight, None)?;
             }
+            Plan::WeightOnly { qconfig, .. } if is_table(&graph, group) => {
+                tables.quantize(&mut graph, group, &qconfig.weight)?;
+            }
+            Plan::WeightOnly { qconfig, .. } => weights.quantize(&mut graph, group, &qconfig.weight, None)?,
             Plan::Float(_) => {}
         }
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, NodeKind};
 use quantc_ops::OpClass;
-use quantc_pattern::{BackendConfig, BackendPatternConfig, FixedQParams, Match, ObservationType, Role};
+use quantc_pattern::{BackendConfig, BackendPatternConfig, FixedQParams, Match, Mode, ObservationType, Role};
 use quantc_tensor::DType;
 
 use crate::constraints::choose_dtype_config;
 use crate::qconfig::QConfig;
 use crate::qconfig_mapping::{QConfigMapping, Resolved, Resolver};
 use crate::report::{Decision, FloatReason, NodeReport};
+use crate::weight_only::mode_of;
 
 /// What is to happen to a group.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum Plan {
     Static { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
     /// Activations quantized when the model runs.
     Dynamic { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
+    /// Weights alone are integers.
+    WeightOnly { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
     /// Stays float.
     Float(FloatReason),
 }
@@ -114,10 +117,10 @@ fn is_sum(graph: &Graph, nodes: &[NodeId]) -> bool {
     any(OpClass::Heavy) && any(OpClass::Elementwise)
 }
 
-/// Whether a pattern has a configuration of the QConfig's mode: static or dynamic.
+/// Whether a pattern has a configuration of the QConfig's mode: static, dynamic or weight-only.
 fn has_mode(config: &BackendPatternConfig, resolver: &Resolver<'_>, main: NodeId) -> bool {
     let qconfig = resolver.resolve(main).qconfig;
-    qconfig.is_none_or(|qconfig| config.dtype_configs.iter().any(|d| d.dynamic == qconfig.is_dynamic()))
+    qconfig.is_none_or(|qconfig| config.dtype_configs.iter().any(|d| d.mode() == mode_of(&qconfig)))
 }
 
 fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, found: Match) -> Group {
@@ -130,8 +133,8 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
             if nodes.contains(&value.node) {
                 continue;
             }
-            if Some(value) == values.weight {
-                weight = Some((node, i));
+            if values.weights.contains(&value) {
+                weight = weight.or(Some((node, i)));
             } else if Some(value) == values.bias {
                 bias = Some((node, i));
             } else if graph.ty(value).dtype == DType::F32 && values.inputs.contains(&value) {
@@ -156,7 +159,8 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
 }
 
 fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, group: &Group, main: NodeId) -> Plan {
-    let float = graph.ty(group.root).dtype == DType::F32 && !group.activations.is_empty();
+    let read = !group.activations.is_empty() || group.weight.is_some();
+    let float = graph.ty(group.root).dtype == DType::F32 && read;
     if !float {
         return Plan::Float(FloatReason::NotFloat);
     }
@@ -175,8 +179,11 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     let weighted = group.weight.and_then(|(node, _)| graph.node(node).call()).map(|(op, _)| op);
     match choose_dtype_config(config, &qconfig, weighted) {
         Err(violations) => Plan::Float(FloatReason::DTypeConstraint { pattern: group.pattern.clone(), violations }),
-        Ok(dtype_config) if qconfig.is_dynamic() => Plan::Dynamic { qconfig, entry, dtype_config },
-        Ok(dtype_config) => Plan::Static { qconfig, entry, dtype_config },
+        Ok(dtype_config) => match mode_of(&qconfig) {
+            Mode::Static => Plan::Static { qconfig, entry, dtype_config },
+            Mode::Dynamic => Plan::Dynamic { qconfig, entry, dtype_config },
+            Mode::WeightOnly => Plan::WeightOnly { qconfig, entry, dtype_config },
+        },
     }
 }
 
@@ -196,8 +203,8 @@ pub(crate) fn report(
     for id in graph.order() {
         let node = graph.node(id);
         let NodeKind::Call { op, .. } = node.kind() else { continue };
-        let quantized = |group: &Group, mode: &str, entry: &String, dtype_config: &String| Decision::Quantized {
-            mode: mode.to_owned(),
+        let quantized = |group: &Group, mode: Mode, entry: &String, dtype_config: &String| Decision::Quantized {
+            mode: mode.to_string(),
             pattern: group.pattern.clone(),
             dtype_config: dtype_config.clone(),
             group: graph.node(group.root).name().to_owned(),
@@ -216,8 +223,11 @@ pub(crate) fn report(
                 None => Decision::Float { reason: FloatReason::NoPattern },
             },
             Some((_, Plan::Float(reason))) => Decision::Float { reason: reason.clone() },
-            Some((g, Plan::Static { entry, dtype_config, .. })) => quantized(g, "static", entry, dtype_config),
-            Some((g, Plan::Dynamic { entry, dtype_config, .. })) => quantized(g, "dynamic", entry, dtype_config),
+            Some((g, Plan::Static { entry, dtype_config, .. })) => quantized(g, Mode::Static, entry, dtype_config),
+            Some((g, Plan::Dynamic { entry, dtype_config, .. })) => quantized(g, Mode::Dynamic, entry, dtype_config),
+            Some((g, Plan::WeightOnly { entry, dtype_config, .. })) => {
+                quantized(g, Mode::WeightOnly, entry, dtype_config)
+            }
         };
         rows.push(NodeReport {
             name: node.name().to_owned(),

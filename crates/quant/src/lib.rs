@@ -14,7 +14,10 @@ mod placement;
 mod prepare;
 pub mod qconfig;
 pub mod qconfig_mapping;
+mod recurrent;
 pub mod report;
+mod unroll;
+mod weight_only;
 
 pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};

@@ -7,11 +7,12 @@ use quantc_ops::{Attrs, lookup};
 use quantc_pattern::{BackendConfig, FixedQParams};
 
 use crate::error::QuantError;
-use crate::group::{Group, report};
+use crate::group::{Group, Plan, report};
 use crate::placement::{Placed, Placement, Site};
 use crate::qconfig::ObserverSpec;
 use crate::qconfig_mapping::QConfigMapping;
-use crate::report::QuantReport;
+use crate::report::{FloatReason, QuantReport};
+use crate::unroll::unroll_recurrent;
 
 /// What an observer of the prepared model does.
 #[derive(Clone, Debug)]
@@ -85,9 +86,15 @@ pub fn prepare_fx_with(
     placement: Placement,
 ) -> Result<PreparedModel, QuantError> {
     let mut graph = graph.clone();
-    let Placed { groups, observers, sites } = placement.place(&graph, mapping, backend);
+    let reasons = unroll_recurrent(&mut graph, mapping)?;
+    let Placed { mut groups, observers, sites } = placement.place(&graph, mapping, backend);
     let mut slots: Vec<ObserverSlot> =
         observers.into_iter().map(|observing| ObserverSlot { observing, values: Vec::new() }).collect();
+    for group in &mut groups {
+        if let Some(detail) = reasons.get(graph.node(group.root).name()) {
+            group.plan = Plan::Float(FloatReason::Unsupported { detail: detail.clone() });
+        }
+    }
     let mut slot_of_value: HashMap<ValueRef, usize> = HashMap::new();
     for site in &sites {
         slots[site.observer].values.push(graph.node(site.value.node).name().to_owned());

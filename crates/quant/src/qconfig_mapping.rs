@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use quantc_ir::{Graph, Node, NodeId, Origin};
+use quantc_pattern::Mode;
 use quantc_pattern::source::suggest;
 use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::qconfig::{MaybeQConfig, NAMES, QConfig, named};
+use crate::weight_only::mode_of;
 
 /// A mapping that cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -229,7 +231,7 @@ impl QConfigMapping {
             .chain(self.module_name_regex.iter().map(|e| &e.1))
             .chain(self.module_name.iter().map(|e| &e.1))
             .chain(self.module_name_object_type_order.iter().map(|e| &e.3));
-        all.flatten().any(|q| !q.is_dynamic())
+        all.flatten().any(|q| mode_of(q) == Mode::Static)
     }
 }
 

@@ -35,7 +35,7 @@ pub struct NodeReport {
 pub enum Decision {
     /// Quantized.
     Quantized {
-        /// `static` or `dynamic`.
+        /// `static`, `dynamic` or `weight-only`.
         mode: String,
         /// The backend's pattern.
         pattern: String,

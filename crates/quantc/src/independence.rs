@@ -47,10 +47,8 @@ pub fn samples_are_independent(graph: &Graph) -> bool {
 
 /// Whether the graph quantizes values over the range of the whole tensor each time it runs.
 pub fn quantizes_dynamically(graph: &Graph) -> bool {
-    let dynamic = |id: NodeId| {
-        graph.node(id).is_op("dynamic_quantize_dequantize") || graph.node(id).is_op("quantized.linear_dynamic")
-    };
-    graph.calls().any(dynamic)
+    let dynamic = |name: &str| name == "dynamic_quantize_dequantize" || name.ends_with("_dynamic");
+    graph.calls().any(|id: NodeId| graph.node(id).call().is_some_and(|(op, _)| dynamic(op.name())))
 }
 
 /// A call whose inputs are known.
@@ -90,7 +88,7 @@ impl Call<'_> {
         if !given().any(|s| matches!(s, Axis(_))) {
             return all(if sig.name == "gather" { self.size()? } else { Counted });
         }
-        if matches!(sig.name, "lstm" | "gru") {
+        if sig.inputs.iter().any(|input| input.name == "sequence_lens") {
             return self.recurrent(sig, attrs);
         }
         all(self.output(sig, attrs)?)
@@ -103,6 +101,7 @@ impl Call<'_> {
             "shape" => Some(Counted),
             "expand" => self.expanded(),
             "gather" => self.gathered(dim("dim")?),
+            "embedding" => self.picked(3),
             "reshape" | "flatten" | "flatten2d" | "squeeze" | "unsqueeze" => self.reshaped(),
             "to" => self.input(0),
             "matmul" => self.product(),
@@ -281,6 +280,12 @@ impl Call<'_> {
         }
     }
 
+    /// Where the indices, input `i`, of rows of a table have them.
+    fn picked(&self, i: usize) -> Option<Samples> {
+        let table = (0..i).all(|k| self.input(k).is_none_or(|s| s == Nowhere));
+        self.input(i).filter(|s| table && matches!(s, Axis(_)))
+    }
+
     /// A size read from a shape is the same for any data unless it is the number of samples.
     fn size(&self) -> Option<Samples> {
         let of = self.graph.node(self.node.inputs().first().copied().flatten()?.node);
@@ -302,7 +307,7 @@ impl Call<'_> {
         let first = int(sig, attrs, "layout")? != 0;
         let (batch, every) = if first { (0, 0) } else { (1, 2) };
         let place = |name: &str| match name {
-            "w" | "r" | "b" | "p" => Nowhere,
+            "w" | "r" | "w_scale" | "r_scale" | "b" | "p" => Nowhere,
             "sequence_lens" => Axis(0),
             _ => Axis(batch),
         };

@@ -11,8 +11,8 @@ use crate::RewriteError;
 /// A result of more bytes than this, and more than its inputs have, is left to be computed at run time.
 const LARGE: usize = 1 << 20;
 
-/// Evaluates every call on constants, and names what it evaluated. A dequantized weight stays a call: as a plain tensor it would
-/// lose its integers. The widening of an f16 parameter stays too: it would be stored twice as large.
+/// Evaluates every call on constants, and names what it evaluated. A dequantized weight or table stays a call: as a plain tensor it
+/// would lose its integers. The widening of an f16 parameter stays too: it would be stored twice as large.
 ///
 /// # Errors
 /// If a call can't be evaluated.
@@ -58,7 +58,7 @@ fn foldable(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     let [ty] = node.types() else { return false };
     let mut inputs = node.inputs().iter().flatten().peekable();
-    if inputs.peek().is_none() || node.is_op("observer") {
+    if inputs.peek().is_none() || node.is_op("observer") || node.is_op("dequantize_float_qparams") {
         return false;
     }
     let mut given = 0;

@@ -164,6 +164,18 @@ pub fn elu_f32(x: f32, alpha: f32) -> f32 {
     if x > 0.0 { x } else { alpha * (exp_f32(x) - 1.0) }
 }
 
+/// `x`, or `alpha * (e^(x / alpha) - 1)` where `x` is not above 0.
+#[inline(always)]
+pub fn celu_f32(x: f32, alpha: f32) -> f32 {
+    if x > 0.0 { x } else { alpha * (exp_f32(x / alpha) - 1.0) }
+}
+
+/// `x`, or `value` where `x` is not above `threshold`; NaN stays.
+#[inline(always)]
+pub fn threshold_f32(x: f32, (threshold, value): (f32, f32)) -> f32 {
+    if x <= threshold { value } else { x }
+}
+
 /// `clamp(alpha * x + beta, 0, 1)`; with PyTorch's 1/6 and 0.5 its `clamp(x + 3, 0, 6) / 6`.
 #[inline(always)]
 pub fn hardsigmoid_with_f32(x: f32, (alpha, beta): (f32, f32)) -> f32 {

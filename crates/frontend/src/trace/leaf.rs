@@ -51,8 +51,13 @@ const OTHERS: &[&str] = &[
     "BatchNorm3d",
     "LayerNorm",
     "Embedding",
+    "EmbeddingBag",
     "LSTM",
     "GRU",
+    "RNN",
+    "LSTMCell",
+    "GRUCell",
+    "RNNCell",
     "MultiheadAttention",
     "MaxPool1d",
     "MaxPool2d",
@@ -156,6 +161,25 @@ impl Leaf<'_, '_, '_> {
         Ok(())
     }
 
+    /// Which cell a recurrent module has.
+    fn recurrent_kind(&mut self) -> Result<nn::RecurrentKind, TraceError> {
+        Ok(match self.type_name.trim_end_matches("Cell") {
+            "LSTM" => nn::RecurrentKind::Lstm,
+            "GRU" => nn::RecurrentKind::Gru,
+            _ => match self.get("nonlinearity") {
+                None => nn::RecurrentKind::RnnTanh,
+                Some(v) => match self.builder.string(&v)?.as_str() {
+                    "tanh" => nn::RecurrentKind::RnnTanh,
+                    "relu" => nn::RecurrentKind::RnnRelu,
+                    other => {
+                        let text = format!("`nonlinearity` of {} is {other:?}", self.type_name);
+                        return Err(self.builder.error(&v, text).with_hint("tanh or relu"));
+                    }
+                },
+            },
+        })
+    }
+
     fn layers(&mut self) -> Result<usize, TraceError> {
         let n = self.opt_int("num_layers")?.unwrap_or(1);
         match usize::try_from(n) {
@@ -191,11 +215,28 @@ impl Leaf<'_, '_, '_> {
                 num_embeddings: self.size("num_embeddings")?,
                 embedding_dim: self.size("embedding_dim")?,
             }),
-            "LSTM" | "GRU" => Box::new(nn::Recurrent {
-                kind: if self.type_name == "GRU" { nn::RecurrentKind::Gru } else { nn::RecurrentKind::Lstm },
+            "EmbeddingBag" => Box::new(nn::EmbeddingBag {
+                num_embeddings: self.size("num_embeddings")?,
+                embedding_dim: self.size("embedding_dim")?,
+                mode: match self.get("mode") {
+                    None => "mean".to_owned(),
+                    Some(v) => self.builder.string(&v)?,
+                },
+                include_last_offset: self.flag("include_last_offset", false)?,
+                padding_idx: self.opt_int("padding_idx")?,
+            }),
+            "LSTMCell" | "GRUCell" | "RNNCell" => Box::new(nn::RecurrentCell {
+                kind: self.recurrent_kind()?,
+                input_size: self.size("input_size")?,
+                hidden_size: self.size("hidden_size")?,
+                bias: self.flag("bias", true)?,
+            }),
+            "LSTM" | "GRU" | "RNN" => Box::new(nn::Recurrent {
+                kind: self.recurrent_kind()?,
                 input_size: self.size("input_size")?,
                 hidden_size: self.size("hidden_size")?,
                 num_layers: self.layers()?,
+                bias: self.flag("bias", true)?,
                 batch_first: self.flag("batch_first", false)?,
                 bidirectional: self.flag("bidirectional", false)?,
             }),

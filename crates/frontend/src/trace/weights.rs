@@ -44,6 +44,11 @@ impl Weights {
         Weights(Source::Random(Box::new(ChaCha8Rng::seed_from_u64(seed))))
     }
 
+    /// Tensors held in memory, named as in [`Weights::from_file`]; `name` stands for the file in messages.
+    pub fn from_tensors(name: &str, tensors: BTreeMap<String, Tensor>) -> Weights {
+        Weights(Source::File { tensors, taken: BTreeSet::new(), name: name.to_owned() })
+    }
+
     /// The tensors of a safetensors file, named by module path (`layer1.0.conv1.weight`). Half precision is widened.
     ///
     /// # Errors
@@ -71,7 +76,7 @@ impl Weights {
             let tensor = Tensor::from_vec(view.shape(), values).map_err(|e| fail(format!("tensor `{key}`: {e}")))?;
             tensors.insert(key, tensor);
         }
-        Ok(Weights(Source::File { tensors, taken: BTreeSet::new(), name }))
+        Ok(Weights::from_tensors(&name, tensors))
     }
 
     /// The value of a parameter.

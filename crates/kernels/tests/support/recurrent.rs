@@ -1,8 +1,8 @@
 //! Random gates of recurrent layers: how to run them on a set of kernels, and what they must give by definition.
 
 use proptest::prelude::*;
-use quantc_kernels::{GruGates, Kernels, LstmGates};
-use quantc_tensor::math::{sigmoid_f32, tanh_f32};
+use quantc_kernels::{GruGates, Kernels, LstmGates, Nonlinearity, RnnGates};
+use quantc_tensor::math::{relu_f32, sigmoid_f32, tanh_f32};
 
 use super::elem::{Results, bits};
 use super::support::Random;
@@ -36,6 +36,8 @@ impl RecurrentCase {
         let peephole = if self.peephole { vector(3 * n) } else { Vec::new() };
         let (mut c, mut h, share) = (vector(n), vector(n), vector(n));
         let (mut reset, mut state) = (vec![0.0; n], h.clone());
+        let (mut plain_tanh, mut plain_relu) = (h.clone(), h.clone());
+        let plain = RnnGates { from_x: &from_x, from_h: &from_h, bias: &bias_x };
         let lstm = LstmGates { from_x: &from_x, from_h: &from_h, bias: &bias_x, peephole: &peephole };
         let gru = GruGates { from_x: &from_x, from_h: &from_h, bias_x: &bias_x, bias_h: &bias_h };
         match kernels {
@@ -43,9 +45,13 @@ impl RecurrentCase {
                 k.recurrent.lstm(&lstm, &mut c, &mut h);
                 k.recurrent.gru_reset(&gru, self.before_reset, &state, &mut reset);
                 k.recurrent.gru(&gru, self.before_reset, &share, &mut state);
+                k.recurrent.rnn(&plain, Nonlinearity::Tanh, &mut plain_tanh);
+                k.recurrent.rnn(&plain, Nonlinearity::Relu, &mut plain_relu);
             }
             None => {
                 for i in 0..n {
+                    let alone = (from_x[i] + from_h[i]) + bias_x[i];
+                    (plain_tanh[i], plain_relu[i]) = (tanh_f32(alone), relu_f32(alone));
                     let sum = |g: usize| (from_x[g * n + i] + from_h[g * n + i]) + bias_x[g * n + i];
                     let peep = |g: usize, row: usize, c: f32| {
                         if self.peephole { sum(g) + peephole[row * n + i] * c } else { sum(g) }
@@ -63,6 +69,8 @@ impl RecurrentCase {
             }
         }
         let reals = |v: Vec<f32>| v.into_iter().map(bits).collect();
-        [("c", c), ("h", h), ("reset", reset), ("state", state)].map(|(name, v)| (name.into(), reals(v))).into()
+        [("c", c), ("h", h), ("reset", reset), ("state", state), ("tanh", plain_tanh), ("relu", plain_relu)]
+            .map(|(name, v)| (name.into(), reals(v)))
+            .into()
     }
 }

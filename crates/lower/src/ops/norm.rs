@@ -1,15 +1,17 @@
-//! Normalisation by known statistics.
+//! Normalisations of codes.
 
-use quantc_kernels::AffineParams;
+use quantc_ir::ValueRef;
+use quantc_kernels::{AffineParams, DequantizeParams, QuantizeParams};
+use quantc_ops::dims::axis;
 use quantc_ops::norm::batch_norm_affine;
-use quantc_runtime::steps::{Pattern, RowOp, RowOperand, RowsStep};
-use quantc_tensor::Tensor;
+use quantc_runtime::steps::{NormParameters, Pattern, QNormStep, RowOp, RowOperand, RowsStep};
+use quantc_tensor::{DType, Tensor};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
 use crate::ops::quantized::{Quantized, is_code, stored_zero_point};
 use crate::ops::rows::{UNCLAMPED, gcd};
-use crate::view::channels_last;
+use crate::view::{channels_last, row_major};
 
 /// Pixels whose channels are taken as one row, at most: rows of a few elements would not fill a vector.
 const PIXELS: usize = 64;
@@ -51,5 +53,60 @@ pub(crate) fn quantized_batch_norm(lw: &mut Lowering<'_>, call: &Call<'_>) -> Re
     let out = lw.define(call.out(), order.clone()).slot();
     let op = RowOp::Affine { kernel: lw.kernels.elementwise, params };
     lw.push_in(call, &order, RowsStep { op, rows: elements / columns, columns, a, b: None, out, out_stride: columns });
+    Ok(true)
+}
+
+/// `quantized.layer_norm`, `quantized.group_norm` and `quantized.instance_norm`: each block is normalised by its own statistics.
+pub(crate) fn quantized_own_norm(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
+    let value = call.input(0)?;
+    let (dtype, shape) = lw.ty(value);
+    let zero_point = stored_zero_point(&call.attrs, "x_zero_point", dtype)?.filter(|_| is_code(dtype));
+    let (Some(zero_point), Some(out)) = (zero_point, Quantized::of(&call.attrs, UNCLAMPED)?) else { return Ok(false) };
+    let elements: usize = shape.iter().product();
+    let (len, parameters, count) = if call.op.name() == "quantized.layer_norm" {
+        let Ok(axis) = axis(call.attrs.int("axis")?, shape.len()) else { return Ok(false) };
+        let len = shape[axis..].iter().product();
+        (len, NormParameters::Element, len)
+    } else {
+        let (Some(&channels), inner) = (shape.get(1), shape.iter().skip(2).product::<usize>()) else {
+            return Ok(false);
+        };
+        let groups = if call.op.name() == "quantized.instance_norm" {
+            channels
+        } else {
+            usize::try_from(call.attrs.int("num_groups")?).unwrap_or(0)
+        };
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            return Ok(false);
+        }
+        (channels / groups * inner, NormParameters::Plane { len: inner, channels }, channels)
+    };
+    let fits = |v: ValueRef| lw.dtype(v) == DType::F32 && lw.shape(v).iter().product::<usize>() == count;
+    if len == 0 || !(1..3).all(|i| call.opt(i).is_none_or(fits)) {
+        return Ok(false);
+    }
+    let mut parameter = |i: usize| call.opt(i).map(|v| lw.row_major(v).map(|p| p.source)).transpose();
+    let (gamma, beta) = (parameter(1)?, parameter(2)?);
+    let order = row_major(shape.len());
+    let x = lw.row_major(value)?.source;
+    let step = QNormStep {
+        float: lw.kernels.float,
+        quantize: lw.kernels.quantize,
+        blocks: elements / len,
+        len,
+        x_params: DequantizeParams { scale: call.attrs.float("x_scale")?, zero_point },
+        out_params: QuantizeParams {
+            inverse_scale: 1.0 / out.scale,
+            zero_point: out.stored_zero_point,
+            clamp: out.clamp,
+        },
+        parameters,
+        gamma,
+        beta,
+        eps: call.attrs.float("eps")?,
+        x,
+        out: lw.define(call.out(), order.clone()).slot(),
+    };
+    lw.push_in(call, &order, step);
     Ok(true)
 }

@@ -328,6 +328,8 @@ pub(crate) fn unary_op(name: &str, attrs: &AttrView<'_>) -> Result<Option<UnaryO
         "hardsigmoid" => UnaryOp::Hardsigmoid { alpha: attrs.float("alpha")?, beta: attrs.float("beta")? },
         "leaky_relu" => UnaryOp::LeakyRelu { slope: attrs.float("negative_slope")? },
         "elu" => UnaryOp::Elu { alpha: attrs.float("alpha")? },
+        "celu" => UnaryOp::Celu { alpha: attrs.float("alpha")? },
+        "threshold" => UnaryOp::Threshold { threshold: attrs.float("threshold")?, value: attrs.float("value")? },
         "reciprocal" => UnaryOp::Reciprocal,
         "floor" => UnaryOp::Floor,
         "ceil" => UnaryOp::Ceil,

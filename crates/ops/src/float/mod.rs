@@ -4,7 +4,9 @@
 pub mod conv;
 pub mod conv_transpose;
 pub mod depthwise;
+pub mod embedding;
 pub mod linear;
 pub mod recurrent;
+pub mod resize;
 
 pub use quantc_kernels_gemm::{KC, Mat, sgemm};

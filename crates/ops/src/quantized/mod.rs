@@ -2,13 +2,16 @@
 //! float operator on scaled values, the residual added, the activation's clamp, a function of one element, quantize. So a fused call
 //! has the bits of the graph it replaced.
 
+pub mod composed;
 pub mod conv;
 pub mod elementwise;
+pub mod embedding;
 pub(crate) mod function;
 pub mod linear;
 pub mod lookup;
+pub mod mean;
 pub mod norm;
-pub mod pool;
+pub mod recurrent;
 
 use quantc_tensor::scaled::quantize_dense;
 use quantc_tensor::{DType, QRange, Scale, ScaledInt, Shape, Tensor, Value};

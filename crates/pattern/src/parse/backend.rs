@@ -331,17 +331,30 @@ fn observation_of(at: &Sexp) -> Result<ObservationType, QpatError> {
     found.map(|f| f.1).ok_or_else(|| at.expected("different, share-with-input or not-observed"))
 }
 
-/// What each value variable is: `:weight ?w`, `:bias ?b`, an input otherwise.
+/// What each value variable is: `:weight ?w ..`, `:bias ?b`, an input otherwise.
 fn roles(form: &Form<'_>, scope: &mut Scope, errors: &mut Vec<QpatError>) -> Vec<(VarId, Role)> {
     let mut special = HashMap::new();
     for (key, role) in [("weight", Role::Weight), ("bias", Role::Bias)] {
-        let Some(value) = keep(form.one(key), errors).flatten() else { continue };
-        let kinds = [VarKind::Value, VarKind::Optional];
-        if let Some(id) = keep(scope.lookup_kind(value, &kinds, "a variable bound to a value"), errors)
-            && special.insert(id, role).is_some()
-        {
-            let error = value.error(format!("{} is the weight and can't be the bias too", value.describe()));
-            errors.push(error.hint("they are quantized differently: bind each to a variable of its own"));
+        // A recurrent layer has several weights.
+        let values: Result<&[Sexp], QpatError> = match (role, form.get(key)) {
+            (_, None) => Ok(&[]),
+            (_, Some((at, []))) => Err(at.error(format!("`:{key}` names no variable"))),
+            (Role::Weight, Some((_, values))) => Ok(values),
+            _ => form.one(key).map(|v| v.map_or(&[][..], std::slice::from_ref)),
+        };
+        for value in keep(values, errors).unwrap_or_default() {
+            let kinds = [VarKind::Value, VarKind::Optional];
+            let Some(id) = keep(scope.lookup_kind(value, &kinds, "a variable bound to a value"), errors) else {
+                continue;
+            };
+            match special.insert(id, role) {
+                Some(Role::Weight) if role == Role::Bias => {
+                    let error = value.error(format!("{} is the weight and can't be the bias too", value.describe()));
+                    errors.push(error.hint("they are quantized differently: bind each to a variable of its own"));
+                }
+                Some(_) => errors.push(value.error(format!("{} is named twice", value.describe()))),
+                None => {}
+            }
         }
     }
     let values = scope.vars.iter().enumerate().filter(|(_, v)| matches!(v.kind, VarKind::Value | VarKind::Optional));

@@ -101,8 +101,8 @@ fn check_satisfiable(form: &Form<'_>, config: &DTypeConfig) -> Result<(), QpatEr
     let fields = [("input", &config.input), ("weight", &config.weight), ("output", &config.output)];
     for (key, constraint) in fields {
         let (Some((at, _)), Some(c)) = (form.get(key), constraint) else { continue };
-        let unmet = if key == "output" && c.dtype == DType::F32 {
-            // The result stays float: of dynamic configurations, and where only the inputs are quantized.
+        let unmet = if key != "weight" && c.dtype == DType::F32 {
+            // It stays float: the result of dynamic configurations, and where only inputs or only weights are quantized.
             None
         } else if !matches!(c.dtype, DType::U8 | DType::I8) {
             Some(format!("no observer makes {}: no QConfig can satisfy this", c.dtype))

@@ -133,6 +133,14 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
                 text.push_str(&describe_runs(node, runs_as));
                 return text;
             }
+            if mode == "weight-only" {
+                text.push_str(if *dtype_config == "weight-only-table" {
+                    "  weight: codes, a scale and a zero point for each row; only the rows picked are read; output: f32\n"
+                } else {
+                    "  weight: integers, dequantized when the model is planned; input, arithmetic and output: f32\n"
+                });
+                return text;
+            }
             for id in input_observers {
                 text.push_str(&format!("  input: {}\n", observer(*id)));
             }

@@ -1,4 +1,5 @@
 //! A graph through the whole pipeline: every stage is valid, and what comes out has the bits of the reference graph.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use quantc_tensor::scaled::quantize_bias;
 use quantc_tensor::{DType, QRange, dynamic_qparams};
 
 use super::qparts::{QInput, QWeights};
-use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
+use crate::{Access, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
 /// Bytes of the parameters that [`DynamicQuantizeStep`] leaves: the scale as f32, the zero point as i32.
 pub const DYNAMIC_PARAMS: usize = 8;
@@ -47,20 +47,69 @@ impl Step for DynamicQuantizeStep {
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
         let (reads, [out, params], mut workers) = cx.split([&self.out, &self.params]);
         let x = &reads.elements::<f32>(&self.x)[..self.len];
-        let seen = self.kernel.min_max(x);
-        let (qmin, qmax) = self.range;
-        let (scale, zero_point) = dynamic_qparams(seen.min, seen.max, QRange { dtype: DType::U8, qmin, qmax });
+        let (scale, zero_point) = quantize_over_range(self.kernel, self.range, x, out, &mut workers);
         params[..4].copy_from_slice(&scale.to_ne_bytes());
-        params[4..].copy_from_slice(&zero_point.to_ne_bytes());
-        let params = QuantizeParams { inverse_scale: 1.0 / scale, zero_point, clamp: self.range };
-        let chunks = self.len / CHUNK;
-        let (whole, rest) = out[..self.len].split_at_mut(chunks * CHUNK);
-        workers.rows(chunks, 1, CHUNK, whole, CHUNK, |rows, out, _| {
-            self.kernel.quantize(&params, rows, CHUNK, Operand::rows(x, CHUNK), RowsMut::new(out, CHUNK));
-        });
-        let tail = &x[chunks * CHUNK..];
-        self.kernel.quantize(&params, 0..1, tail.len(), Operand::vector(tail), RowsMut::new(rest, tail.len()));
+        params[4..].copy_from_slice(&i32::from(zero_point).to_ne_bytes());
         Ok(())
+    }
+}
+
+/// Quantizes values over their own range into the first of `out`; scale and zero point.
+pub(crate) fn quantize_over_range(
+    kernel: &dyn Quantize,
+    range: (i32, i32),
+    x: &[f32],
+    out: &mut [u8],
+    workers: &mut Workers<'_>,
+) -> (f32, u8) {
+    let seen = kernel.min_max(x);
+    let (qmin, qmax) = range;
+    let (scale, zero_point) = dynamic_qparams(seen.min, seen.max, QRange { dtype: DType::U8, qmin, qmax });
+    let params = QuantizeParams { inverse_scale: 1.0 / scale, zero_point, clamp: range };
+    let chunks = x.len() / CHUNK;
+    let (whole, rest) = out[..x.len()].split_at_mut(chunks * CHUNK);
+    workers.rows(chunks, 1, CHUNK, whole, CHUNK, |rows, out, _| {
+        kernel.quantize(&params, rows, CHUNK, Operand::rows(x, CHUNK), RowsMut::new(out, CHUNK));
+    });
+    let tail = &x[chunks * CHUNK..];
+    kernel.quantize(&params, 0..1, tail.len(), Operand::vector(tail), RowsMut::new(rest, tail.len()));
+    (scale, zero_point as u8)
+}
+
+/// Memory for the parameters of a product whose input is quantized while the plan runs: a scale and a start of each output's sum.
+pub(crate) struct ProductParams<'a> {
+    pub(crate) scale: &'a mut [f32],
+    pub(crate) offsets: &'a mut [i32],
+}
+
+/// An integer product of codes with these parameters, real results.
+pub(crate) struct DynamicProduct<'a> {
+    pub(crate) weights: &'a QWeights,
+    pub(crate) weight_scale: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) x: &'a [u8],
+    pub(crate) x_params: (f32, u8),
+    pub(crate) clamp: (f32, f32),
+}
+
+impl DynamicProduct<'_> {
+    /// Computes all rows, `stride` elements apart.
+    pub(crate) fn run(&self, workers: &mut Workers<'_>, params: ProductParams<'_>, out: &mut [f32], stride: usize) {
+        let (x_scale, x_zero_point) = self.x_params;
+        let ProductParams { scale, offsets } = params;
+        for (scale, weight) in scale.iter_mut().zip(self.weight_scale) {
+            *scale = x_scale * weight;
+        }
+        self.weights.offsets(x_zero_point, offsets);
+        if let Some(bias) = self.bias {
+            for ((offset, &bias), &weight) in offsets.iter_mut().zip(bias).zip(self.weight_scale) {
+                *offset = offset.wrapping_add(quantize_bias(bias, x_scale, weight));
+            }
+        }
+        let (scale, clamp) = (&*scale, self.clamp);
+        let epilogue = |_| Epilogue::Dequantize { scale, clamp };
+        let input = QInput { x: self.x, x_zero_point, offsets };
+        self.weights.run(workers, input, epilogue, out, stride);
     }
 }
 
@@ -118,22 +167,17 @@ impl Step for DynamicLinearStep {
         let (mut x_scale, mut x_zero_point) = ([0; 4], [0; 4]);
         x_scale.copy_from_slice(&params[..4]);
         x_zero_point.copy_from_slice(&params[4..8]);
-        let (x_scale, x_zero_point) = (f32::from_ne_bytes(x_scale), i32::from_ne_bytes(x_zero_point) as u8);
-        let scale: &mut [f32] = bytemuck::cast_slice_mut(scale);
-        let offsets: &mut [i32] = bytemuck::cast_slice_mut(offsets);
-        for (scale, weight) in scale.iter_mut().zip(&*self.weight_scale) {
-            *scale = x_scale * weight;
-        }
-        self.weights.offsets(x_zero_point, offsets);
-        if let Some(bias) = &self.bias {
-            for ((offset, &bias), &weight) in offsets.iter_mut().zip(&**bias).zip(&*self.weight_scale) {
-                *offset = offset.wrapping_add(quantize_bias(bias, x_scale, weight));
-            }
-        }
-        let epilogue = |_| Epilogue::Dequantize { scale, clamp: self.clamp };
-        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
-        let (input, oc) = (QInput { x: reads.slot(&self.x), x_zero_point, offsets }, self.weight_scale.len());
-        self.weights.run(&mut workers, input, epilogue, out, oc);
+        let product = DynamicProduct {
+            weights: &self.weights,
+            weight_scale: &self.weight_scale,
+            bias: self.bias.as_deref(),
+            x: reads.slot(&self.x),
+            x_params: (f32::from_ne_bytes(x_scale), i32::from_ne_bytes(x_zero_point) as u8),
+            clamp: self.clamp,
+        };
+        let params =
+            ProductParams { scale: bytemuck::cast_slice_mut(scale), offsets: bytemuck::cast_slice_mut(offsets) };
+        product.run(&mut workers, params, bytemuck::cast_slice_mut(out), self.weight_scale.len());
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
-//! LSTM and GRU layers: matrix products for the gates, and a kernel for what is elementwise. The same bits as
+//! Recurrent layers: matrix products for the gates, and a kernel for what is elementwise. The same bits as
 //! `quantc_ops::float::recurrent`.
 
-use quantc_kernels::{GruGates, LstmGates, Recurrent};
-use quantc_ops::float::Mat;
+use quantc_kernels::{GruGates, LstmGates, Nonlinearity, Recurrent, RnnGates};
 use quantc_ops::float::recurrent::Sizes;
 
-use super::product::{ProductShape, product};
-use crate::{Access, Arithmetic, Reads, RunError, Slot, Source, Step, StepCx, Work};
+use super::recurrent_weights::{GateWeights, Memory};
+use crate::{Access, Reads, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Which layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +17,11 @@ pub enum Cell {
         /// Whether the reset gate comes after the product.
         before_reset: bool,
     },
+    /// One gate.
+    Rnn {
+        /// Its function.
+        nonlinearity: Nonlinearity,
+    },
 }
 
 impl Cell {
@@ -26,7 +30,18 @@ impl Cell {
         match self {
             Cell::Lstm => 4,
             Cell::Gru { .. } => 3,
+            Cell::Rnn { .. } => 1,
         }
+    }
+
+    /// The gates whose products with the state come first: a GRU that resets the state before the product has no use for the third.
+    pub(crate) fn first_gates(self) -> usize {
+        if self == (Cell::Gru { before_reset: false }) { 2 } else { self.gates() }
+    }
+
+    /// Whether the sum of both biases is all that it needs.
+    pub fn sums_biases(self) -> bool {
+        !matches!(self, Cell::Gru { .. })
     }
 }
 
@@ -37,26 +52,28 @@ struct Products {
     from_h: usize,
     reset: usize,
     share: usize,
+    /// Scales and starts of integer products.
+    params: usize,
 }
 
 impl Products {
     fn new(cell: Cell, s: Sizes) -> Products {
         let columns = cell.gates() * s.hidden;
         let (reset, share) = match cell {
-            Cell::Lstm => (0, 0),
             Cell::Gru { before_reset } => (s.batch * s.hidden, if before_reset { 0 } else { s.batch * s.hidden }),
+            Cell::Lstm | Cell::Rnn { .. } => (0, 0),
         };
-        Products { from_x: s.seq * s.batch * columns, from_h: s.batch * columns, reset, share }
+        Products { from_x: s.seq * s.batch * columns, from_h: s.batch * columns, reset, share, params: columns }
     }
 
     fn len(&self) -> usize {
-        self.from_x + self.from_h + self.reset + self.share
+        self.from_x + self.from_h + self.reset + self.share + 2 * self.params
     }
 }
 
-/// Bytes of temporary memory of a [`RecurrentStep`].
-pub fn recurrent_work_len(cell: Cell, sizes: Sizes) -> usize {
-    Products::new(cell, sizes).len() * size_of::<f32>()
+/// Bytes of temporary memory of a [`RecurrentStep`]: products, and codes behind them.
+pub fn recurrent_work_len(cell: Cell, sizes: Sizes, weights: &GateWeights) -> usize {
+    Products::new(cell, sizes).len() * size_of::<f32>() + weights.codes_len(sizes)
 }
 
 /// A recurrent layer of one or two directions.
@@ -73,11 +90,9 @@ pub struct RecurrentStep {
     pub lens: Vec<usize>,
     /// `[seq, batch, input]`.
     pub x: Source,
-    /// `[directions, input, gates * hidden]`.
-    pub w: Source,
-    /// `[directions, hidden, gates * hidden]`.
-    pub r: Source,
-    /// For each direction those of the input and those of the state, `[2 * gates * hidden]`; of an LSTM their sum alone.
+    /// Those of input and state.
+    pub weights: GateWeights,
+    /// For each direction those of the input and those of the state, `[2 * gates * hidden]`; if [`Cell::sums_biases`], their sum alone.
     pub bias: Source,
     /// `[directions, 3 * hidden]`.
     pub peephole: Option<Source>,
@@ -91,7 +106,7 @@ pub struct RecurrentStep {
     pub y: Slot,
     /// The last state, `[directions, batch, hidden]`.
     pub h: Slot,
-    /// The last cell state; not used by a GRU.
+    /// The last cell state; of an LSTM only.
     pub c: Slot,
 }
 
@@ -118,13 +133,13 @@ fn start<'a>(state: &mut [f32], initial: Option<&'a Source>, reads: &Reads<'a>) 
 
 impl Step for RecurrentStep {
     fn kernel(&self) -> &'static str {
-        self.kernel.name()
+        self.weights.kernel().unwrap_or(self.kernel.name())
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
-        let always = [&self.x, &self.w, &self.r, &self.bias];
         let given = [&self.peephole, &self.initial_h, &self.initial_c];
-        for slot in always.into_iter().chain(given.into_iter().flatten()).filter_map(Source::slot) {
+        let all = [&self.x, &self.bias].into_iter().chain(given.into_iter().flatten()).chain(self.weights.sources());
+        for slot in all.filter_map(Source::slot) {
             visit(Access::Read, slot);
         }
         for slot in [&self.work, &self.y, &self.h, &self.c] {
@@ -132,44 +147,48 @@ impl Step for RecurrentStep {
         }
     }
 
+    fn scratch_len(&self) -> usize {
+        self.weights.scratch_len()
+    }
+
     fn work(&self) -> Work {
         let Sizes { seq, batch, input, hidden } = self.sizes;
         let given = [&self.peephole, &self.initial_h, &self.initial_c].into_iter().flatten();
-        Work::reading([&self.x, &self.w, &self.r, &self.bias].into_iter().chain(given)).multiplying(
-            Arithmetic::Float,
-            self.backwards.len() * seq * batch * (input + hidden) * self.cell.gates() * hidden,
-        )
+        let read = Work::reading([&self.x, &self.bias].into_iter().chain(given).chain(self.weights.sources()));
+        let macs = self.backwards.len() * seq * batch * (input + hidden) * self.cell.gates() * hidden;
+        self.weights.work(read).multiplying(self.weights.arithmetic(), macs)
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
-        let (reads, outs, mut workers) = cx.split([&self.work, &self.y, &self.h, &self.c]);
-        let [work, y, h, c] = outs.map(bytemuck::cast_slice_mut::<u8, f32>);
+        let (reads, [work, y, h, c], mut workers) = cx.split([&self.work, &self.y, &self.h, &self.c]);
         let (s, n, columns) = (self.sizes, self.sizes.hidden, self.cell.gates() * self.sizes.hidden);
         let sizes = Products::new(self.cell, s);
+        let (work, codes) = work.split_at_mut(sizes.len() * size_of::<f32>());
+        let [work, y, h, c] = [work, y, h, c].map(bytemuck::cast_slice_mut::<u8, f32>);
         let (from_x, rest) = work.split_at_mut(sizes.from_x);
         let (from_h, rest) = rest.split_at_mut(sizes.from_h);
-        let (reset, share) = rest.split_at_mut(sizes.reset);
+        let (reset, rest) = rest.split_at_mut(sizes.reset);
+        let (share, params) = rest.split_at_mut(sizes.share);
         start(h, self.initial_h.as_ref(), &reads);
         start(c, self.initial_c.as_ref(), &reads);
-        if self.lens.iter().any(|&len| len < s.seq) {
+        let uneven = self.lens.iter().any(|&len| len < s.seq);
+        if uneven {
             y.fill(0.0);
         }
         let all = |source| reads.elements::<f32>(source);
-        let (x, bias_len) = (all(&self.x), if self.cell == Cell::Lstm { columns } else { 2 * columns });
+        let bias_len = if self.cell.sums_biases() { columns } else { 2 * columns };
         let (dirs, state) = (self.backwards.len(), s.batch * n);
+        let mut memory = Memory::new(&self.weights, s, codes, params);
+        let x = all(&self.x);
+        memory.take_input(&self.weights, &mut workers, x);
         for (d, &reverse) in self.backwards.iter().enumerate() {
-            let w = &all(&self.w)[d * s.input * columns..][..s.input * columns];
-            let r = &all(&self.r)[d * n * columns..][..n * columns];
             let bias = &all(&self.bias)[d * bias_len..][..bias_len];
             let peephole = self.peephole.as_ref().map_or(&[][..], |p| &all(p)[d * 3 * n..][..3 * n]);
-            let shape = ProductShape { m: s.seq * s.batch, n: columns, k: s.input, out_stride: columns };
-            product(&mut workers, shape, Mat::rows(x, s.input), Mat::rows(w, columns), None, from_x);
+            let products = self.weights.direction(d, self.cell, s, &reads);
+            products.of_input(&mut workers, &mut memory, x, from_x);
             let h = &mut h[d * state..][..state];
             for step in 0..s.seq {
-                // A GRU that resets the state before the product has no use for the third gate's columns.
-                let used = if self.cell == (Cell::Gru { before_reset: false }) { 2 * n } else { columns };
-                let shape = ProductShape { m: s.batch, n: used, k: n, out_stride: columns };
-                product(&mut workers, shape, Mat::rows(h, n), Mat::rows(r, columns), None, from_h);
+                products.of_state(&mut workers, &mut memory, h, from_h);
                 let gate_x = |b: usize, t: usize| &from_x[(t * s.batch + b) * columns..][..columns];
                 let gate_h = |b: usize| &from_h[b * columns..][..columns];
                 match self.cell {
@@ -180,10 +199,20 @@ impl Step for RecurrentStep {
                             self.kernel.lstm(&gates, &mut c[b * n..][..n], &mut h[b * n..][..n]);
                         }
                     }
+                    Cell::Rnn { nonlinearity } => {
+                        for (b, t) in self.active(step, reverse) {
+                            let gates = RnnGates { from_x: gate_x(b, t), from_h: gate_h(b), bias };
+                            self.kernel.rnn(&gates, nonlinearity, &mut h[b * n..][..n]);
+                        }
+                    }
                     Cell::Gru { before_reset } => {
                         let (bias_x, bias_h) = bias.split_at(columns);
                         let gates =
                             |b: usize, t: usize| GruGates { from_x: gate_x(b, t), from_h: gate_h(b), bias_x, bias_h };
+                        if uneven {
+                            // What is left of sequences that have ended counts for a range.
+                            reset.fill(0.0);
+                        }
                         for (b, t) in self.active(step, reverse) {
                             let reset = &mut reset[b * n..][..n];
                             self.kernel.gru_reset(&gates(b, t), before_reset, &h[b * n..][..n], reset);
@@ -191,9 +220,7 @@ impl Step for RecurrentStep {
                         let taken: &[f32] = if before_reset {
                             reset
                         } else {
-                            let shape = ProductShape { m: s.batch, n, k: n, out_stride: n };
-                            let candidate = Mat { data: &r[2 * n..], row_stride: columns, col_stride: 1 };
-                            product(&mut workers, shape, Mat::rows(reset, n), candidate, None, share);
+                            products.of_reset(&mut workers, &mut memory, reset, share);
                             share
                         };
                         for (b, t) in self.active(step, reverse) {

@@ -127,6 +127,7 @@ static TABLE: &[(&str, Import)] = &[
     // Recurrent.
     ("LSTM", recurrent::lstm),
     ("GRU", recurrent::gru),
+    ("RNN", recurrent::rnn),
     // Quantized files.
     ("QuantizeLinear", quant::quantize_linear),
     ("DequantizeLinear", quant::dequantize_linear),

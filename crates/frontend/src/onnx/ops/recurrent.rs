@@ -1,4 +1,4 @@
-//! LSTM and GRU.
+//! LSTM, GRU and RNN.
 
 use quantc_ops::Attrs;
 
@@ -52,4 +52,11 @@ pub(super) fn lstm(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeE
 pub(super) fn gru(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
     let attrs = common(cx, &["Sigmoid", "Tanh"])?.with("linear_before_reset", cx.flag("linear_before_reset", false)?);
     im.emit(cx, "gru", &inputs(cx, 6)?, attrs)
+}
+
+pub(super) fn rnn(im: &mut Importer, cx: &NodeCx<'_>) -> Result<Vec<Val>, NodeError> {
+    let relu = cx.strings("activations")?.is_some_and(|given| given.first().is_some_and(|a| a == "Relu"));
+    let (activation, nonlinearity) = if relu { ("Relu", "relu") } else { ("Tanh", "tanh") };
+    let attrs = common(cx, &[activation])?.with("nonlinearity", nonlinearity);
+    im.emit(cx, "rnn", &inputs(cx, 6)?, attrs)
 }

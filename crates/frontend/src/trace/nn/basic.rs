@@ -229,30 +229,6 @@ impl Module for LayerNorm {
     }
 }
 
-/// `Embedding`: rows of its parameter `weight` `[num_embeddings, embedding_dim]`.
-#[derive(Clone, Debug)]
-pub struct Embedding {
-    /// Number of rows.
-    pub num_embeddings: usize,
-    /// Size of a row.
-    pub embedding_dim: usize,
-}
-
-impl Module for Embedding {
-    fn type_name(&self) -> &str {
-        "Embedding"
-    }
-
-    fn is_leaf(&self) -> bool {
-        true
-    }
-
-    fn forward(&self, t: &mut Tracer, inputs: &[Proxy]) -> Result<Vec<Proxy>, TraceError> {
-        let weight = t.param("weight", &[self.num_embeddings, self.embedding_dim], Init::Uniform(1.0))?;
-        t.main_call("gather", &[Some(weight), Some(only(inputs)?)], Attrs::new())
-    }
-}
-
 /// `Sequential`: each module gets the output of the one before; they are named 0, 1, ...
 #[derive(Default)]
 pub struct Sequential {

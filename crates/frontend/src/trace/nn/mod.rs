@@ -2,13 +2,15 @@
 
 mod attention;
 mod basic;
+mod embedding;
 mod recurrent;
 
 use super::{Proxy, TraceError};
 
 pub use attention::MultiheadAttention;
-pub use basic::{BatchNorm, Conv, Embedding, LayerNorm, Linear, Sequential, Simple};
-pub use recurrent::{Recurrent, RecurrentKind};
+pub use basic::{BatchNorm, Conv, LayerNorm, Linear, Sequential, Simple};
+pub use embedding::{Embedding, EmbeddingBag};
+pub use recurrent::{Recurrent, RecurrentCell, RecurrentKind};
 
 /// The only input of a module that takes one.
 fn only(inputs: &[Proxy]) -> Result<Proxy, TraceError> {

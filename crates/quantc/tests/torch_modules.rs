@@ -1,0 +1,321 @@
+//! Recurrent layers and embeddings against PyTorch's quantized modules (scripts/golden_quantized_modules.py): the same integers and
+//! parameters bit for bit, results as close as two ways to choose an activation's parameters allow; every plan has the bits of the reference.
+
+mod pipeline;
+
+use std::collections::BTreeMap;
+
+use pipeline::{Inputs, Quantization, check_plans, interpret};
+use quantc::{QConfigMapping, QuantizeOptions, Quantized, quantize};
+use quantc_frontend::trace::nn::{
+    Embedding, EmbeddingBag, MultiheadAttention, Recurrent, RecurrentCell, RecurrentKind,
+};
+use quantc_frontend::trace::{Module, Tracer, Weights};
+use quantc_ir::Graph;
+use quantc_pattern::Library;
+use quantc_quant::qconfig::named;
+use quantc_quant::{Placement, QConfig};
+use quantc_tensor::{Tensor, TensorType};
+use serde_json::Value as Json;
+
+fn golden() -> Json {
+    serde_json::from_str(include_str!("golden/quantized_modules.json")).expect("JSON")
+}
+
+fn tensor(json: &Json) -> Tensor {
+    let shape: Vec<usize> =
+        json["shape"].as_array().expect("sizes").iter().map(|d| d.as_u64().unwrap() as usize).collect();
+    let data = json["data"].as_array().expect("elements");
+    let ints = || data.iter().map(|v| v.as_i64().expect("a whole number"));
+    match json["dtype"].as_str().expect("a dtype") {
+        "f32" => {
+            Tensor::from_vec(&shape, data.iter().map(|v| v.as_f64().expect("a number") as f32).collect::<Vec<f32>>())
+        }
+        "i64" => Tensor::from_vec(&shape, ints().collect::<Vec<i64>>()),
+        "i8" => Tensor::from_vec(&shape, ints().map(|v| v as i8).collect::<Vec<i8>>()),
+        "u8" => Tensor::from_vec(&shape, ints().map(|v| v as u8).collect::<Vec<u8>>()),
+        other => panic!("{other}"),
+    }
+    .expect("fits")
+}
+
+fn tensors(json: &Json) -> Vec<Tensor> {
+    json.as_array().expect("tensors").iter().map(tensor).collect()
+}
+
+/// Signal to quantization noise in dB of all outputs together.
+fn sqnr(want: &[Tensor], got: &[Tensor]) -> f64 {
+    let (mut signal, mut noise) = (0.0, 0.0);
+    for (want, got) in want.iter().zip(got) {
+        assert_eq!(want.shape(), got.shape());
+        for (w, g) in want.to_f32_vec().iter().zip(got.to_f32_vec()) {
+            signal += f64::from(*w).powi(2);
+            noise += (f64::from(*w) - f64::from(g)).powi(2);
+        }
+    }
+    10.0 * (signal / noise).log10()
+}
+
+fn int(params: &Json, name: &str, default: usize) -> usize {
+    params[name].as_u64().map_or(default, |v| v as usize)
+}
+
+fn flag(params: &Json, name: &str) -> bool {
+    params[name].as_bool().unwrap_or(false)
+}
+
+/// The gates of our weights in PyTorch's order.
+fn gates(module: &str) -> &'static [usize] {
+    match module.trim_end_matches("Cell") {
+        "LSTM" => &[0, 3, 1, 2],
+        "GRU" => &[1, 0, 2],
+        _ => &[0],
+    }
+}
+
+fn recurrent(case: &Json) -> Box<dyn Module> {
+    let (module, params) = (case["module"].as_str().expect("a name"), &case["params"]);
+    let (input_size, hidden_size) = (int(params, "input_size", 0), int(params, "hidden_size", 0));
+    let kind = match module.trim_end_matches("Cell") {
+        "LSTM" => RecurrentKind::Lstm,
+        "GRU" => RecurrentKind::Gru,
+        _ if params["nonlinearity"] == "relu" => RecurrentKind::RnnRelu,
+        _ => RecurrentKind::RnnTanh,
+    };
+    if module.ends_with("Cell") {
+        return Box::new(RecurrentCell { kind, input_size, hidden_size, bias: true });
+    }
+    Box::new(Recurrent {
+        kind,
+        input_size,
+        hidden_size,
+        num_layers: int(params, "num_layers", 1),
+        bias: true,
+        batch_first: false,
+        bidirectional: flag(params, "bidirectional"),
+    })
+}
+
+/// A module traced with its weights on its inputs.
+fn trace(module: &dyn Module, weights: BTreeMap<String, Tensor>, inputs: &Inputs, outputs: usize) -> Graph {
+    let types: Vec<(&str, TensorType)> = inputs.iter().map(|(n, t)| (n.as_str(), t.ty())).collect();
+    let outputs: Vec<String> = (0..outputs).map(|i| format!("y{i}")).collect();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let weights = Weights::from_tensors("golden", weights);
+    Tracer::trace(module, "module", &types, &outputs, weights).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn inputs(case: &Json) -> Inputs {
+    tensors(&case["inputs"]).into_iter().enumerate().map(|(i, t)| (format!("x{i}"), t)).collect()
+}
+
+fn quantized(graph: &Graph, qconfig: QConfig) -> Quantized {
+    let library = Library::builtin().expect("built in");
+    let backend = library.backend("x86").expect("built in").clone();
+    let rules = library.rules_for(&backend);
+    let mapping = QConfigMapping::default_for(qconfig);
+    let options = QuantizeOptions { mapping, backend, rules, placement: Placement::Quantc, bias_correction: true };
+    quantize(graph, &options, None, |_| ()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A graph quantized statically, its module type having an entry of its own, calibrated on these inputs.
+fn quantized_statically(graph: &Graph, module: &str, inputs: &Inputs) -> Graph {
+    let library = Library::builtin().expect("built in");
+    let backend = library.backend("x86").expect("built in");
+    let qconfig = named("onednn").expect("a preset");
+    let mapping = QConfigMapping::default_for(qconfig.clone()).set_object_type(module, Some(qconfig));
+    let (canonical, _) = quantc::canonicalize(graph, &library.rules).unwrap_or_else(|e| panic!("{e}"));
+    let (samples, runs) = (std::slice::from_ref(inputs), std::slice::from_ref(inputs));
+    let rules = &library.rules;
+    let quantization = Quantization {
+        mapping: &mapping,
+        backend,
+        placement: Placement::Quantc,
+        rules,
+        samples,
+        runs,
+        powers_of_two: false,
+    };
+    quantization.check(&canonical).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The outputs of a graph, which all plans must have, too.
+fn run(graph: &Graph, inputs: &Inputs) -> Vec<Tensor> {
+    let want = interpret("quantized", graph, inputs).unwrap_or_else(|e| panic!("{e}"));
+    check_plans("quantized", graph, inputs, &want).unwrap_or_else(|e| panic!("{e}"));
+    want
+}
+
+/// Blocks of rows in another order.
+fn reordered<T: Copy>(data: &[T], order: &[usize]) -> Vec<T> {
+    let block = data.len() / order.len();
+    order.iter().flat_map(|g| data[g * block..(g + 1) * block].iter().copied()).collect()
+}
+
+/// The integer weights and scales that PyTorch made, in our layout, are those of the quantized graph.
+fn same_weights(case: &Json, graph: &Graph) {
+    let order = gates(case["module"].as_str().expect("a name"));
+    let directions = if flag(&case["params"], "bidirectional") { 2 } else { 1 };
+    let given = case["quantized_weights"].as_object().expect("weights");
+    for (part, ours) in [("weight_ih", "w"), ("weight_hh", "r")] {
+        let of_part: Vec<_> = given.iter().filter(|(name, _)| name.starts_with(part)).collect();
+        for (layer, weights) in of_part.chunks(directions).enumerate() {
+            let (mut ints, mut scales) = (Vec::new(), Vec::new());
+            for (_, weight) in weights {
+                let (own, own_scales) = (tensor(&weight["ints"]), tensor(&weight["scales"]).to_f32_vec());
+                ints.extend(reordered(own.slice::<i8>().expect("i8"), order));
+                scales.extend(if own_scales.len() == 1 { own_scales } else { reordered(&own_scales, order) });
+            }
+            let is_cell = !given.keys().any(|k| k.contains("_l0"));
+            let name = if is_cell { ours.to_owned() } else { format!("{ours}_l{layer}") };
+            let param = |suffix: &str| {
+                let found = graph.params().iter().find(|(n, _)| n.ends_with(&format!("{name}.{suffix}")));
+                found.and_then(|(_, p)| p.value.clone()).unwrap_or_else(|| panic!("no {name}.{suffix}\n{graph}"))
+            };
+            assert_eq!(param("int_repr").slice::<i8>().expect("i8"), ints, "{name}");
+            assert_eq!(param("scale").to_f32_vec(), scales, "{name}");
+        }
+    }
+}
+
+/// The quantized graph has the layer's integer operator and nothing of the float one.
+fn only_dynamic(graph: &Graph, layers: usize) {
+    let ops: Vec<&str> = graph.calls().filter_map(|id| Some(graph.node(id).call()?.0.name())).collect();
+    assert!(!ops.iter().any(|op| ["lstm", "gru", "rnn"].contains(op)), "{ops:?}");
+    assert_eq!(ops.iter().filter(|op| op.ends_with("_dynamic")).count(), layers, "{ops:?}");
+}
+
+#[test]
+fn dynamic_layers_are_pytorchs() {
+    let golden = golden();
+    assert_eq!(golden["torch"], "2.8.0");
+    // PyTorch halves the range of activations on this engine.
+    assert_eq!(golden["engine"], "x86");
+    for case in golden["dynamic"].as_array().expect("cases") {
+        let name = format!("{} {} {}", case["module"], case["scheme"], case["params"]);
+        let (inputs, float) = (inputs(case), tensors(&case["float"]));
+        let module = recurrent(case);
+        let weights: BTreeMap<String, Tensor> =
+            case["weights"].as_object().expect("weights").iter().map(|(k, v)| (k.clone(), tensor(v))).collect();
+        let graph = trace(module.as_ref(), weights, &inputs, float.len());
+        let own = interpret("float", &graph, &inputs).unwrap_or_else(|e| panic!("{e}"));
+        assert!(sqnr(&float, &own) > 110.0, "{name}: float {}", sqnr(&float, &own));
+        // PyTorch's observers of weights: the full range, symmetric.
+        let mut qconfig = named("per_tensor_dynamic").expect("a preset");
+        if case["scheme"] == "per_channel" {
+            qconfig.weight = named("minmax").expect("a preset").weight;
+        }
+        let full = quantized(&graph, qconfig.clone());
+        let layers = int(&case["params"], "num_layers", 1);
+        only_dynamic(&full.stages.quantized, layers);
+        same_weights(case, &full.stages.quantized);
+        let own = run(&full.stages.quantized, &inputs);
+        qconfig.activation.reduce_range = true;
+        let reduced = quantized(&graph, qconfig);
+        let half = run(&reduced.stages.quantized, &inputs);
+        let theirs = tensors(&case["quantized"]);
+        let (to_theirs, of_theirs, of_own) = (sqnr(&theirs, &half), sqnr(&float, &theirs), sqnr(&float, &own));
+        // The same integers; the activations' scales are rounded from f64 there, sums and functions have another order here.
+        assert!(to_theirs > 135.0, "{name}: {to_theirs} dB to PyTorch's");
+        // One bit more of the activations.
+        assert!(of_own > of_theirs + 2.0, "{name}: {of_own} dB, PyTorch's {of_theirs}");
+    }
+}
+
+fn table(case: &Json) -> (Box<dyn Module>, &'static str) {
+    let params = &case["params"];
+    let (num_embeddings, embedding_dim) = (int(params, "num_embeddings", 0), int(params, "embedding_dim", 0));
+    if case["module"] == "Embedding" {
+        return (Box::new(Embedding { num_embeddings, embedding_dim }), "quantized.embedding");
+    }
+    let bag = EmbeddingBag {
+        num_embeddings,
+        embedding_dim,
+        mode: params["mode"].as_str().expect("a mode").to_owned(),
+        include_last_offset: flag(params, "include_last_offset"),
+        padding_idx: None,
+    };
+    (Box::new(bag), "quantized.embedding_bag")
+}
+
+#[test]
+fn embeddings_are_pytorchs() {
+    for case in golden()["embedding"].as_array().expect("cases") {
+        let name = format!("{} {} bits, {}", case["module"], case["bits"], case["params"]);
+        let inputs = inputs(case);
+        let (module, op) = table(case);
+        let graph =
+            trace(module.as_ref(), BTreeMap::from([("weight".to_owned(), tensor(&case["weight"]))]), &inputs, 1);
+        let bits = case["bits"].as_u64().expect("a number");
+        let preset =
+            if bits == 8 { "float_qparams_weight_only_qconfig" } else { "float_qparams_weight_only_qconfig_4bit" };
+        let result = quantized(&graph, named(preset).expect("a preset"));
+        let graph = &result.stages.quantized;
+        let ops: Vec<&str> = graph.calls().filter_map(|id| Some(graph.node(id).call()?.0.name())).collect();
+        assert_eq!(ops, [op], "{name}");
+        let param = |suffix: &str| {
+            let found = graph.params().iter().find(|(n, _)| n.ends_with(suffix));
+            found.and_then(|(_, p)| p.value.clone()).unwrap_or_else(|| panic!("no {suffix}\n{graph}"))
+        };
+        // PyTorch's int_repr of a 4-bit tensor are its bytes, row by row as ours.
+        assert_eq!(
+            param(".int_repr").slice::<u8>().expect("u8"),
+            tensor(&case["codes"]).slice::<u8>().expect("u8"),
+            "{name}"
+        );
+        assert!(param(".scale").bits_eq(&tensor(&case["scales"])), "{name}");
+        assert!(param(".zero_point").bits_eq(&tensor(&case["zero_points"])), "{name}");
+        let own = run(graph, &inputs);
+        let reference = [tensor(&case["reference"])];
+        if inputs.len() < 3 {
+            assert!(own[0].bits_eq(&reference[0]), "{name}");
+        } else {
+            // With factors PyTorch's float kernel fuses their products with the additions.
+            assert!(sqnr(&reference, &own) > 140.0, "{name}: {}", sqnr(&reference, &own));
+        }
+        if !case["quantized"].is_null() {
+            // PyTorch's kernel computes q * s + (-z * s), fused; of 4-bit rows it keeps scale and offset in half precision.
+            let to_kernel = sqnr(&[tensor(&case["quantized"])], &own);
+            assert!(to_kernel > if bits == 8 { 135.0 } else { 60.0 }, "{name}: {to_kernel} dB to the kernel");
+        }
+    }
+}
+
+/// The first two dimensions in the other order.
+fn batch_first(t: &Tensor) -> Tensor {
+    let [a, b, c] = *t.shape() else { panic!("{}", t.ty()) };
+    let data = t.to_f32_vec();
+    let at = |i: usize| data[(i / c % a * b + i / (c * a)) * c + i % c];
+    Tensor::from_vec(&[b, a, c], (0..data.len()).map(at).collect::<Vec<f32>>()).expect("fits")
+}
+
+#[test]
+fn quantizable_layers_are_as_exact_as_pytorchs() {
+    for case in golden()["static"].as_array().expect("cases") {
+        let (module, params) = (case["module"].as_str().expect("a name"), &case["params"]);
+        let weights: BTreeMap<String, Tensor> =
+            case["weights"].as_object().expect("weights").iter().map(|(k, v)| (k.clone(), tensor(v))).collect();
+        let attention = module == "MultiheadAttention";
+        let order = |t: Tensor| if attention { batch_first(&t) } else { t };
+        let inputs: Inputs = inputs(case).into_iter().map(|(n, t)| (n, order(t))).collect();
+        let of = |key: &str| tensors(&case[key]).into_iter().map(order).collect::<Vec<Tensor>>();
+        let (float, theirs) = (of("float"), of("quantized"));
+        let graph = if attention {
+            let layer =
+                MultiheadAttention { embed_dim: int(params, "embed_dim", 0), num_heads: int(params, "num_heads", 0) };
+            trace(&layer, weights, &inputs, 1)
+        } else {
+            let mut graph = trace(recurrent(case).as_ref(), weights, &inputs, 3);
+            let first = graph.outputs()[0].clone();
+            graph.set_outputs(&[first]);
+            graph
+        };
+        let lowered = quantized_statically(&graph, module, &inputs);
+        let ops: Vec<&str> = lowered.calls().filter_map(|id| Some(lowered.node(id).call()?.0.name())).collect();
+        assert!(ops.contains(&"quantized.linear") && !ops.contains(&"linear") && !ops.contains(&"lstm"), "{lowered}");
+        assert!(!attention || !ops.contains(&"matmul"), "{lowered}");
+        let own = interpret("quantized", &lowered, &inputs).unwrap_or_else(|e| panic!("{e}"));
+        let (own, theirs) = (sqnr(&float, &own), sqnr(&float, &theirs));
+        assert!(own > theirs, "{module} {params}: {own} dB, PyTorch's {theirs}");
+    }
+}

@@ -8,6 +8,7 @@ mod convert;
 mod error;
 mod fuse;
 mod group;
+mod half;
 pub mod observer;
 mod placement;
 mod prepare;

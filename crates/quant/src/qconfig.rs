@@ -26,6 +26,11 @@ pub enum ObserverKind {
     Dynamic,
     /// Nothing is observed: the value stays as it is.
     Placeholder,
+    /// Nothing is observed: the value is rounded to half precision (PyTorch's `PlaceholderObserver` with dtype float16).
+    Float16 {
+        /// Whether activations stay as they are.
+        is_dynamic: bool,
+    },
 }
 
 fn default_eps() -> f32 {
@@ -86,7 +91,9 @@ impl ObserverSpec {
             (ObserverKind::MovingAverageMinMax { .. }, false) => "MovingAverageMinMaxObserver",
             (ObserverKind::MovingAverageMinMax { .. }, true) => "MovingAveragePerChannelMinMaxObserver",
             (ObserverKind::Histogram, _) => "HistogramObserver",
-            (ObserverKind::Dynamic | ObserverKind::Placeholder, _) => "PlaceholderObserver",
+            (ObserverKind::Dynamic | ObserverKind::Placeholder | ObserverKind::Float16 { .. }, _) => {
+                "PlaceholderObserver"
+            }
         }
     }
 }
@@ -145,6 +152,8 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("dynamic", "dynamic: activations u8 from each input's range, per-channel symmetric i8 weights -127..127"),
     ("per_tensor_dynamic", "dynamic: activations u8 from each input's range, per-tensor symmetric i8 weights"),
+    ("float16_dynamic_qconfig", "weights rounded to half precision, arithmetic f32"),
+    ("float16_static_qconfig", "activations, weights and biases rounded to half precision, arithmetic f32"),
     ("default_weight_only_qconfig", "weight-only: per-tensor symmetric i8 weights"),
     ("float_qparams_weight_only_qconfig", "weight-only: embeddings u8 with a scale and float zero point for each row"),
     ("float_qparams_weight_only_qconfig_4bit", "weight-only: embeddings in 4 bits, otherwise the same"),
@@ -192,7 +201,7 @@ pub fn named(name: &str) -> Option<QConfig> {
         }
         "dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_channel_127 },
         "per_tensor_dynamic" => QConfig { activation: activation(ObserverKind::Dynamic), weight: per_tensor },
-        _ => return crate::weight_only::named(name),
+        _ => return crate::weight_only::named(name).or_else(|| crate::half::named(name)),
     })
 }
 

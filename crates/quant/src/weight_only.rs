@@ -19,6 +19,8 @@ pub(crate) fn mode_of(qconfig: &QConfig) -> Mode {
     match qconfig.activation.observer {
         ObserverKind::Dynamic => Mode::Dynamic,
         ObserverKind::Placeholder => Mode::WeightOnly,
+        ObserverKind::Float16 { is_dynamic: true } => Mode::Float16Dynamic,
+        ObserverKind::Float16 { is_dynamic: false } => Mode::Float16Static,
         _ => Mode::Static,
     }
 }

@@ -160,7 +160,7 @@ impl ObserverSpec {
                 Box::new(MovingAveragePerChannelMinMaxObserver::new(self, averaging_constant)?)
             }
             (ObserverKind::Histogram, _) => Box::new(HistogramObserver::new(self)?),
-            (ObserverKind::Dynamic | ObserverKind::Placeholder, _) => {
+            (ObserverKind::Dynamic | ObserverKind::Placeholder | ObserverKind::Float16 { .. }, _) => {
                 let reason = if self.observer == ObserverKind::Dynamic {
                     "a dynamic spec takes the range from each input when the model runs; it has no observer"
                 } else {

@@ -78,6 +78,22 @@ def dynamic(module, inputs, scheme, **params):
     }
 
 
+def float16(module, inputs, **params):
+    """Weights rounded to float16 (quantize_dynamic, dtype float16)."""
+    module = Holder(module).eval()
+    quantized = quantize_dynamic(module, {type(module.m)}, dtype=torch.float16)
+    with torch.no_grad():
+        expected, got = flat(module(*inputs)), flat(quantized(*inputs))
+    return {
+        "module": type(module.m).__name__,
+        "params": params,
+        "inputs": [tensor(t) for t in flat(inputs)],
+        "weights": {k: tensor(v) for k, v in module.m.state_dict().items()},
+        "float": [tensor(t) for t in expected],
+        "quantized": [tensor(t) for t in got],
+    }
+
+
 def embedding(module, inputs, bits, **params):
     qconfig = float_qparams_weight_only_qconfig if bits == 8 else float_qparams_weight_only_qconfig_4bit
     module = Holder(module).eval()
@@ -190,8 +206,15 @@ def main(path):
         # Time first: with batch_first the quantizable module gives another result than the float one (SQNR -1.6 dB).
         static(nn.MultiheadAttention(16, 4), torch.randn(5, 3, 16), embed_dim=16, num_heads=4),
     ]
+    b, h, c = torch.randn(3, 12), torch.randn(3, 16) * 0.5, torch.randn(3, 16) * 0.5
+    halves = [
+        float16(nn.LSTM(12, 16), (torch.randn(6, 3, 12),), input_size=12, hidden_size=16),
+        float16(nn.GRU(12, 16), (torch.randn(6, 3, 12),), input_size=12, hidden_size=16),
+        float16(nn.LSTMCell(12, 16), (b, (h, c)), input_size=12, hidden_size=16),
+        float16(nn.RNNCell(12, 16), (b, h), input_size=12, hidden_size=16),
+    ]
     out = {"torch": torch.__version__.split("+")[0], "engine": torch.backends.quantized.engine, "dynamic": cases,
-           "embedding": tables, "static": statics}
+           "embedding": tables, "static": statics, "float16": halves}
     with open(path, "w") as f:
         json.dump(out, f, separators=(",", ":"))
         f.write("\n")

@@ -88,6 +88,11 @@ pub enum UnaryOp {
         /// What the others become.
         value: f32,
     },
+    /// [`quantc_tensor::math::round_to_half_f32`].
+    RoundToHalf {
+        /// Whether what is too large becomes 65504 instead of infinite.
+        saturate: bool,
+    },
     /// [`quantc_tensor::math::log_f32`].
     Log,
     /// [`quantc_tensor::math::softplus_f32`].
@@ -282,6 +287,7 @@ pub mod body {
             UnaryOp::LeakyRelu { slope } => each!(|v| math::leaky_relu_f32(v, slope)),
             UnaryOp::Elu { alpha } => each!(|v| math::elu_f32(v, alpha)),
             UnaryOp::Celu { alpha } => each!(|v| math::celu_f32(v, alpha)),
+            UnaryOp::RoundToHalf { saturate } => each!(|v| math::round_to_half_f32(v, saturate)),
             UnaryOp::Threshold { threshold, value } => each!(|v| math::threshold_f32(v, (threshold, value))),
             UnaryOp::Log => each!(math::log_f32),
             UnaryOp::Softplus => each!(math::softplus_f32),

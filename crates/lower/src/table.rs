@@ -137,6 +137,7 @@ static ROWS: &[Row] = &[
     row("leaky_relu", Any, true, rows::unary),
     row("elu", Any, true, rows::unary),
     row("celu", Any, true, rows::unary),
+    row("round_to_half", Any, true, rows::unary),
     row("threshold", Any, true, rows::unary),
     row("mish", Any, true, rows::unary),
     row("softplus", Any, true, rows::unary),

@@ -43,6 +43,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &unary::ELU,
     &unary::CELU,
     &unary::THRESHOLD,
+    &unary::ROUND_TO_HALF,
     &unary::HARDSIGMOID_OP,
     &unary::GELU,
     &unary::NEG,

@@ -110,6 +110,14 @@ unary!(
     math::threshold_f32
 );
 unary!(
+    ROUND_TO_HALF,
+    "round_to_half",
+    "The nearest IEEE binary16 number, half to even, as f32 (torch.Tensor.to(float16) and back).",
+    &[attr("saturate", AttrDefault::Bool(false), "Whether what is too large becomes 65504 instead of infinite.")],
+    |cx| cx.bool("saturate"),
+    math::round_to_half_f32
+);
+unary!(
     HARDSIGMOID_OP,
     "hardsigmoid",
     "relu6(x + 3) / 6 (torch.nn.functional.hardsigmoid); with other attributes clamp(alpha * x + beta, 0, 1) (ONNX HardSigmoid).",

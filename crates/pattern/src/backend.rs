@@ -54,6 +54,10 @@ pub enum Mode {
     Dynamic,
     /// Weights alone.
     WeightOnly,
+    /// Nothing: weights are rounded to half precision.
+    Float16Dynamic,
+    /// Nothing: activations, weights and biases are rounded to half precision.
+    Float16Static,
 }
 
 impl std::fmt::Display for Mode {
@@ -62,6 +66,8 @@ impl std::fmt::Display for Mode {
             Mode::Static => "static",
             Mode::Dynamic => "dynamic",
             Mode::WeightOnly => "weight-only",
+            Mode::Float16Dynamic => "float16 dynamic",
+            Mode::Float16Static => "float16 static",
         })
     }
 }
@@ -81,18 +87,23 @@ pub struct DTypeConfig {
     pub bias: Option<DType>,
     /// Whether activations are quantized at each call from their own range.
     pub dynamic: bool,
+    /// Whether values are rounded to half precision instead: weights if `dynamic`, else all.
+    pub half: bool,
 }
 
 impl DTypeConfig {
     /// A configuration that asks for nothing.
     pub fn new(name: Arc<str>) -> DTypeConfig {
-        DTypeConfig { name, input: None, output: None, weight: None, bias: None, dynamic: false }
+        DTypeConfig { name, input: None, output: None, weight: None, bias: None, dynamic: false, half: false }
     }
 
     /// When values become integers.
     pub fn mode(&self) -> Mode {
-        if self.dynamic {
-            return Mode::Dynamic;
+        match (self.half, self.dynamic) {
+            (true, true) => return Mode::Float16Dynamic,
+            (true, false) => return Mode::Float16Static,
+            (false, true) => return Mode::Dynamic,
+            (false, false) => {}
         }
         // Activations that stay float are declared as such.
         let float = self.input.as_ref().is_some_and(|input| input.dtype == DType::F32);

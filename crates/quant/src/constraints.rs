@@ -1,5 +1,7 @@
 //! Whether a QConfig satisfies a pattern's dtype configurations.
 
+use std::collections::BTreeSet;
+
 use quantc_ops::OpRef;
 use quantc_pattern::{BackendPatternConfig, DTypeConfig, DTypeWithConstraints, Mode, Role};
 use quantc_tensor::DType;
@@ -16,11 +18,14 @@ pub(crate) fn choose_dtype_config(
     qconfig: &QConfig,
     weighted: Option<OpRef>,
 ) -> Result<String, Vec<String>> {
-    let mut violations = Vec::new();
-    // Those of other modes are only of interest if there is none of the QConfig's.
     let mode = mode_of(qconfig);
-    let has_mode = pattern.dtype_configs.iter().any(|c| c.mode() == mode);
-    for config in pattern.dtype_configs.iter().filter(|c| !has_mode || c.mode() == mode) {
+    let modes: BTreeSet<Mode> = pattern.dtype_configs.iter().map(DTypeConfig::mode).collect();
+    if !modes.contains(&mode) {
+        let modes: Vec<String> = modes.iter().map(Mode::to_string).collect();
+        return Err(vec![format!("it runs {}, the QConfig is {mode}", modes.join(" or "))]);
+    }
+    let mut violations = Vec::new();
+    for config in pattern.dtype_configs.iter().filter(|c| c.mode() == mode) {
         match violation(config, pattern, qconfig, weighted) {
             None => return Ok(config.name.to_string()),
             Some(v) => violations.push(format!("{}: {v}", config.name)),
@@ -35,9 +40,9 @@ fn violation(
     qconfig: &QConfig,
     weighted: Option<OpRef>,
 ) -> Option<String> {
-    let mode = mode_of(qconfig);
-    if config.mode() != mode {
-        return Some(format!("it is {}, the QConfig {mode}", config.mode()));
+    let mode = config.mode();
+    if matches!(mode, Mode::Float16Dynamic | Mode::Float16Static) {
+        return None;
     }
     if qconfig.activation.qscheme.is_per_channel() {
         return Some(
@@ -67,6 +72,7 @@ fn violation(
         (None, _) => None,
         (Some(op), Mode::WeightOnly) => unfit_weight_only(op, &qconfig.weight),
         (Some(op), Mode::Static | Mode::Dynamic) => unfit_weight(op, &qconfig.weight),
+        (Some(_), Mode::Float16Dynamic | Mode::Float16Static) => None,
     };
     unfit.map(|v| format!("weight: {v}"))
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attrs, OpRef, lookup};
+use quantc_pattern::Mode;
 use quantc_tensor::{DType, QParams, Tensor};
 
 use crate::calibrate::ActivationQParams;
 use crate::error::QuantError;
 use crate::group::{Group, Plan};
+use crate::half::Halves;
 use crate::prepare::PreparedModel;
 use crate::qconfig::ObserverSpec;
 use crate::recurrent::{is_recurrent, quantize_recurrent};
@@ -37,7 +39,7 @@ fn operator(name: &'static str) -> Result<OpRef, QuantError> {
 pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Result<ConvertedModel, QuantError> {
     let mut graph = prepared.graph.clone();
     let mut report = prepared.report.clone();
-    let (mut weights, mut tables) = (Weights::default(), Tables::default());
+    let (mut weights, mut tables, mut halves) = (Weights::default(), Tables::default(), Halves::default());
     for group in &prepared.groups {
         match &group.plan {
             Plan::Static { qconfig, .. } => {
@@ -62,6 +64,8 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
                 tables.quantize(&mut graph, group, &qconfig.weight)?;
             }
             Plan::WeightOnly { qconfig, .. } => weights.quantize(&mut graph, group, &qconfig.weight, None)?,
+            Plan::Half { mode: Mode::Float16Dynamic, .. } => halves.round_weights(&mut graph, group)?,
+            Plan::Half { .. } => halves.round_all(&mut graph, group)?,
             Plan::Float(_) => {}
         }
     }

@@ -23,6 +23,8 @@ pub(crate) enum Plan {
     Dynamic { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
     /// Weights alone are integers.
     WeightOnly { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
+    /// Rounded to half precision: weights, or (static) everything.
+    Half { entry: String, dtype_config: String, mode: Mode },
     /// Stays float.
     Float(FloatReason),
 }
@@ -42,8 +44,10 @@ pub(crate) struct Group {
     pub(crate) fixed: Vec<FixedQParams>,
     /// Inputs that are quantized as activations: (call, input index).
     pub(crate) activations: Vec<(NodeId, usize)>,
-    /// The input that is quantized as a weight.
+    /// The input that is quantized as a weight, the first of several.
     pub(crate) weight: Option<(NodeId, usize)>,
+    /// All such inputs.
+    pub(crate) weights: Vec<(NodeId, usize)>,
     /// The bias of the weighted call.
     pub(crate) bias: Option<(NodeId, usize)>,
     /// What is to happen.
@@ -126,7 +130,7 @@ fn has_mode(config: &BackendPatternConfig, resolver: &Resolver<'_>, main: NodeId
 fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, found: Match) -> Group {
     let Match { nodes, main, values, .. } = found;
     let mut activations = Vec::new();
-    let (mut weight, mut bias) = (None, None);
+    let (mut weights, mut bias) = (Vec::new(), None);
     for &node in &nodes {
         for (i, input) in graph.node(node).inputs().iter().enumerate() {
             let Some(value) = *input else { continue };
@@ -134,7 +138,7 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
                 continue;
             }
             if values.weights.contains(&value) {
-                weight = weight.or(Some((node, i)));
+                weights.push((node, i));
             } else if Some(value) == values.bias {
                 bias = Some((node, i));
             } else if graph.ty(value).dtype == DType::F32 && values.inputs.contains(&value) {
@@ -149,7 +153,8 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
         share: config.observation_type == ObservationType::OutputShareObserverWithInput,
         fixed: Vec::new(),
         activations,
-        weight,
+        weight: weights.first().copied(),
+        weights,
         bias,
         plan: Plan::Float(FloatReason::NoPattern),
     };
@@ -183,6 +188,7 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
             Mode::Static => Plan::Static { qconfig, entry, dtype_config },
             Mode::Dynamic => Plan::Dynamic { qconfig, entry, dtype_config },
             Mode::WeightOnly => Plan::WeightOnly { qconfig, entry, dtype_config },
+            mode @ (Mode::Float16Dynamic | Mode::Float16Static) => Plan::Half { entry, dtype_config, mode },
         },
     }
 }
@@ -225,6 +231,7 @@ pub(crate) fn report(
             Some((_, Plan::Float(reason))) => Decision::Float { reason: reason.clone() },
             Some((g, Plan::Static { entry, dtype_config, .. })) => quantized(g, Mode::Static, entry, dtype_config),
             Some((g, Plan::Dynamic { entry, dtype_config, .. })) => quantized(g, Mode::Dynamic, entry, dtype_config),
+            Some((g, Plan::Half { entry, dtype_config, mode })) => quantized(g, *mode, entry, dtype_config),
             Some((g, Plan::WeightOnly { entry, dtype_config, .. })) => {
                 quantized(g, Mode::WeightOnly, entry, dtype_config)
             }

@@ -9,6 +9,7 @@ mod error;
 pub mod fake_quantize;
 mod fuse;
 mod group;
+mod half;
 pub mod observer;
 mod placement;
 mod prepare;

@@ -35,7 +35,7 @@ pub struct NodeReport {
 pub enum Decision {
     /// Quantized.
     Quantized {
-        /// `static`, `dynamic` or `weight-only`.
+        /// `static`, `dynamic`, `weight-only`, `float16 dynamic` or `float16 static`.
         mode: String,
         /// The backend's pattern.
         pattern: String,

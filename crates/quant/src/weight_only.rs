@@ -15,16 +15,16 @@ use crate::group::Group;
 use crate::observer::FloatQParams;
 use crate::qconfig::{ObserverDType, ObserverKind, ObserverSpec, QConfig};
 
-/// When values become integers under a QConfig: activations that are carried along as f32 stay real.
+/// When values become integers under a QConfig, or halves: activations that are carried along as f32 stay real.
 pub(crate) fn mode_of(qconfig: &QConfig) -> Mode {
     let ObserverSpec { observer, dtype, .. } = &qconfig.activation;
     let passive = matches!(observer, ObserverKind::Placeholder | ObserverKind::Noop | ObserverKind::Identity);
-    if qconfig.is_dynamic() {
-        Mode::Dynamic
-    } else if passive && *dtype == ObserverDType::Float32 {
-        Mode::WeightOnly
-    } else {
-        Mode::Static
+    match (dtype, qconfig.is_dynamic()) {
+        (ObserverDType::Float16, true) => Mode::Float16Dynamic,
+        (ObserverDType::Float16, false) if passive => Mode::Float16Static,
+        (ObserverDType::Float32, false) if passive => Mode::WeightOnly,
+        (_, true) => Mode::Dynamic,
+        _ => Mode::Static,
     }
 }
 

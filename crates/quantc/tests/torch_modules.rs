@@ -5,6 +5,7 @@ mod pipeline;
 
 use std::collections::BTreeMap;
 
+use half::f16;
 use pipeline::{Inputs, Quantization, check_plans, interpret};
 use quantc::{QConfigMapping, QuantizeOptions, Quantized, quantize};
 use quantc_frontend::trace::nn::{
@@ -15,6 +16,7 @@ use quantc_ir::Graph;
 use quantc_pattern::Library;
 use quantc_quant::qconfig::named;
 use quantc_quant::{Placement, QConfig};
+use quantc_tensor::math::round_to_half_f32;
 use quantc_tensor::{Tensor, TensorType};
 use serde_json::Value as Json;
 
@@ -278,6 +280,42 @@ fn embeddings_are_pytorchs() {
             let to_kernel = sqnr(&[tensor(&case["quantized"])], &own);
             assert!(to_kernel > if bits == 8 { 135.0 } else { 60.0 }, "{name}: {to_kernel} dB to the kernel");
         }
+    }
+}
+
+#[test]
+fn float16_layers_are_pytorchs() {
+    for case in golden()["float16"].as_array().expect("cases") {
+        let name = format!("{} {}", case["module"], case["params"]);
+        let (inputs, float, theirs) = (inputs(case), tensors(&case["float"]), tensors(&case["quantized"]));
+        let weights: BTreeMap<String, Tensor> =
+            case["weights"].as_object().expect("weights").iter().map(|(k, v)| (k.clone(), tensor(v))).collect();
+        let graph = trace(recurrent(case).as_ref(), weights, &inputs, float.len());
+        let result = quantized(&graph, named("float16_dynamic_qconfig").expect("a preset"));
+        let own = run(&result.stages.quantized, &inputs);
+        // Rounding the weights shows, the order of the sums does not.
+        let (to_theirs, to_float) = (sqnr(&theirs, &own), sqnr(&float, &own));
+        assert!(to_theirs > 135.0, "{name}: {to_theirs} dB to PyTorch's");
+        assert!((65.0..90.0).contains(&to_float), "{name}: {to_float} dB to float");
+    }
+}
+
+#[test]
+fn halves_are_rounded_as_by_the_half_crate() {
+    let all = (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32());
+    // Halfway between neighbours, and next to that.
+    let between = (0..0x7bffu16).flat_map(|bits| {
+        let (a, b) = (f16::from_bits(bits).to_f32(), f16::from_bits(bits + 1).to_f32());
+        let middle = (a + b) / 2.0;
+        [middle, -middle, f32::from_bits(middle.to_bits() - 1), f32::from_bits(middle.to_bits() + 1)]
+    });
+    let large = [65504.0, 65519.0, 65519.996, 65520.0, 1e30, f32::MAX, f32::INFINITY, 1e-30, f32::MIN_POSITIVE];
+    for x in all.chain(between).chain(large) {
+        let want = f16::from_f32(x).to_f32();
+        let got = round_to_half_f32(x, false);
+        assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{x:e}: {got:e}, {want:e}");
+        let saturated = round_to_half_f32(x, true);
+        assert!(saturated == want.clamp(-65504.0, 65504.0) || want.is_nan(), "{x:e}: {saturated:e}");
     }
 }
 

@@ -176,6 +176,21 @@ pub fn threshold_f32(x: f32, (threshold, value): (f32, f32)) -> f32 {
     if x <= threshold { value } else { x }
 }
 
+/// `x` rounded to IEEE binary16, half to even; from 65520 on infinite, or with `saturate` never beyond 65504. NaN stays.
+#[inline(always)]
+pub fn round_to_half_f32(x: f32, saturate: bool) -> f32 {
+    let magnitude = x.abs();
+    // Below 2^-14 steps are 2^-24: those of f32 from 0.5 on.
+    let small = (magnitude + 0.5) - 0.5;
+    // Else the mantissa loses 13 bits.
+    let bits = magnitude.to_bits();
+    let normal = f32::from_bits(bits.wrapping_add(0x0fff + ((bits >> 13) & 1)) & !0x1fff);
+    let rounded = if magnitude < 6.103_515_6e-5 { small } else { normal };
+    let largest = if saturate { 65504.0 } else { f32::INFINITY };
+    let rounded = if rounded > 65504.0 { largest } else { rounded };
+    if x.is_nan() { x } else { rounded.copysign(x) }
+}
+
 /// `clamp(alpha * x + beta, 0, 1)`; with PyTorch's 1/6 and 0.5 its `clamp(x + 3, 0, 6) / 6`.
 #[inline(always)]
 pub fn hardsigmoid_with_f32(x: f32, (alpha, beta): (f32, f32)) -> f32 {

@@ -122,7 +122,7 @@ prop_compose! {
     }
 }
 
-const UNARY: [UnaryOp; 33] = [
+const UNARY: [UnaryOp; 35] = [
     UnaryOp::Copy,
     UnaryOp::Neg,
     UnaryOp::Abs,
@@ -150,6 +150,8 @@ const UNARY: [UnaryOp; 33] = [
     UnaryOp::LeakyRelu { slope: 0.1 },
     UnaryOp::Elu { alpha: 1.5 },
     UnaryOp::Celu { alpha: 0.7 },
+    UnaryOp::RoundToHalf { saturate: false },
+    UnaryOp::RoundToHalf { saturate: true },
     UnaryOp::Threshold { threshold: 0.25, value: -3.0 },
     UnaryOp::Log,
     UnaryOp::Softplus,
@@ -185,6 +187,7 @@ fn unary(op: UnaryOp, x: f32) -> f32 {
         UnaryOp::Sign => math::sign_f32(x),
         UnaryOp::LeakyRelu { slope } => math::leaky_relu_f32(x, slope),
         UnaryOp::Elu { alpha } => math::elu_f32(x, alpha),
+        UnaryOp::RoundToHalf { saturate } => math::round_to_half_f32(x, saturate),
         UnaryOp::Celu { alpha } => math::celu_f32(x, alpha),
         UnaryOp::Threshold { threshold, value } => math::threshold_f32(x, (threshold, value)),
         UnaryOp::Log => math::log_f32(x),

@@ -328,6 +328,7 @@ pub(crate) fn unary_op(name: &str, attrs: &AttrView<'_>) -> Result<Option<UnaryO
         "hardsigmoid" => UnaryOp::Hardsigmoid { alpha: attrs.float("alpha")?, beta: attrs.float("beta")? },
         "leaky_relu" => UnaryOp::LeakyRelu { slope: attrs.float("negative_slope")? },
         "elu" => UnaryOp::Elu { alpha: attrs.float("alpha")? },
+        "round_to_half" => UnaryOp::RoundToHalf { saturate: attrs.bool("saturate")? },
         "celu" => UnaryOp::Celu { alpha: attrs.float("alpha")? },
         "threshold" => UnaryOp::Threshold { threshold: attrs.float("threshold")?, value: attrs.float("value")? },
         "reciprocal" => UnaryOp::Reciprocal,

@@ -94,6 +94,8 @@ const W_SCALE: usize = 3;
 const R_SCALE: usize = 4;
 
 /// The gates whose weights a state is multiplied by at once. A GRU that resets the state first multiplies it for the third gate alone.
+// A list of one range is meant.
+#[allow(clippy::single_range_in_vec_init)]
 pub fn products_of_state(cell: Cell, before_reset: bool) -> &'static [Range<usize>] {
     match cell {
         Cell::Lstm => &[0..4],

@@ -161,7 +161,7 @@ fn preempts(earlier: &DTypeConfig, later: &DTypeConfig) -> bool {
                 && a.zero_point_exact.is_none_or(|a| b.zero_point_exact == Some(a))
         }
     };
-    earlier.dynamic == later.dynamic
+    earlier.mode() == later.mode()
         && looser(&earlier.input, &later.input)
         && looser(&earlier.weight, &later.weight)
         && looser(&earlier.output, &later.output)

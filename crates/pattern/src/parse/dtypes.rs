@@ -10,7 +10,7 @@ use crate::reader::{Kind, Sexp};
 use crate::source::QpatError;
 
 /// Keywords of a `dtype-config`.
-pub(super) const CONFIG: &[&str] = &["input", "output", "weight", "bias", "dynamic"];
+pub(super) const CONFIG: &[&str] = &["input", "output", "weight", "bias", "dynamic", "half"];
 /// Keywords of a type with constraints.
 pub(super) const CONSTRAINTS: &[&str] = &["qmin", "qmax", "scale-min", "scale-max", "scale", "zero-point"];
 
@@ -24,14 +24,15 @@ pub(super) fn dtype_config(at: &Sexp, args: &[Sexp]) -> Result<DTypeConfig, Qpat
     let name = name.symbol().ok_or_else(|| name.expected("a name"))?;
     let constraint = |key: &str| form.one(key)?.map(dtype_with_constraints).transpose();
     let bias = form.one("bias")?.map(|b| dtype(b, "f32")).transpose()?;
-    let dynamic = match form.one("dynamic")? {
-        None => false,
+    let flag = |key: &str| match form.one(key)? {
+        None => Ok(false),
         Some(d) => match d.symbol() {
-            Some("true") => true,
-            Some("false") => false,
-            _ => return Err(d.expected("true or false")),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            _ => Err(d.expected("true or false")),
         },
     };
+    let (dynamic, half) = (flag("dynamic")?, flag("half")?);
     let config = DTypeConfig {
         name: Arc::from(name),
         input: constraint("input")?,
@@ -39,6 +40,7 @@ pub(super) fn dtype_config(at: &Sexp, args: &[Sexp]) -> Result<DTypeConfig, Qpat
         weight: constraint("weight")?,
         bias,
         dynamic,
+        half,
     };
     check_satisfiable(&form, &config)?;
     Ok(config)

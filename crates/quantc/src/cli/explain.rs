@@ -133,6 +133,14 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
                 text.push_str(&describe_runs(node, runs_as));
                 return text;
             }
+            if mode.starts_with("float16") {
+                text.push_str(if mode == "float16 dynamic" {
+                    "  weights: rounded to half precision; everything else: f32\n"
+                } else {
+                    "  inputs, weights, bias and output: rounded to half precision; arithmetic: f32\n"
+                });
+                return text;
+            }
             if mode == "weight-only" {
                 text.push_str(if *dtype_config == "weight-only-table" {
                     "  weight: codes, a scale and a zero point for each row; only the rows picked are read; output: f32\n"

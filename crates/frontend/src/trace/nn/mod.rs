@@ -2,12 +2,14 @@
 
 mod attention;
 mod basic;
+mod eager;
 mod recurrent;
 
 use super::{Proxy, TraceError};
 
 pub use attention::MultiheadAttention;
 pub use basic::{BatchNorm, Conv, Embedding, LayerNorm, Linear, Sequential, Simple};
+pub use eager::{FloatFunctional, FloatFunctionalCall, Method, QuantWrapper};
 pub use recurrent::{Recurrent, RecurrentKind};
 
 /// The only input of a module that takes one.

@@ -173,6 +173,14 @@ fn qconfigs_are_propagated_as_pytorch_does() {
     }
     assert_eq!(rows.len(), 5);
 
+    // Without the list of modules those of the calls are found, and what is around them.
+    let mut bare = EagerModel::new(model(blocks).graph().clone(), Vec::new());
+    set(&mut bare, &json!({"blocks": "B"}));
+    propagate_qconfig(&mut bare, &QConfigDict::default().set_type("Conv2d", labelled(&json!("A"))));
+    let found: BTreeMap<&str, Json> = bare.modules().map(|(path, _, qconfig)| (path, label(qconfig))).collect();
+    assert_eq!((&found["stem"], &found["blocks.0"], &found["blocks.1.conv"]), (&json!("A"), &json!("B"), &json!("A")));
+    assert_eq!(found["quant"], Json::Null);
+
     let mut wrapped = model(blocks);
     set(&mut wrapped, &golden["wrapped"]["attributes"]);
     add_quant_dequant(&mut wrapped).unwrap_or_else(|e| panic!("{e}"));
@@ -238,6 +246,10 @@ fn dynamic_quantization_says_what_it_leaves_and_refuses() {
         let error = quantize_dynamic(&source, &DynamicSpec::Default, dtype).expect_err("no embeddings");
         assert!(matches!(error, EagerError::DynamicDType { .. }), "{error}");
     }
+    let only_fc = DynamicSpec::Modules(vec!["fc".to_owned()]);
+    let converted = quantize_dynamic(&source, &only_fc, DynamicDType::Qint8).expect("quantizes");
+    let quantized = converted.report.nodes.iter().filter(|r| matches!(r.decision, Decision::Quantized { .. }));
+    assert_eq!(quantized.map(|r| r.name.as_str()).collect::<Vec<_>>(), ["fc"]);
     // In half precision the weights are rounded, biases are not.
     let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes");
     let mut changed = Vec::new();

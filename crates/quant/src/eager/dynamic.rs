@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use half::f16;
-use quantc_ir::{Graph, NodeId};
+use quantc_ir::{Graph, NodeId, ValueRef};
+use quantc_ops::OpClass;
 use quantc_tensor::{DType, Tensor};
 
 use super::convert::{assemble, node_report};
@@ -101,13 +102,15 @@ pub fn quantize_dynamic(
                 input_observers: Vec::new(),
                 output_observer: None,
             }
+        } else if model.graph.node(id).call().is_none_or(|(op, _)| op.class() != OpClass::Heavy) {
+            Decision::Float { reason: FloatReason::NoPattern }
         } else {
             let detail = format!("{class} of {dtype_config} is not there");
             Decision::Float { reason: FloatReason::Unsupported { detail } }
         };
         rows.push(node_report(&model.graph, id, decision));
         if linear && !is_output(&model, id) {
-            inside.extend(model.graph.users(quantc_ir::ValueRef::from(id)).iter().map(|u| u.0));
+            inside.extend(model.graph.users(ValueRef::from(id)).iter().map(|u| u.0));
         }
         if half {
             halves.extend(weights(&model.graph, id));

@@ -32,14 +32,18 @@ pub struct EagerModel {
 
 impl EagerModel {
     /// A model from its traced graph and the path and type of every module, as a description lists them (`Description::modules`); the root's path is
-    /// empty. Modules of the graph's origins that are not in the list are added to it.
+    /// empty. Modules of the graph's origins that are not in the list, and those around them, are added to it.
     pub fn new(graph: Graph, modules: Vec<(String, String)>) -> EagerModel {
         let info = |module_type: String| ModuleInfo { module_type, qconfig: None, fused: false };
         let mut tree: IndexMap<String, ModuleInfo> = IndexMap::new();
         tree.insert(String::new(), info("Module".to_owned()));
         tree.extend(modules.into_iter().map(|(path, ty)| (path, info(ty))));
         for origin in graph.calls().filter_map(|id| graph.node(id).origins().first()) {
-            tree.entry(origin.module_path.to_string()).or_insert_with(|| info(origin.module_type.to_string()));
+            let path = &*origin.module_path;
+            tree.entry(path.to_owned()).or_insert_with(|| info(origin.module_type.to_string()));
+            for around in std::iter::successors(Some(path), |p| Some(parent_of(p))).take_while(|p| !p.is_empty()) {
+                tree.entry(around.to_owned()).or_insert_with(|| info("Module".to_owned()));
+            }
         }
         EagerModel { graph, modules: tree, training: false }
     }

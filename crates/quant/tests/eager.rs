@@ -124,8 +124,12 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
             sqnr(&float, &ours),
             sqnr(&float, &theirs)
         ));
-        // Bit for bit but for the float layers; integers as the contract has them round biases, which moves a few values by a step.
-        failures += u32::from(same < 120.0 || sqnr(&theirs, &ours) < 40.0);
+        // Bit for bit but for the float layers. The contract rounds biases to i32, which moves a value here and
+        // there by a step (measured: 3 of 288 in `residual`, 1 of 384 in `called_twice`, none with biases of 0).
+        let step = qparams.iter().map(|q| f64::from(q.scale)).fold(0.0, f64::max);
+        let moved: Vec<f64> = theirs.iter().zip(&ours).map(|(t, o)| (t - o).abs()).filter(|d| *d > 1e-6).collect();
+        let steps = moved.iter().all(|d| *d < 1.001 * step);
+        failures += u32::from(same < 120.0 || moved.len() * 50 > ours.len() || !steps);
         let unfused = run(Interpreter::new(prepared.model().graph()), &input);
         assert!(sqnr(&float, &unfused) > 100.0, "{name}: the fused float model is the model");
     }

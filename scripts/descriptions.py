@@ -51,7 +51,20 @@ def fill(model: nn.Module, exact: bool = False) -> None:
             tensor.copy_(torch.from_numpy(values.reshape(tensor.shape)))
 
 
+def method(module, name, *args, **attributes):
+    """A method of a FloatFunctional; in descriptions the tensors of `cat` are its arguments."""
+    args = (list(args),) if name == "cat" else args
+    return getattr(module, name)(*args, **attributes)
+
+
+# Modules of eager-mode quantization.
+EAGER = {
+    "QuantStub": torch.ao.quantization.QuantStub,
+    "DeQuantStub": torch.ao.quantization.DeQuantStub,
+    "FloatFunctional": torch.ao.nn.quantized.FloatFunctional,
+}
 FUNCTIONS = {
+    "method": method,
     "relu": nn.functional.relu,
     "mean": lambda x, dims, keepdim=False: torch.mean(x, dims, keepdim=keepdim),
     "flatten": torch.flatten,
@@ -70,10 +83,12 @@ def make(item, define, parameters):
         return nn.Sequential(*[make(child, define, parameters) for child in item])
     if isinstance(item, str):
         item = {"type": item}
+    if item["type"] == "QuantWrapper":
+        return torch.ao.quantization.QuantWrapper(make(item["module"], define, parameters))
     arguments = {k: value(v, parameters) for k, v in item.items() if k != "type"}
     if item["type"] in define:
         return make_class(item["type"], define[item["type"]], define, arguments)
-    return getattr(nn, item["type"])(**arguments)
+    return (EAGER.get(item["type"]) or getattr(nn, item["type"]))(**arguments)
 
 
 def make_class(name, definition, define, arguments, inputs=("x",)):
@@ -83,7 +98,9 @@ def make_class(name, definition, define, arguments, inputs=("x",)):
     for statement in definition["forward"]:
         statement = re.sub(r"self\.(\d+)\(", r"getattr(self, '\1')(", statement)
         call = lambda m: f"getattr(self, '{m[1]}')(" if m[1] in children else m[0]
-        lines.append(re.sub(r"(?<![\w.])(\w+)\(", call, statement))
+        statement = re.sub(r"(?<![\w.])(\w+)\(", call, statement)
+        functional = lambda m: f"method(getattr(self, '{m[1]}'), '{m[2]}', " if m[1] in children else m[0]
+        lines.append(re.sub(r"(?<![\w.])(\w+)\.(\w+)\(", functional, statement))
     body = "\n    ".join(lines)
     scope = dict(FUNCTIONS)
     exec(f"def forward(self, {', '.join(inputs)}):\n    {body}", scope)

@@ -50,6 +50,57 @@ fn resnet18_is_torchvisions() {
 }
 
 #[test]
+fn eager_modules_carry_their_paths_and_types() {
+    let text = r#"{"inputs": {"x": "f32[N,4]"}, "outputs": ["y"], "modules": {
+        "body": {"type": "QuantWrapper", "module": {"type": "Linear", "in_features": 4, "out_features": 4}},
+        "inner": [{"type": "QuantStub"}, "DeQuantStub"], "ff": "FloatFunctional"},
+      "forward": ["a = inner(body(x))", "b = ff.add_relu(a, x)", "c = self.ff.mul_scalar(b, 2.0)", "return ff.cat(b, c, dim=1)"]}"#;
+    let description = Description::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let modules: Vec<String> = description.modules().iter().map(|(path, ty)| format!("{path}: {ty}")).collect();
+    assert_eq!(
+        modules,
+        [
+            ": Module",
+            "body: QuantWrapper",
+            "body.quant: QuantStub",
+            "body.dequant: DeQuantStub",
+            "body.module: Linear",
+            "inner: Sequential",
+            "inner.0: QuantStub",
+            "inner.1: DeQuantStub",
+            "ff: FloatFunctional"
+        ]
+    );
+    let graph = description.trace(Weights::random(1)).unwrap_or_else(|e| panic!("{e}"));
+    let origins: Vec<String> = graph.calls().map(|id| graph.node(id).origins()[0].to_string()).collect();
+    assert_eq!(
+        origins,
+        [
+            "body.quant: QuantStub(quant_stub, 0)",
+            "body.module: Linear(linear, 0)",
+            "body.dequant: DeQuantStub(dequant_stub, 0)",
+            "inner.0: QuantStub(quant_stub, 0)",
+            "inner.1: DeQuantStub(dequant_stub, 0)",
+            "ff: FloatFunctional(add, 0)",
+            "ff: FloatFunctional(relu, 0)",
+            "ff: FloatFunctional(mul, 0)",
+            "ff: FloatFunctional(cat, 0)"
+        ]
+    );
+    assert_eq!(output_type(&graph), "f32[N,8]");
+    for (call, message) in [
+        ("ff(x)", "FloatFunctional has no forward"),
+        ("ff.sub(x, x)", "there is no submodule or operator `ff.sub`"),
+        ("ff.cat(x, x, axis=1)", "cat has no attribute `axis`"),
+    ] {
+        let wrong = text.replace("ff.add_relu(a, x)", call);
+        let description = Description::parse(&wrong).unwrap_or_else(|e| panic!("{e}"));
+        let error = description.trace(Weights::random(1)).expect_err(call);
+        assert!(error.message.contains(message) && error.position.is_some(), "{error}");
+    }
+}
+
+#[test]
 fn mobilenet_v2_is_torchvisions() {
     let graph = shipped("mobilenet_v2");
     assert_eq!(parameter_count(&graph), 3_504_872);

@@ -32,6 +32,7 @@ pub mod slice;
 pub mod softmax;
 mod spec;
 pub mod strided;
+pub mod stubs;
 pub mod table;
 pub mod unary;
 pub mod window;

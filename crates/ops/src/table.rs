@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::{OpRef, Operator};
 use crate::{
     activation, attention, conv, conv_transpose, elementwise, embedding, index, linear, movement, norm, pool, quantize,
-    quantized, recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, unary,
+    quantized, recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, stubs, unary,
 };
 
 /// One row per operator.
@@ -51,6 +51,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &unary::SIGN,
     &unary::IDENTITY,
     &unary::DROPOUT,
+    &stubs::QUANT_STUB,
+    &stubs::DEQUANT_STUB,
     &unary::Not,
     &elementwise::ADD,
     &elementwise::SUB,

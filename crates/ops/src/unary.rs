@@ -185,7 +185,7 @@ impl Operator for Signed {
 
 /// `identity` and `dropout`: the value itself.
 pub struct Identity {
-    sig: &'static Signature,
+    pub(crate) sig: &'static Signature,
 }
 
 /// `identity`.

@@ -94,7 +94,7 @@ fn unsatisfied_output(constraints: &DTypeWithConstraints, pattern: &BackendPatte
 }
 
 /// Integer products have weights with zero points 0 and, if any, a scale for each output channel.
-fn unfit_weight(op: OpRef, observer: &ObserverSpec) -> Option<String> {
+pub(crate) fn unfit_weight(op: OpRef, observer: &ObserverSpec) -> Option<String> {
     if !observer.qscheme.is_symmetric() {
         return Some("its zero points must be 0, an affine scheme gives others (hint: a symmetric scheme)".to_owned());
     }

@@ -5,6 +5,7 @@ mod bias_correction;
 mod calibrate;
 mod constraints;
 mod convert;
+pub mod eager;
 mod error;
 pub mod fake_quantize;
 mod fuse;

@@ -88,19 +88,13 @@ pub fn prepare_fx_with(
     let mut graph = graph.clone();
     let reasons = unroll_recurrent(&mut graph, mapping)?;
     let Placed { mut groups, observers, sites } = placement.place(&graph, mapping, backend);
-    let mut slots: Vec<ObserverSlot> =
-        observers.into_iter().map(|observing| ObserverSlot { observing, values: Vec::new() }).collect();
     for group in &mut groups {
         if let Some(detail) = reasons.get(graph.node(group.root).name()) {
             group.plan = Plan::Float(FloatReason::Unsupported { detail: detail.clone() });
         }
     }
-    let mut slot_of_value: HashMap<ValueRef, usize> = HashMap::new();
-    for site in &sites {
-        slots[site.observer].values.push(graph.node(site.value.node).name().to_owned());
-        slot_of_value.insert(site.value, site.observer);
-        insert_observer(&mut graph, site)?;
-    }
+    let slots = insert_observers(&mut graph, observers, &sites)?;
+    let slot_of_value: HashMap<ValueRef, usize> = sites.iter().map(|site| (site.value, site.observer)).collect();
     graph.verify()?;
     let observer_id = |value: ValueRef| {
         let node = graph.node(value.node);
@@ -127,6 +121,21 @@ pub fn prepare_fx_with(
         bias_corrected: Vec::new(),
     };
     Ok(PreparedModel { graph, observers: slots, report, groups })
+}
+
+/// Puts an `observer` node at every site.
+pub(crate) fn insert_observers(
+    graph: &mut Graph,
+    observers: Vec<Observing>,
+    sites: &[Site],
+) -> Result<Vec<ObserverSlot>, QuantError> {
+    let mut slots: Vec<ObserverSlot> =
+        observers.into_iter().map(|observing| ObserverSlot { observing, values: Vec::new() }).collect();
+    for site in sites {
+        slots[site.observer].values.push(graph.node(site.value.node).name().to_owned());
+        insert_observer(graph, site)?;
+    }
+    Ok(slots)
 }
 
 /// Puts an `observer` node behind a value, for those who read it there.

@@ -300,7 +300,7 @@ fn of_order(module_name: &str, object_type: &str, index: u32) -> String {
 }
 
 /// The path of the module that contains the one at `path`; empty for the root.
-fn parent_of(path: &str) -> &str {
+pub(crate) fn parent_of(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |p| p.0)
 }
 

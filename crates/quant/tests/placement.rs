@@ -1,6 +1,7 @@
 //! PyTorch's placement against PyTorch: which values have observers, who reads what is observed, and which observers are one
 //! (`golden/placement.json`, written by `scripts/golden_placement.py`).
 
+mod golden_file;
 mod torch_models;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,7 +89,7 @@ fn only(a: &Placed, b: &Placed) -> String {
 
 #[test]
 fn observers_are_where_prepare_fx_puts_them() {
-    let golden = torch_models::read("placement.json");
+    let golden = golden_file::read("placement.json");
     let (mut compared, mut failures) = (0, Vec::new());
     for (name, graph) in torch_models::models("224") {
         for backend in ["fbgemm", "qnnpack", "onednn", "native"] {

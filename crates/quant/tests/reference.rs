@@ -1,6 +1,7 @@
 //! The reference quantized graph against PyTorch's: with the parameters that torch's observers found, the converted graph's outputs are those of
 //! `convert_to_reference_fx` (`golden/reference.json`, written by `scripts/golden_reference.py`).
 
+mod golden_file;
 mod torch_models;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use quantc_interp::Interpreter;
 use quantc_quant::{ActivationQParams, convert_fx, qconfig};
 use quantc_tensor::{DType, QRange, Tensor};
 use quantc_testkit::hashed::hashed_input;
+use quantc_testkit::sqnr;
 use serde_json::Value as Json;
 use torch_models::Units;
 
@@ -16,17 +18,9 @@ fn floats(json: &Json) -> Vec<f64> {
     json.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
-/// Signal to quantization noise, in dB.
-fn sqnr(signal: &[f64], other: &[f64]) -> f64 {
-    assert_eq!(signal.len(), other.len());
-    let power: f64 = signal.iter().map(|s| s * s).sum();
-    let noise: f64 = signal.iter().zip(other).map(|(s, o)| (s - o) * (s - o)).sum();
-    10.0 * (power / noise).log10()
-}
-
 #[test]
 fn the_reference_graph_computes_what_pytorchs_does() {
-    let golden = torch_models::read("reference.json");
+    let golden = golden_file::read("reference.json");
     let (mut lines, mut failures) = (Vec::new(), 0);
     for (name, graph) in torch_models::models("64") {
         let expected = &golden["models"][&name];

@@ -220,7 +220,6 @@ static ROWS: &[Row] = &[
     row("ReLU6", Channels(2), "", "relu6(%x)"),
 ];
 
-/// A column: its heading and the QConfig of a row.
 /// A heading, and the preset that a row has under it.
 type ModeColumn = (&'static str, fn(&Row) -> &'static str);
 

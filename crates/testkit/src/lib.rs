@@ -2,6 +2,7 @@
 //! random tensors, parameters and networks.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod data;
 pub mod filetest;
 pub mod hashed;
@@ -9,6 +10,7 @@ pub mod networks;
 pub mod npy;
 pub mod random;
 
+pub use compare::sqnr;
 pub use data::{data_dir, data_or_skip, models_dir, models_or_skip, workspace_root};
 pub use filetest::{FileTestError, FileTests, file_tests};
 pub use npy::load_npy;

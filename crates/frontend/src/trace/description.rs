@@ -11,7 +11,7 @@ use super::expr::{self, Expr, ExprKind, Literal, Statement};
 use super::input::parse_type;
 use super::json::{self, Json, Spanned, position};
 use super::leaf;
-use super::nn::Sequential;
+use super::nn::{FloatFunctional, FloatFunctionalCall, Method, Sequential};
 use super::tracer::first;
 use super::{Module, Proxy, TraceError, Tracer, Weights};
 
@@ -136,6 +136,19 @@ impl Description {
     /// The model's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Path and type of every module, the root's path empty, each before its children (PyTorch `named_modules`).
+    pub fn modules(&self) -> Vec<(String, String)> {
+        fn add(found: &mut Vec<(String, String)>, path: String, module: &dyn Module) {
+            found.push((path.clone(), module.type_name().to_owned()));
+            for (name, child) in module.children() {
+                add(found, if path.is_empty() { name } else { format!("{path}.{name}") }, child);
+            }
+        }
+        let mut found = Vec::new();
+        add(&mut found, String::new(), &self.root);
+        found
     }
 
     /// Traces the model.
@@ -367,6 +380,10 @@ impl Module for Composite {
         &self.type_name
     }
 
+    fn children(&self) -> Vec<(String, &dyn Module)> {
+        self.modules.iter().map(|(name, module)| (name.clone(), &**module)).collect()
+    }
+
     fn forward(&self, t: &mut Tracer, inputs: &[Proxy]) -> Result<Vec<Proxy>, TraceError> {
         if inputs.len() != self.inputs.len() {
             return Err(TraceError::new(format!(
@@ -440,33 +457,52 @@ impl Composite {
                     }
                     return t.module(name, module.as_ref(), &args).map_err(|e| e.at(here));
                 }
+                if let Some((name, method)) = self.functional(callee) {
+                    let call = self
+                        .attributes(method.op(), attrs)
+                        .and_then(|attrs| t.module(name, &FloatFunctionalCall { method, attrs }, &args));
+                    return call.map_err(|e| e.at(here));
+                }
                 let Some(op) = quantc_ops::lookup(callee) else {
                     let names: Vec<_> = self.modules.iter().map(|(n, _)| n.as_str()).collect();
                     return Err(fail(format!("there is no submodule or operator `{callee}`"))
                         .with_hint(format!("submodules here: {}", names.join(", "))));
                 };
-                let mut given = Attrs::new();
-                for (name, literal) in attrs {
-                    let spec = op.signature().attrs.iter().find(|s| s.name == name);
-                    let Some(spec) = spec else {
-                        let known: Vec<_> = op.signature().attrs.iter().map(|s| s.name).collect();
-                        return Err(fail(format!("{callee} has no attribute `{name}`"))
-                            .with_hint(format!("it has: {}", known.join(", "))));
-                    };
-                    let value = self.literal(literal, &spec.default);
-                    given.set(
-                        spec.name,
-                        value.ok_or_else(|| {
-                            fail(format!(
-                                "attribute `{name}` of {callee} must be {}",
-                                with_article(spec.default.kind())
-                            ))
-                        })?,
-                    );
-                }
+                let given = self.attributes(op.name(), attrs).map_err(|e| e.at(here))?;
                 t.call(callee, &args, given).map_err(|e| e.at(here))
             }
         }
+    }
+
+    /// The module and the method of a call of a `FloatFunctional`'s method.
+    fn functional(&self, callee: &str) -> Option<(&str, Method)> {
+        let (module, method) = callee.strip_prefix("self.").unwrap_or(callee).rsplit_once('.')?;
+        let (name, module) = self.modules.iter().find(|(n, _)| n == module)?;
+        (module.type_name() == FloatFunctional.type_name()).then_some(())?;
+        Some((name, Method::ALL.iter().copied().find(|m| m.name() == method)?))
+    }
+
+    /// The attributes of a call, as the operator wants them.
+    fn attributes(&self, op: &str, attrs: &[(String, Literal)]) -> Result<Attrs, TraceError> {
+        let fail = |message: String| TraceError::new(message);
+        let mut given = Attrs::new();
+        for (name, literal) in attrs {
+            let specs = quantc_ops::lookup(op).map_or(&[][..], |op| op.signature().attrs);
+            let Some(spec) = specs.iter().find(|s| s.name == name) else {
+                let known: Vec<_> = specs.iter().map(|s| s.name).collect();
+                return Err(
+                    fail(format!("{op} has no attribute `{name}`")).with_hint(format!("it has: {}", known.join(", ")))
+                );
+            };
+            let value = self.literal(literal, &spec.default);
+            given.set(
+                spec.name,
+                value.ok_or_else(|| {
+                    fail(format!("attribute `{name}` of {op} must be {}", with_article(spec.default.kind())))
+                })?,
+            );
+        }
+        Ok(given)
     }
 
     /// The attribute's value as the kind that the operator wants.

@@ -38,6 +38,8 @@ const PLAIN: &[(&str, &str)] = &[
     ("Mish", "mish"),
     ("Softplus", "softplus"),
     ("Identity", "identity"),
+    ("QuantStub", "quant_stub"),
+    ("DeQuantStub", "dequant_stub"),
 ];
 
 /// Every other leaf type, for messages.
@@ -73,6 +75,8 @@ const OTHERS: &[&str] = &[
     "Softmax",
     "LogSoftmax",
     "Sequential",
+    "QuantWrapper",
+    "FloatFunctional",
 ];
 
 impl Leaf<'_, '_, '_> {
@@ -259,6 +263,12 @@ impl Leaf<'_, '_, '_> {
                 let items = self.builder.list(&modules)?;
                 Box::new(self.builder.sequence(items, &Scope::new(), 0)?)
             }
+            "QuantWrapper" => {
+                let module = self.get("module");
+                let module = self.need("module", module)?;
+                Box::new(nn::QuantWrapper::new(self.builder.module(&module, &Scope::new(), 1)?))
+            }
+            "FloatFunctional" => Box::new(nn::FloatFunctional),
             _ => Box::new(self.simple(dims)?),
         };
         match self.values.iter().find(|(n, _)| !self.used.contains(n)) {

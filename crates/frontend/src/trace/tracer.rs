@@ -19,6 +19,11 @@ pub trait Module {
         false
     }
 
+    /// Its submodules by name (PyTorch `named_children`); leaves have none that anyone sees.
+    fn children(&self) -> Vec<(String, &dyn Module)> {
+        Vec::new()
+    }
+
     /// Records what it computes.
     ///
     /// # Errors

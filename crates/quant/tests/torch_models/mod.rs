@@ -12,12 +12,7 @@ use quantc_testkit::hashed::{with_exact_params, with_hashed_params};
 use quantc_testkit::workspace_root;
 use serde_json::Value as Json;
 
-/// A golden file of this folder.
-pub fn read(name: &str) -> Json {
-    let path = workspace_root().join("crates/quant/tests/golden").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
-}
+use crate::golden_file::read;
 
 /// Name and graph of each model. The deep ones have images of `size` pixels in each direction, and parameters with which sums are exact.
 pub fn models(size: &str) -> Vec<(String, Graph)> {

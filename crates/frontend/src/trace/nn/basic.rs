@@ -241,6 +241,10 @@ impl Module for Sequential {
         "Sequential"
     }
 
+    fn children(&self) -> Vec<(String, &dyn Module)> {
+        self.modules.iter().enumerate().map(|(i, m)| (i.to_string(), &**m)).collect()
+    }
+
     fn forward(&self, t: &mut Tracer, inputs: &[Proxy]) -> Result<Vec<Proxy>, TraceError> {
         let mut values = inputs.to_vec();
         for (i, module) in self.modules.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod basic;
+mod eager;
 mod embedding;
 mod recurrent;
 
@@ -9,6 +10,7 @@ use super::{Proxy, TraceError};
 
 pub use attention::MultiheadAttention;
 pub use basic::{BatchNorm, Conv, LayerNorm, Linear, Sequential, Simple};
+pub use eager::{FloatFunctional, FloatFunctionalCall, Method, QuantWrapper};
 pub use embedding::{Embedding, EmbeddingBag};
 pub use recurrent::{Recurrent, RecurrentCell, RecurrentKind};
 

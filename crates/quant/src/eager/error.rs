@@ -1,0 +1,117 @@
+//! Errors of the eager workflow.
+
+use quantc_ir::IrError;
+
+use crate::error::QuantError;
+
+/// Why a model cannot be fused, prepared or converted.
+#[derive(Debug, thiserror::Error)]
+pub enum EagerError {
+    /// The graph or its calibration.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    /// No module has that path.
+    #[error("there is no module `{path}` (hint: the modules are: {known})")]
+    UnknownModule {
+        /// The path.
+        path: String,
+        /// Paths that exist.
+        known: String,
+    },
+    /// PyTorch has no fused module for these types.
+    #[error("({types}) is no sequence that can be fused (hint: the sequences are: {known})")]
+    NoFuser {
+        /// Types of the modules.
+        types: String,
+        /// Sequences that can be fused.
+        known: String,
+    },
+    /// Modules that do not follow each other in the graph: fusing them would change what the model computes. PyTorch fuses them all the same.
+    #[error("`{first}` and `{second}` can't be fused: {detail}")]
+    NotASequence {
+        /// The module before.
+        first: String,
+        /// The module that should follow it.
+        second: String,
+        /// What is between them.
+        detail: String,
+    },
+    /// A batch norm folded while the model trains.
+    #[error("`{path}` is in training mode: batch norms are folded in eval mode only (hint: EagerModel::eval)")]
+    Training {
+        /// The module.
+        path: String,
+    },
+    /// A QConfig that eager mode cannot use there.
+    #[error("the qconfig of `{path}` ({module_type}): {detail}")]
+    QConfig {
+        /// The module.
+        path: String,
+        /// Its type.
+        module_type: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A module type without a quantized counterpart here.
+    #[error("`{path}` ({module_type}) has a qconfig, but {detail}")]
+    Unsupported {
+        /// The module.
+        path: String,
+        /// Its type.
+        module_type: String,
+        /// Why.
+        detail: String,
+    },
+    /// A float tensor before a quantized module.
+    #[error(
+        "`{reader}` ({reader_module}) is quantized, but `{value}` ({value_module}), which it reads, is float: a QuantStub is missing between them"
+    )]
+    MissingQuantStub {
+        /// The node with the float value.
+        value: String,
+        /// Its module.
+        value_module: String,
+        /// The node that reads it.
+        reader: String,
+        /// Its module.
+        reader_module: String,
+    },
+    /// A quantized tensor before a float operator.
+    #[error(
+        "`{reader}` ({reader_module}) has no quantized kernel, but `{value}` ({value_module}), which it reads, is quantized: a DeQuantStub is missing between them{hint}"
+    )]
+    MissingDeQuantStub {
+        /// The node with the quantized value.
+        value: String,
+        /// Its module.
+        value_module: String,
+        /// The node that reads it.
+        reader: String,
+        /// Its module.
+        reader_module: String,
+        /// What else would help.
+        hint: String,
+    },
+    /// Quantization-aware training.
+    #[error(
+        "{function}: quantization-aware training is not there in eager mode (hint: prepare, calibrate and convert)"
+    )]
+    Qat {
+        /// PyTorch's function.
+        function: &'static str,
+    },
+    /// No default QConfig for the type.
+    #[error("quantize_dynamic to {dtype}: {detail}")]
+    DynamicDType {
+        /// The type.
+        dtype: &'static str,
+        /// What it needs.
+        detail: &'static str,
+    },
+}
+
+impl From<IrError> for EagerError {
+    fn from(e: IrError) -> EagerError {
+        EagerError::Quant(QuantError::Ir(e))
+    }
+}

@@ -1,0 +1,25 @@
+//! PyTorch's eager workflow (torch.ao.quantization.quantize): the model says with stubs where integers begin and end, QConfigs are attributes
+//! of modules, and modules are swapped one by one for quantized ones.
+//!
+//! PyTorch changes a tree of modules; here [`EagerModel`] is the traced graph with that tree, whose calls carry the paths of their modules. What
+//! PyTorch finds out when the converted model runs, a float tensor before a quantized kernel or the reverse, [`convert`] refuses.
+
+mod convert;
+mod dynamic;
+mod error;
+mod fuse;
+mod kernels;
+mod mappings;
+mod model;
+mod prepare;
+
+pub use convert::convert;
+pub use dynamic::{DynamicDType, DynamicSpec, quantize_dynamic};
+pub use error::EagerError;
+pub use fuse::{fuse_modules, fuse_modules_qat};
+pub use mappings::{
+    ModuleMapping, get_default_dynamic_quant_module_mappings, get_default_qat_module_mappings,
+    get_default_qconfig_propagation_list, get_default_static_quant_module_mappings, swap_module,
+};
+pub use model::{EagerModel, QConfigDict, add_quant_dequant, propagate_qconfig};
+pub use prepare::{EagerPrepared, default_eval_fn, prepare, prepare_qat, quantize, quantize_qat};

@@ -86,10 +86,10 @@ impl Bags {
         let at =
             |b: usize| offsets.get(b).map_or(Ok(count), |o| usize::try_from(*o).map_err(|_| bad_offset(*o, count)));
         let mut places = Vec::with_capacity(bags);
-        for b in 0..bags {
+        for (b, offset) in offsets.iter().enumerate().take(bags) {
             let (start, end) = (at(b)?, at(b + 1)?);
             if (b == 0 && start != 0) || start > end || end > count {
-                return Err(bad_offset(offsets[b], count));
+                return Err(bad_offset(*offset, count));
             }
             places.push(start..end);
         }

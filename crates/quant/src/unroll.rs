@@ -33,7 +33,7 @@ pub(crate) fn unroll_recurrent(
             continue;
         }
         let resolved = resolver.resolve(id);
-        if !resolved.qconfig.is_some_and(|q| mode_of(&q) == Mode::Static) {
+        if resolved.qconfig.is_none_or(|q| mode_of(&q) != Mode::Static) {
             continue;
         }
         let name = graph.node(id).name().to_owned();

@@ -221,7 +221,9 @@ static ROWS: &[Row] = &[
 ];
 
 /// A column: its heading and the QConfig of a row.
-static MODES: &[(&str, fn(&Row) -> &'static str)] = &[
+type Mode = (&'static str, fn(&Row) -> &'static str);
+
+static MODES: &[Mode] = &[
     ("static", |_| "x86"),
     ("dynamic", |_| "dynamic"),
     ("weight-only", |row| match (row.name.starts_with("Embedding"), row.name.ends_with("(4 bits)")) {
@@ -313,7 +315,7 @@ fn the_table_is_true() {
     for row in ROWS {
         write!(table, "\n| {} |", row.name).expect("a string");
         for (_, preset) in MODES {
-            write!(table, " {} |", cell(row, preset(row), &library)).expect("a string");
+            write!(table, " {} |", cell(row, preset(row), library)).expect("a string");
         }
     }
     table.push('\n');

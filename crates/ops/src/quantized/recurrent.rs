@@ -94,13 +94,9 @@ const W_SCALE: usize = 3;
 const R_SCALE: usize = 4;
 
 /// The gates whose weights a state is multiplied by at once. A GRU that resets the state first multiplies it for the third gate alone.
-pub fn products_of_state(cell: Cell, before_reset: bool) -> &'static [Range<usize>] {
-    match cell {
-        Cell::Lstm => &[0..4],
-        Cell::Gru if before_reset => &[0..3],
-        Cell::Gru => &[0..2, 2..3],
-        Cell::Rnn => &[0..1],
-    }
+pub fn products_of_state(cell: Cell, before_reset: bool) -> Vec<Range<usize>> {
+    let bounds: &[usize] = if cell == Cell::Gru && !before_reset { &[0, 2, 3] } else { &[0, cell.gates()] };
+    bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
 /// One of the weights of a layer, all directions: rows are gates.
@@ -150,7 +146,7 @@ pub(crate) struct Int8Layer {
     r: Stacked,
     sizes: Sizes,
     gates: usize,
-    split: &'static [Range<usize>],
+    split: Vec<Range<usize>>,
     reduce_range: bool,
 }
 

@@ -212,6 +212,7 @@ impl Groups {
             Some(first) if calls_second(&node) => (first, true),
             _ => (node, false),
         };
+        let either = either && node.mirrored().is_some();
         let new = Group {
             orders: if either { [true, true] } else { [!swapped, swapped] },
             ranks: ranks.to_vec(),

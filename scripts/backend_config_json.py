@@ -28,7 +28,7 @@ from torch.ao.quantization.backend_config.native import get_native_backend_confi
 from torch.ao.quantization.backend_config.onednn import get_onednn_backend_config
 from torch.ao.quantization.backend_config.qnnpack import get_qnnpack_backend_config
 from torch.ao.quantization.backend_config.x86 import get_x86_backend_config
-from torch.ao.quantization.fuser_method_mappings import get_fuser_method
+from torch.ao.quantization.fuser_method_mappings import _DEFAULT_OP_LIST_TO_FUSER_METHOD, _sequential_wrapper2
 from torch.ao.quantization.utils import MatchAllNode
 
 BACKENDS: dict[str, Callable[[], BackendConfig]] = {
@@ -147,14 +147,16 @@ def config_from_json(config: dict) -> BackendPatternConfig:
     out["num_tensor_args_to_observation_type"] = {int(count): ObservationType[kind] for count, kind in counts.items()}
     out["input_type_to_index"] = config.get("input_type_to_index", {})
     if isinstance(out.get("pattern"), tuple) and "fused_module" in config:
-        # How PyTorch fuses a tuple of modules is a function: its default one.
-        out["fuser_method"] = get_fuser_method(tuple(functional_as_module(p) for p in out["pattern"]))
+        out["fuser_method"] = fuser_method(out["pattern"], out["fused_module"])
     return BackendPatternConfig.from_dict(out)
 
 
-def functional_as_module(part):
-    """The fuser methods of PyTorch's table are for modules; those it registers for functions are the same."""
-    return torch.nn.ReLU if part in (torch.nn.functional.relu, torch.relu) else part
+def fuser_method(parts: tuple, fused):
+    """How PyTorch fuses a tuple is a function, which JSON has not: its default one, which for a layer and one module behind it is to put
+    both into the fused module. Those of its table are for modules, and the same for functions."""
+    modules = tuple(torch.nn.ReLU if p in (torch.nn.functional.relu, torch.relu) else p for p in parts)
+    known = _DEFAULT_OP_LIST_TO_FUSER_METHOD.get(modules)
+    return known or (_sequential_wrapper2(fused) if len(parts) == 2 else None)
 
 
 def from_json(document: dict) -> BackendConfig:

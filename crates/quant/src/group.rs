@@ -171,6 +171,9 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     if !float {
         return Plan::Float(FloatReason::NotFloat);
     }
+    if config.observation_type == ObservationType::InputOutputNotObserved {
+        return Plan::Float(FloatReason::NotObserved { pattern: group.pattern.clone() });
+    }
     let Resolved { qconfig, entry } = resolver.resolve(main);
     let Some(qconfig) = qconfig else { return Plan::Float(FloatReason::QConfigNone { entry }) };
     if !members_agree(graph, resolver, &group.nodes, main) {

@@ -32,10 +32,14 @@ fn input() -> Vec<(String, Tensor)> {
 
 /// The graph quantized for a backend that runs linear layers with this configuration.
 fn convert(config: &str, preset: &str) -> ConvertedModel {
+    convert_observed(config, preset, "different")
+}
+
+fn convert_observed(config: &str, preset: &str, observation: &str) -> ConvertedModel {
     let text = format!(
         "(backend b :doc \"d\" (dtype-config c {config})
            (pattern linear :doc \"d\" :match (linear ?x ?w (optional ?bias)) :when (constant ?w)
-             :weight ?w :bias ?bias :observation different :dtypes (c)))"
+             :weight ?w :bias ?bias :observation {observation} :dtypes (c)))"
     );
     let library = Library::parse(&[Source::new("b.qpat", &text)]).unwrap_or_else(|e| panic!("{e}"));
     let mapping = QConfigMapping::default_for(qconfig::named(preset).expect("a preset"));
@@ -140,4 +144,14 @@ fn dynamic_layers_are_held_to_the_scales_of_their_weights() {
     assert_eq!(float(&model), [("a".to_owned(), small.to_owned())]);
     assert_eq!((count(&model, "dynamic_quantize_dequantize"), count(&model, "dequantize_per_channel")), (1, 1));
     assert_eq!(float(&convert(&config("i8"), "dynamic")), []);
+}
+
+#[test]
+fn what_is_not_observed_stays_float() {
+    let model = convert_observed(":input u8 :output u8 :weight i8", "x86", "not-observed");
+    for row in &model.report.nodes {
+        let reason = FloatReason::NotObserved { pattern: "linear".to_owned() };
+        assert_eq!(row.decision, Decision::Float { reason }, "{}", row.name);
+    }
+    assert_eq!(count(&model, "quantize_per_tensor"), 0, "{}", model.graph);
 }

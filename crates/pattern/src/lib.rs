@@ -4,6 +4,7 @@
 
 pub mod ast;
 pub mod backend;
+mod backend_json;
 pub mod expr;
 pub mod graph_host;
 pub mod library;
@@ -14,6 +15,7 @@ pub mod print;
 mod reader;
 mod restrict;
 pub mod source;
+pub mod torch_names;
 pub mod why_not;
 
 pub use ast::{Example, Pattern, Phase, Rule, RuleClass, Template, family};
@@ -21,6 +23,7 @@ pub use backend::{
     BackendConfig, BackendPatternConfig, DTypeConfig, DTypeWithConstraints, FixedQParams, Mode, ObservationType, Role,
     Unsupported,
 };
+pub use backend_json::{BackendJsonError, Exported, FormError, Imported, export_backend, import_backend};
 pub use graph_host::{Match, match_pattern};
 pub use library::{Library, PatternError, RuleSet, builtin_sources};
 pub use source::{QpatError, QpatErrors, Source, Span};

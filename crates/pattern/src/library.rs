@@ -149,10 +149,11 @@ impl Library {
 
     /// The rules that run for a backend: those for every backend, without what it removes or would not benefit from, and its own.
     pub fn rules_for(&self, backend: &BackendConfig) -> RuleSet {
-        let kept = self.rules.rules.iter().filter(|r| backend.keeps_rule(r));
-        let mut rules: Vec<Rule> = kept.chain(&backend.rules).cloned().collect();
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
-        RuleSet { rules, allow_approximate: self.rules.allow_approximate }.restricted(backend)
+        let kept = self.rules.rules.iter().filter(|r| backend.keeps_rule(r)).cloned().collect();
+        let mut all = RuleSet { rules: kept, allow_approximate: self.rules.allow_approximate }.restricted(backend);
+        all.rules.extend(backend.rules.iter().cloned());
+        all.rules.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// The backend of that name.

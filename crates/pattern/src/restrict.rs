@@ -7,18 +7,23 @@ use crate::backend::{BackendConfig, BackendPatternConfig};
 use crate::library::RuleSet;
 
 impl RuleSet {
-    /// The rules without those canonical ones that put a heavy operator into a graph for which the backend has no pattern: fusing
-    /// attention would hide its two products from a backend that runs each of them on integers.
+    /// The rules that make sense for a backend, of those for every backend.
+    ///
+    /// Canonical ones that put a heavy operator into a graph for which the backend has no pattern are left out: fusing attention would hide
+    /// its two products from a backend that runs each of them on integers. So are lowering ones of an operator that no pattern of the
+    /// backend has: what it does not run on integers stays float, though integers come in and go out.
     pub(crate) fn restricted(mut self, backend: &BackendConfig) -> RuleSet {
         let known = backend.ops();
         let fits = |rule: &Rule| {
-            if rule.phase != Phase::Canonical {
-                return true;
-            }
             let (mut had, mut made) = (Vec::new(), Vec::new());
             matched_ops(&rule.pattern.root, &mut had);
             made_ops(&rule.template, &mut made);
-            made.iter().all(|op| op.class() != OpClass::Heavy || had.contains(op) || known.contains(op))
+            match rule.phase {
+                Phase::Canonical => {
+                    made.iter().all(|op| op.class() != OpClass::Heavy || had.contains(op) || known.contains(op))
+                }
+                Phase::Lower => had.iter().all(|op| is_quantized(*op) || known.contains(op)),
+            }
         };
         self.rules.retain(fits);
         self
@@ -56,6 +61,11 @@ impl BackendPatternConfig {
     }
 }
 
+/// Whether an operator is about integers in the first place, and no float one that a backend may run on them.
+fn is_quantized(op: OpRef) -> bool {
+    op.class() == OpClass::Quantization || op.name().starts_with("quantized.")
+}
+
 fn matched_ops(pat: &Pat, out: &mut Vec<OpRef>) {
     match pat {
         Pat::Call(call) => {
@@ -81,7 +91,11 @@ fn made_ops(template: &Template, out: &mut Vec<OpRef>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::library::Library;
+    use std::collections::BTreeSet;
+
+    use crate::ast::{Phase, family};
+    use crate::library::{Library, builtin_sources};
+    use crate::source::Source;
 
     #[test]
     fn what_a_backend_runs_apart_is_not_fused() {
@@ -91,6 +105,31 @@ mod tests {
         let dropped: Vec<&str> =
             library.rules.rules.iter().map(|r| &*r.name).filter(|name| rules.find(name).is_none()).collect();
         assert!(dropped.contains(&"attention/plain4"), "{dropped:?}");
-        assert!(dropped.iter().all(|name| name.starts_with("attention")), "{dropped:?}");
+        let lookups = "lookup/abs lookup/cos lookup/erf lookup/exp lookup/log lookup/neg lookup/reciprocal lookup/rsqrt lookup/sin \
+             lookup/softplus lookup/sqrt";
+        let others: Vec<&str> = dropped.into_iter().filter(|name| !name.starts_with("attention")).collect();
+        assert_eq!(others.join(" "), lookups, "x86 has no patterns for these functions");
+    }
+
+    #[test]
+    fn what_a_backend_does_not_run_is_not_lowered() {
+        let text = "(backend own :doc \"d\" (dtype-config c :input u8 :output u8 :weight i8)
+           (pattern linear :doc \"d\" :match (linear ?x ?w _) :weight ?w :observation different :dtypes (c)))";
+        let mut sources = builtin_sources();
+        sources.push(Source::new("own.qpat", text));
+        let library = Library::parse(&sources).unwrap_or_else(|e| panic!("{e}"));
+        let own = library.rules_for(library.backend("own").expect("there is one"));
+        let lowering: BTreeSet<&str> = own.phase(Phase::Lower).map(|r| family(&r.name)).collect();
+        let expected = [
+            "linear-dynamic-per-channel",
+            "linear-dynamic-per-tensor",
+            "linear-per-channel",
+            "linear-per-channel-float",
+            "linear-per-tensor",
+            "linear-per-tensor-float",
+            "quantize-of-dequantize",
+            "requantize",
+        ];
+        assert_eq!(lowering, BTreeSet::from(expected));
     }
 }

@@ -3,7 +3,7 @@
 use quantc_pattern::{Library, Role, Source};
 
 const BASE: &str = r#"
-(phase lower)
+(phase canonical)
 (rule general :for $op [relu relu6]
   :doc "d" :class exact :match ($op ($op ?x)) :replace ($op ?x)
   :inputs (x f32[2]) :example ($op ($op x)) => ($op x))
@@ -83,7 +83,7 @@ fn a_backend_has_rules_of_its_own_and_does_without_others() {
         "(backend own :extends base :doc \"d\"
            (kernels neat relu6)
            (remove other)
-           (phase lower)
+           (phase canonical)
            (rule general :for $op neat
              :doc \"d\" :class exact :match ($op ($op ($op ?x))) :replace ($op ?x)
              :inputs (x f32[2]) :example ($op ($op ($op x))) => ($op x)))

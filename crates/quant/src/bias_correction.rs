@@ -125,6 +125,10 @@ pub fn correct_biases(
         let float = prepared.graph.node(layer).inputs()[weight].and_then(|v| prepared.graph.constant(v));
         let quantized = converted.graph.node(layer).inputs()[weight];
         let (Some(float), Some(quantized)) = (float, quantized) else { continue };
+        // A group that stays float after all (a scale that the backend does not allow) has its own weight.
+        if prepared.graph.node(layer).inputs()[weight] == Some(quantized) {
+            continue;
+        }
         let Some(values) = eval_constant_values(&converted.graph, quantized.node)? else { continue };
         let Some(quantized) = values.first().map(Value::to_tensor) else { continue };
         let Some(shift) = shift(float, &quantized, &sums.means()) else { continue };

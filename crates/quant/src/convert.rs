@@ -16,6 +16,7 @@ use crate::prepare::PreparedModel;
 use crate::qconfig::ObserverSpec;
 use crate::recurrent::{is_recurrent, quantize_recurrent};
 use crate::report::{ObserverReport, QuantReport};
+use crate::unmet;
 use crate::weight_only::{Tables, is_table};
 
 /// A graph with explicit quantize and dequantize nodes: what the numeric contract gives an integer meaning.
@@ -40,17 +41,10 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
     let mut graph = prepared.graph.clone();
     let mut report = prepared.report.clone();
     let (mut weights, mut tables, mut halves) = (Weights::default(), Tables::default(), Halves::default());
-    for group in &prepared.groups {
+    for group in unmet::keep_satisfied(&mut graph, &mut report, &prepared.groups, qparams)? {
         match &group.plan {
             Plan::Static { qconfig, .. } => {
-                let input_scale = group
-                    .activations
-                    .iter()
-                    .find(|(n, _)| group.weight.is_some_and(|w| w.0 == *n))
-                    .and_then(|(n, i)| graph.node(*n).inputs()[*i])
-                    .and_then(|v| observer_id(&graph, v.node))
-                    .and_then(|id| qparams.get(id))
-                    .map(|q| q.scale);
+                let input_scale = input_scale(&graph, group, qparams);
                 weights.quantize(&mut graph, group, &qconfig.weight, input_scale)?;
             }
             Plan::Dynamic { qconfig, .. } if is_recurrent(&graph, group) => {
@@ -94,7 +88,16 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
     Ok(ConvertedModel { graph, report })
 }
 
-fn observer_id(graph: &Graph, id: NodeId) -> Option<usize> {
+/// The scale of the activation that a group's weighted call takes.
+pub(crate) fn input_scale(graph: &Graph, group: &Group, qparams: &[ActivationQParams]) -> Option<f32> {
+    let weighted = |(node, _): &&(NodeId, usize)| group.weight.is_some_and(|w| w.0 == *node);
+    let (node, input) = group.activations.iter().find(weighted)?;
+    let value = graph.node(*node).inputs()[*input]?;
+    observer_id(graph, value.node).and_then(|id| qparams.get(id)).map(|q| q.scale)
+}
+
+/// Which observer a node is.
+pub(crate) fn observer_id(graph: &Graph, id: NodeId) -> Option<usize> {
     let (op, attrs) = graph.node(id).call()?;
     match op.signature().attr(attrs, "id") {
         Some(quantc_ops::Attr::Int(slot)) if op.name() == "observer" => usize::try_from(slot).ok(),
@@ -165,23 +168,33 @@ fn quantize_when_run(graph: &mut Graph, group: &Group, reduce_range: bool) -> Re
 
 /// Quantized weights by parameter and configuration, so that a shared weight is quantized once.
 #[derive(Default)]
-struct Weights {
+pub(crate) struct Weights {
     done: HashMap<(Arc<str>, String), ValueRef>,
 }
 
+/// A weight and how it is quantized.
+pub(crate) struct Weight {
+    /// The parameter.
+    pub(crate) name: Arc<str>,
+    /// Scales and zero points.
+    pub(crate) qparams: QParams,
+    value: ValueRef,
+    tensor: Tensor,
+}
+
 impl Weights {
-    fn quantize(
-        &mut self,
-        graph: &mut Graph,
+    /// How a group's weight is to be quantized; `None` if it has none.
+    pub(crate) fn qparams(
+        graph: &Graph,
         group: &Group,
         config: &ObserverSpec,
         input_scale: Option<f32>,
-    ) -> Result<(), QuantError> {
-        let Some((node, input)) = group.weight else { return Ok(()) };
-        let Some(value) = graph.node(node).inputs()[input] else { return Ok(()) };
-        let (Some(name), Some(weight)) = (graph.node(value.node).param().cloned(), graph.constant(value).cloned())
+    ) -> Result<Option<Weight>, QuantError> {
+        let Some((node, input)) = group.weight else { return Ok(None) };
+        let Some(value) = graph.node(node).inputs()[input] else { return Ok(None) };
+        let (Some(name), Some(tensor)) = (graph.node(value.node).param().cloned(), graph.constant(value).cloned())
         else {
-            return Ok(());
+            return Ok(None);
         };
         let bias = group
             .bias
@@ -190,15 +203,30 @@ impl Weights {
             .map(Tensor::to_f32_vec);
         let fail = |message: String| QuantError::Weight { name: name.to_string(), message };
         let mut observer = config.build().map_err(|e| fail(e.to_string()))?;
-        let data: &[f32] = weight.slice().map_err(|e| fail(e.to_string()))?;
+        let data: &[f32] = tensor.slice().map_err(|e| fail(e.to_string()))?;
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
             return Err(fail(format!("element {at} is {}", data[at])));
         }
-        observer.observe(data, weight.shape()).map_err(|e| fail(e.to_string()))?;
-        let mut q = observer.calculate_qparams().map_err(|e| fail(e.to_string()))?.qparams;
+        observer.observe(data, tensor.shape()).map_err(|e| fail(e.to_string()))?;
+        let mut qparams = observer.calculate_qparams().map_err(|e| fail(e.to_string()))?.qparams;
         if let (Some(bias), Some(input_scale)) = (&bias, input_scale) {
-            widen_for_bias(&mut q, bias, input_scale);
+            widen_for_bias(&mut qparams, bias, input_scale);
         }
+        Ok(Some(Weight { name, qparams, value, tensor }))
+    }
+
+    fn quantize(
+        &mut self,
+        graph: &mut Graph,
+        group: &Group,
+        config: &ObserverSpec,
+        input_scale: Option<f32>,
+    ) -> Result<(), QuantError> {
+        let Some((node, input)) = group.weight else { return Ok(()) };
+        let Some(weight) = Weights::qparams(graph, group, config, input_scale)? else { return Ok(()) };
+        let Weight { name, qparams: q, value, tensor } = weight;
+        let fail = |message: String| QuantError::Weight { name: name.to_string(), message };
+        let data: &[f32] = tensor.slice().map_err(|e| fail(e.to_string()))?;
         let key = (name.clone(), format!("{config:?} {:?}", q.scale));
         let dequantized = match self.done.get(&key) {
             Some(v) => *v,
@@ -206,7 +234,7 @@ impl Weights {
                 // Groups are visited in the order of their last calls, so another reader may stand before this one.
                 let readers: HashSet<NodeId> = graph.users(value).into_iter().map(|(reader, _)| reader).collect();
                 let first = graph.order().find(|id| readers.contains(id)).unwrap_or(node);
-                let v = replace_weight(graph, &name, first, &weight, data, &q).map_err(|e| match e {
+                let v = replace_weight(graph, &name, first, &tensor, data, &q).map_err(|e| match e {
                     WeightError::Ir(e) => QuantError::from(e),
                     WeightError::Operator(o) => QuantError::MissingOperator(o),
                     WeightError::Shape(m) => fail(m),

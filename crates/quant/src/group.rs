@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use quantc_ir::{Graph, NodeId, NodeKind};
 use quantc_ops::OpClass;
-use quantc_pattern::{BackendConfig, BackendPatternConfig, FixedQParams, Match, Mode, ObservationType, Role};
+use quantc_pattern::{
+    BackendConfig, BackendPatternConfig, DTypeConfig, FixedQParams, Match, Mode, ObservationType, Role,
+};
 use quantc_tensor::DType;
 
 use crate::constraints::choose_dtype_config;
@@ -18,13 +20,13 @@ use crate::weight_only::mode_of;
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
     /// Observed and quantized statically.
-    Static { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
+    Static { qconfig: Arc<QConfig>, entry: String, dtype_config: DTypeConfig },
     /// Activations quantized when the model runs.
-    Dynamic { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
+    Dynamic { qconfig: Arc<QConfig>, entry: String, dtype_config: DTypeConfig },
     /// Weights alone are integers.
-    WeightOnly { qconfig: Arc<QConfig>, entry: String, dtype_config: String },
+    WeightOnly { qconfig: Arc<QConfig>, entry: String, dtype_config: DTypeConfig },
     /// Rounded to half precision: weights, or (static) everything.
-    Half { entry: String, dtype_config: String, mode: Mode },
+    Half { entry: String, dtype_config: DTypeConfig, mode: Mode },
     /// Stays float.
     Float(FloatReason),
 }
@@ -169,6 +171,9 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     if !float {
         return Plan::Float(FloatReason::NotFloat);
     }
+    if config.observation_type == ObservationType::InputOutputNotObserved {
+        return Plan::Float(FloatReason::NotObserved { pattern: group.pattern.clone() });
+    }
     let Resolved { qconfig, entry } = resolver.resolve(main);
     let Some(qconfig) = qconfig else { return Plan::Float(FloatReason::QConfigNone { entry }) };
     if !members_agree(graph, resolver, &group.nodes, main) {
@@ -209,10 +214,10 @@ pub(crate) fn report(
     for id in graph.order() {
         let node = graph.node(id);
         let NodeKind::Call { op, .. } = node.kind() else { continue };
-        let quantized = |group: &Group, mode: Mode, entry: &String, dtype_config: &String| Decision::Quantized {
+        let quantized = |group: &Group, mode: Mode, entry: &String, dtype_config: &DTypeConfig| Decision::Quantized {
             mode: mode.to_string(),
             pattern: group.pattern.clone(),
-            dtype_config: dtype_config.clone(),
+            dtype_config: dtype_config.name.to_string(),
             group: graph.node(group.root).name().to_owned(),
             qconfig_entry: entry.clone(),
             input_observers: group.activations.iter().filter_map(|(n, i)| observer_of(*n, *i)).collect(),

@@ -18,6 +18,7 @@ pub mod qconfig;
 pub mod qconfig_mapping;
 mod recurrent;
 pub mod report;
+mod unmet;
 mod unroll;
 mod weight_only;
 

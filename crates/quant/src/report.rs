@@ -80,6 +80,11 @@ pub enum FloatReason {
         /// Which field of which configuration, for each configuration.
         violations: Vec<String>,
     },
+    /// The pattern says that neither inputs nor output are observed.
+    NotObserved {
+        /// The pattern.
+        pattern: String,
+    },
     /// The operator computes on integers or booleans: nothing to quantize.
     NotFloat,
     /// Its weight is not a constant.
@@ -105,6 +110,7 @@ impl std::fmt::Display for FloatReason {
             FloatReason::DTypeConstraint { pattern, violations } => {
                 write!(f, "dtype constraint of the pattern `{pattern}`: {}", violations.join("; "))
             }
+            FloatReason::NotObserved { pattern } => write!(f, "the pattern `{pattern}` is not observed"),
             FloatReason::NotFloat => f.write_str("it does not compute on floats"),
             FloatReason::WeightNotConstant => f.write_str("its weight is not a constant"),
             FloatReason::MixedQConfigs { entries } => {

@@ -29,7 +29,7 @@ pub(crate) fn mode_of(qconfig: &QConfig) -> Mode {
 }
 
 /// Whether the operator reads its weight as a table, row by row.
-fn reads_rows(op: OpRef) -> bool {
+pub(crate) fn reads_rows(op: OpRef) -> bool {
     matches!(op.name(), "gather" | "embedding_bag")
 }
 

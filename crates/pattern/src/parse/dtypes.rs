@@ -82,6 +82,16 @@ fn dtype_with_constraints(at: &Sexp) -> Result<DTypeWithConstraints, QpatError> 
     {
         return Err(at.error(format!("no scale is at least {lo:e} and at most {hi:e}")));
     }
+    if let Some(exact) = scale_exact
+        && (scale_min.is_some_and(|lo| exact < lo) || scale_max.is_some_and(|hi| exact > hi))
+    {
+        return Err(at.error(format!("the scale {exact:e} is not within the bounds of the scale")));
+    }
+    if let Some(exact) = zero_point_exact
+        && (quant_min.is_some_and(|lo| exact < lo) || quant_max.is_some_and(|hi| exact > hi))
+    {
+        return Err(at.error(format!("the zero point {exact} is not within the quantized range")));
+    }
     out = DTypeWithConstraints { quant_min, quant_max, scale_min, scale_max, scale_exact, zero_point_exact, ..out };
     Ok(out)
 }
@@ -98,28 +108,27 @@ fn scale(at: &Sexp) -> Result<f32, QpatError> {
     value.ok_or_else(|| at.expected("a scale above 0").hint("0.5, 1/256, 2^-12"))
 }
 
-/// Fails if no QConfig can satisfy a configuration: observers make u8 and i8, and compute scales from data.
+/// Fails if no QConfig can satisfy a configuration.
 fn check_satisfiable(form: &Form<'_>, config: &DTypeConfig) -> Result<(), QpatError> {
     let fields = [("input", &config.input), ("weight", &config.weight), ("output", &config.output)];
     for (key, constraint) in fields {
-        let (Some((at, _)), Some(c)) = (form.get(key), constraint) else { continue };
-        let unmet = if key != "weight" && c.dtype == DType::F32 {
-            // It stays float: the result of dynamic configurations, and where only inputs or only weights are quantized.
-            None
-        } else if !matches!(c.dtype, DType::U8 | DType::I8) {
-            Some(format!("no observer makes {}: no QConfig can satisfy this", c.dtype))
-        } else if key != "output" && (c.scale_exact.is_some() || c.zero_point_exact.is_some()) {
-            Some(format!("the scale of `:{key}` comes from data: no QConfig can satisfy an exact one"))
-        } else if key != "output" && c.scale_max.is_some() {
-            Some(format!("no observer bounds the scale of `:{key}` from above: no QConfig can satisfy this"))
-        } else {
-            None
-        };
-        if let Some(message) = unmet {
-            return Err(at.error(message).hint("u8 or i8, with :qmin, :qmax, :scale-min"));
+        if let (Some((at, _)), Some(c)) = (form.get(key), constraint)
+            && let Some(message) = unsatisfiable(key, c)
+        {
+            return Err(at
+                .error(message)
+                .hint("u8 or i8, with :qmin, :qmax, :scale-min, :scale-max, :scale, :zero-point"));
         }
     }
     Ok(())
+}
+
+/// Why no QConfig can satisfy a type of a configuration's field: observers make u8 and i8.
+pub(crate) fn unsatisfiable(field: &str, c: &DTypeWithConstraints) -> Option<String> {
+    // It stays float: the result of dynamic configurations, and where only inputs or only weights are quantized.
+    let stays_float = field != "weight" && c.dtype == DType::F32;
+    let made = matches!(c.dtype, DType::U8 | DType::I8);
+    (!stays_float && !made).then(|| format!("no observer makes {}: no QConfig can satisfy this", c.dtype))
 }
 
 /// `(u8 1/256 0) (i8 1/256 -128)`.

@@ -9,6 +9,8 @@ mod rule;
 mod scope;
 mod template;
 
+pub(crate) use dtypes::unsatisfiable;
+
 use std::sync::Arc;
 
 use crate::ast::{Phase, Rule};

@@ -2,6 +2,8 @@
 
 mod check;
 mod docs;
+mod export;
+mod import;
 mod list;
 mod test;
 
@@ -15,6 +17,10 @@ pub enum Command {
     List(list::Args),
     /// Write an index, a page for each rule with its examples before and after, and a page for each backend
     Docs(docs::Args),
+    /// Write a backend as PyTorch's BackendConfig, in JSON
+    Export(export::Args),
+    /// Make a .qpat file of PyTorch's BackendConfig, in JSON
+    Import(import::Args),
     /// Run the file tests of a folder: graphs, commands and what they must give
     Test(test::Args),
 }
@@ -28,6 +34,8 @@ pub fn run(command: &Command) -> Result<(), Error> {
         Command::Check(args) => check::run(args),
         Command::List(args) => list::run(args),
         Command::Docs(args) => docs::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         Command::Test(args) => test::run(args),
     }
 }

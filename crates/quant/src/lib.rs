@@ -11,6 +11,7 @@ mod group;
 pub mod observer;
 mod placement;
 mod prepare;
+pub mod pt2e;
 pub mod qconfig;
 pub mod qconfig_mapping;
 pub mod report;

@@ -136,9 +136,10 @@ fn parameters_that_do_not_fit_are_refused() {
         error("quantize_per_channel_group", 4, group(1)),
         error("quantize_per_channel_group", 4, group(2)),
         error("quantize_per_tensor.tensor", 4, Attrs::new()),
-        eval("choose_qparams", &[x.clone()], Attrs::new().with("quant_min", 5i64).with("quant_max", 9i64))
+        eval("choose_qparams", std::slice::from_ref(&x), Attrs::new().with("quant_min", 5i64).with("quant_max", 9i64))
             .expect_err("does not hold 0"),
-        eval("choose_qparams_per_token", &[x.clone()], Attrs::new().with("dtype", DType::U8)).expect_err("only i8"),
+        eval("choose_qparams_per_token", std::slice::from_ref(&x), Attrs::new().with("dtype", DType::U8))
+            .expect_err("only i8"),
         eval("choose_qparams_per_token", &[Tensor::scalar(1.0f32)], Attrs::new()).expect_err("no rows"),
     ];
     let wanted = [

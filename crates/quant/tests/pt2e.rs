@@ -344,7 +344,10 @@ impl Quantizer for FixedInput {
         let at = EdgeOrNode::edge(find(m, "x"), find(m, "a"));
         assert_eq!(map.get(at).map(PreparedObserver::name), Some("MinMaxObserver"));
         *map.get_mut(at).expect("observed") = PreparedObserver::Fixed(fixed);
+        assert_eq!(map.tensors().count(), 6);
         map.remove(EdgeOrNode::edge(find(m, "@b.weight"), find(m, "b")));
+        // The edge no longer shares with the value, which is quantized twice.
+        map.set(EdgeOrNode::edge(find(m, "relu"), find(m, "b")), PreparedObserver::Fixed(fixed));
         Ok(())
     }
 }
@@ -355,6 +358,7 @@ fn the_callback_changes_observers_before_they_are_inserted() {
     let text = converted.to_string();
     assert!(text.contains("%x.quantize = quantize_per_tensor(%x) {scale=0.0625, zero_point=128}"), "{text}");
     assert!(converted.params().contains_key("b.weight"), "left float");
+    assert_eq!(count(&converted, "quantize_per_tensor"), 3, "{text}");
 }
 
 #[test]
@@ -474,8 +478,7 @@ fn converted_graphs_are_lowered() {
 }
 
 #[test]
-fn types_are_checked_by_name() {
-    // A spec that no observer takes is refused when it is built, with the tensor's name.
+fn a_spec_that_no_observer_takes_names_its_tensor() {
     let odd = By(|m| {
         let (a, x) = (find(m, "a"), find(m, "x"));
         let mut spec = activation();
@@ -485,4 +488,41 @@ fn types_are_checked_by_name() {
     let prepared = prepare_pt2e(&graph(CHAIN), &odd).expect("prepares");
     let error = Pt2eCalibrator::new(&prepared).err().expect("refused").to_string();
     assert!(error.starts_with("the edge `x` -> `a`: "), "{error}");
+}
+
+#[test]
+fn a_shared_spec_may_refer_to_a_later_tensor() {
+    let later = By(|m| {
+        let (a, x, b, relu) = (find(m, "a"), find(m, "x"), find(m, "b"), find(m, "relu"));
+        let shared = QuantizationSpecBase::shared(EdgeOrNode::edge(relu, b));
+        m.annotate(a, QuantizationAnnotation::decided().input(x, shared));
+        m.annotate(b, QuantizationAnnotation::decided().input(relu, activation()));
+    });
+    let prepared = prepare_pt2e(&graph(CHAIN), &later).expect("prepares");
+    assert_eq!((prepared.observers.len(), prepared.tensors.len()), (1, 2));
+    assert_eq!(count(&prepared.graph, "observer"), 2);
+}
+
+/// XNNPACK's GRU: what goes in and comes out is quantized, each with its own parameters.
+#[test]
+fn the_inputs_and_outputs_of_a_gru_are_observed() {
+    let text = "graph g(%x: f32[3,2,4], %h: f32[1,2,4]) {
+  param @w: f32[1,12,4]
+  param @r: f32[1,12,4]
+  %g = gru(%x, @w, @r, none, none, %h) {hidden_size=4} : f32[3,1,2,4], f32[1,2,4]
+  return y=%g, h=%g:1
+}";
+    let quantizer = XNNPACKQuantizer::new().set_global(get_symmetric_quantization_config(Default::default()));
+    let prepared = prepare_pt2e(&graph(text), &quantizer).expect("prepares");
+    assert_eq!((prepared.observers.len(), count(&prepared.graph, "observer")), (4, 4));
+    let gru = prepared.graph.find("g").expect("there");
+    let observed = |i: usize| {
+        let value = prepared.graph.node(gru).inputs()[i].expect("given");
+        prepared.graph.node(value.node).is_op("observer")
+    };
+    assert_eq!([0, 1, 2, 5].map(observed), [true, false, false, true]);
+    for (name, value) in prepared.graph.outputs() {
+        assert!(prepared.graph.node(value.node).is_op("observer"), "{name}");
+    }
+    calibrated(&prepared, ConvertOptions::default());
 }

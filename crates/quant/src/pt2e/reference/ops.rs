@@ -118,7 +118,7 @@ impl Rewriter<'_> {
     ) -> Result<Option<Rep>, Pt2eError> {
         let graph = &self.builder.graph;
         let constant = |rep: Option<&&Rep>| match rep {
-            Some(Rep::Same(v)) => graph.constant(*v).map(Tensor::clone),
+            Some(Rep::Same(v)) => graph.constant(*v).cloned(),
             _ => None,
         };
         let Some(scales) = constant(parameters.first()).map(|t| t.to_f32_vec()) else { return Ok(None) };

@@ -15,6 +15,9 @@ pub struct Origin {
     pub source_op: Arc<str>,
     /// Index among the calls of that operator in that module.
     pub index: u32,
+    /// The numeric debug handle of the call, if one was given (PyTorch `numeric_debug_handle`): it tells which values of two versions of
+    /// a graph are the same.
+    pub handle: Option<u32>,
 }
 
 impl Origin {
@@ -25,12 +28,20 @@ impl Origin {
             module_type: Arc::from(module_type),
             source_op: Arc::from(source_op),
             index,
+            handle: None,
         }
+    }
+
+    /// The same origin with a numeric debug handle.
+    #[must_use]
+    pub fn with_handle(self, handle: u32) -> Origin {
+        Origin { handle: Some(handle), ..self }
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}({}, {})", self.module_path, self.module_type, self.source_op, self.index)
+        write!(f, "{}: {}({}, {})", self.module_path, self.module_type, self.source_op, self.index)?;
+        self.handle.map_or(Ok(()), |handle| write!(f, " @{handle}"))
     }
 }

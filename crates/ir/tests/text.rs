@@ -5,7 +5,7 @@ use quantc_ir::text::parse;
 const SMALL: &str = r#"graph small(%x: f32[N,3,8,8]) {
   param @"odd name": f32[2] = [0.1, -inf]
   %relu = relu(%x) : f32[N,3,8,8]  # block.0: ReLU(relu, 0)
-  %q = quantize_per_tensor(%relu) {scale=0.1, zero_point=3} : u8[N,3,8,8]  # block.0: ReLU(relu, 0); "": Model("a b", 1)
+  %q = quantize_per_tensor(%relu) {scale=0.1, zero_point=3} : u8[N,3,8,8]  # block.0: ReLU(relu, 0) @7; "": Model("a b", 1)
   %"odd:value" = dequantize_per_tensor(%q) {scale=0.1, zero_point=3} : f32[N,3,8,8]
   return out=%"odd:value", weight=@"odd name"
 }

@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 
 use crate::{OpRef, Operator};
 use crate::{
-    activation, attention, conv, conv_transpose, elementwise, embedding, index, linear, movement, norm, pool, quantize,
-    quantized, recurrent, reduce, reshape, resize, shape_ops, shuffle, slice, softmax, stubs, unary,
+    activation, attention, choose_qparams, conv, conv_transpose, elementwise, embedding, index, integer_product,
+    linear, movement, norm, pool, quantize, quantize_blocks, quantize_tensor, quantized, recurrent, reduce, reshape,
+    resize, shape_ops, shuffle, slice, softmax, stubs, unary,
 };
 
 /// One row per operator.
@@ -130,6 +131,20 @@ static OPERATORS: &[&dyn Operator] = &[
     &quantize::DynamicQuantizeDequantize,
     &quantized::embedding::DequantizeFloatQParams,
     &quantize::Observer,
+    &choose_qparams::CHOOSE_QPARAMS,
+    &choose_qparams::CHOOSE_QPARAMS_SYMMETRIC,
+    &choose_qparams::CHOOSE_QPARAMS_PER_TOKEN,
+    &choose_qparams::CHOOSE_QPARAMS_PER_TOKEN_ASYMMETRIC,
+    &quantize_tensor::QuantizePerTensorTensor,
+    &quantize_tensor::DequantizePerTensorTensor,
+    &quantize_blocks::QUANTIZE_PER_TOKEN,
+    &quantize_blocks::DEQUANTIZE_PER_TOKEN,
+    &quantize_blocks::QUANTIZE_PER_CHANNEL_GROUP,
+    &quantize_blocks::DEQUANTIZE_PER_CHANNEL_GROUP,
+    &integer_product::IntegerLinear,
+    &integer_product::INTEGER_CONV1D,
+    &integer_product::INTEGER_CONV2D,
+    &integer_product::INTEGER_CONV3D,
     &quantized::conv::QCONV1D,
     &quantized::conv::QCONV2D,
     &quantized::conv::QCONV3D,

@@ -14,6 +14,7 @@ mod half;
 pub mod observer;
 mod placement;
 mod prepare;
+pub mod pt2e;
 pub mod qconfig;
 pub mod qconfig_mapping;
 mod recurrent;

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Names that are not plain words are quoted. Values of parameters with at most [`INLINE_VALUES`] elements are written, larger
-//! ones only declared. A trailing comment lists the origins: `module_path: module_type(source_op, index)`.
+//! ones only declared. A trailing comment lists the origins: `module_path: module_type(source_op, index)`, with ` @handle` behind it where
+//! there is a numeric debug handle.
 
 mod lexer;
 mod parse;

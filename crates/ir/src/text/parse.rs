@@ -394,7 +394,7 @@ fn typed(values: &[Token], shape: &[usize], dtype: DType) -> Result<Tensor, Stri
     tensor.map_err(|e| e.to_string())
 }
 
-/// `path: Type(op, 0); path: Type(op, 1)`; `None` if the comment is something else.
+/// `path: Type(op, 0); path: Type(op, 1) @7`; `None` if the comment is something else.
 fn parse_origins(text: &str) -> Option<Vec<Origin>> {
     let tokens = lex(text).ok()?;
     let mut p = Parser { tokens, at: 0 };
@@ -408,7 +408,13 @@ fn parse_origins(text: &str) -> Option<Vec<Origin>> {
         p.expect(',').ok()?;
         let Token::Int(index) = p.next() else { return None };
         p.expect(')').ok()?;
-        out.push(Origin::new(&path, &module_type, &op, u32::try_from(index).ok()?));
+        let origin = Origin::new(&path, &module_type, &op, u32::try_from(index).ok()?);
+        out.push(if p.eat('@') {
+            let Token::Int(handle) = p.next() else { return None };
+            origin.with_handle(u32::try_from(handle).ok()?)
+        } else {
+            origin
+        });
         if !p.eat(';') {
             return (*p.peek() == Token::End).then_some(out);
         }

@@ -33,13 +33,17 @@ fn literal(value: &Tensor) -> String {
 }
 
 fn origin(o: &Origin) -> String {
-    format!(
+    let mut text = format!(
         "{}: {}({}, {})",
         quote_ident(&o.module_path),
         quote_ident(&o.module_type),
         quote_ident(&o.source_op),
         o.index
-    )
+    );
+    if let Some(handle) = o.handle {
+        let _ = write!(text, " @{handle}");
+    }
+    text
 }
 
 impl fmt::Display for Graph {

@@ -46,6 +46,15 @@ fn dtype_name(dtype: DType) -> &'static str {
 /// A configuration as a dictionary. `fixed`: the parameters that the pattern's output always has, which PyTorch asks for as exact ones.
 pub(super) fn to_json(config: &DTypeConfig, fixed: &[FixedQParams]) -> Json {
     let mut out = Map::new();
+    if config.half {
+        let others = if config.dynamic { "torch.float32" } else { "torch.float16" };
+        let fields = [("input", "torch.float16"), ("output", others), ("weight", "torch.float16"), ("bias", others)];
+        out.extend(fields.map(|(field, dtype)| (format!("{field}_dtype"), json!(dtype))));
+        if config.dynamic {
+            out.insert("is_dynamic".to_owned(), json!(true));
+        }
+        return Json::Object(out);
+    }
     if let Some(input) = &config.input {
         out.insert("input_dtype".to_owned(), constraints_to_json(input));
     }
@@ -127,7 +136,7 @@ pub(super) fn from_json(at: &str, value: &Json) -> Result<Read, FormError> {
         (constraints("input_dtype")?, constraints("output_dtype")?, constraints("weight_dtype")?);
     let bias = constraints("bias_dtype")?.map(|c| c.dtype);
     let dynamic = fields.flag("is_dynamic")?.unwrap_or(false);
-    let config = DTypeConfig { name: Arc::from(""), input, output, weight, bias, dynamic };
+    let config = DTypeConfig { name: Arc::from(""), input, output, weight, bias, dynamic, half: false };
     Ok(missing.map_or(Ok(config), Err))
 }
 

@@ -105,7 +105,7 @@ fn one_tree(node: &Node, rows: &[Row<'_>], out: &mut Vec<Json>, warnings: &mut V
     let name = same.first().map_or("", |row| &row.config.name);
     let spellings = spellings(node);
     if spellings.is_empty() {
-        warnings.push(format!("`{name}` is left out: PyTorch has no name for it"));
+        warnings.push(format!("`{name}` is left out: the table of PyTorch's names has none for it"));
     }
     let two = operands(node.bottom().op) == 2;
     let mut partly: Option<&BackendPatternConfig> = None;

@@ -158,7 +158,13 @@ impl Groups {
         for read in &entry.dtypes {
             match read
                 .clone()
-                .map_err(|missing| format!("quantc has no {missing}"))
+                .map_err(|missing| match missing.as_str() {
+                    "torch.float16" | "torch.half" => {
+                        "half precision is not read from a dictionary (hint: add `(dtype-config float16-dynamic :half true :dynamic true)`)"
+                            .to_owned()
+                    }
+                    _ => format!("quantc has no {missing}"),
+                })
                 .and_then(|c| self.adapted(c, entry, tree))
             {
                 Ok(config) => out.push(config),

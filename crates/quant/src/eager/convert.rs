@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::OpClass;
-use quantc_pattern::FixedQParams;
+use quantc_pattern::{DTypeConfig, FixedQParams};
 use quantc_tensor::{DType, QRange};
 
 use super::kernels::{QuantizedKernel, quantized_kernel};
@@ -317,7 +317,7 @@ impl Walk<'_> {
         };
         let activations = vec![(main, 0)];
         let entry = format!("qconfig of {unit}");
-        let dtype_config = config.activation.dtype.name().to_owned();
+        let dtype_config = DTypeConfig::new(config.activation.dtype.name().into());
         for id in nodes.iter().rev().copied() {
             self.row_quantized(id, root, class, &entry, slot);
         }

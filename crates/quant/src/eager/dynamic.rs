@@ -6,6 +6,7 @@ use std::sync::Arc;
 use half::f16;
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::OpClass;
+use quantc_pattern::DTypeConfig;
 use quantc_tensor::Tensor;
 
 use super::convert::{assemble, node_report};
@@ -160,7 +161,7 @@ fn dynamic_group(
         weight: Some((id, 1)),
         weights: vec![(id, 1)],
         bias: node.inputs().get(2).is_some_and(Option::is_some).then_some((id, 2)),
-        plan: Plan::Dynamic { qconfig, entry, dtype_config: "qint8".to_owned() },
+        plan: Plan::Dynamic { qconfig, entry, dtype_config: DTypeConfig::new("qint8".into()) },
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod pytorch;
 mod quantc;
+pub(crate) use quantc::worthwhile_groups;
 
 use std::collections::HashMap;
 
@@ -54,7 +55,7 @@ impl Placement {
 }
 
 /// The f32 outputs of a node.
-fn float_outputs(graph: &Graph, node: NodeId) -> Vec<ValueRef> {
+pub(crate) fn float_outputs(graph: &Graph, node: NodeId) -> Vec<ValueRef> {
     (0u32..)
         .zip(graph.node(node).types())
         .filter(|(_, ty)| ty.dtype == DType::F32)

@@ -60,7 +60,7 @@ impl ObserverClasses {
 
 /// The groups that are worth quantizing. A residual addition is part of a layer's group only if a quantized operator takes the sum:
 /// one that stays real needs no residual of 8 bits. In a transformer the sums go to layer norms.
-fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
+pub(crate) fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
     let mut apart = HashSet::new();
     loop {
         let mut groups = find_groups(graph, mapping, backend, &apart);

@@ -79,7 +79,7 @@ fn describe(observer: &PreparedObserver) -> Observer {
         QScheme::PerChannelSymmetric => "per_channel_symmetric",
         other => panic!("{other:?}"),
     };
-    assert_eq!(spec.dtype.name(), "i8");
+    assert_eq!(spec.dtype.name(), "qint8");
     let (lo, hi) = (spec.range().qmin, spec.range().qmax);
     Observer(observer.name().to_owned(), "int8".to_owned(), lo, hi, scheme.to_owned(), observer.is_dynamic())
 }

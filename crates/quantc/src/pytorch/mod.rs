@@ -1,8 +1,12 @@
 //! What each class and function of PyTorch's quantization is here: the table behind `quantc ops --pytorch` and `docs/pytorch-map.md`. A row
 //! names our item, which the compiler checks, and a test that runs it, which a test checks; or it says why there is nothing.
 
+mod backend;
+mod eager;
+mod modules;
 mod observers;
 mod presets;
+mod pt2e;
 mod tensors;
 mod workflow;
 
@@ -60,7 +64,16 @@ pub struct Section {
 }
 
 /// The whole table.
-pub const SECTIONS: &[Section] = &[tensors::SECTION, observers::SECTION, presets::SECTION, workflow::SECTION];
+pub const SECTIONS: &[Section] = &[
+    tensors::SECTION,
+    observers::SECTION,
+    presets::SECTION,
+    backend::SECTION,
+    workflow::SECTION,
+    eager::SECTION,
+    pt2e::SECTION,
+    modules::SECTION,
+];
 
 /// A row for an item (type, trait, function) of ours.
 macro_rules! item {
@@ -96,6 +109,11 @@ const fn same(path: &'static str, name: &'static str, test: &'static str) -> Ent
 
 const fn differs(entry: Entry, note: &'static str) -> Entry {
     Entry { status: Status::Differs, note, ..entry }
+}
+
+/// A row for an operator of ours, as `op NAME`.
+const fn operator(ours: &'static str, name: &'static str, test: &'static str) -> Entry {
+    Entry { name, ours, status: Status::Same, note: "", test }
 }
 
 /// A row for what there is nothing for.

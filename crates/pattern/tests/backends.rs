@@ -78,6 +78,21 @@ fn patterns_taken_over_have_the_types_of_the_backend_that_takes_them() {
 }
 
 #[test]
+fn a_backend_does_without_types_of_the_one_it_extends() {
+    let base = "(backend base :doc \"d\"
+      (dtype-config a :input u8 :output u8) (dtype-config b :input i8 :output i8)
+      (pattern both :doc \"d\" :match (relu ?x) :observation different :dtypes (a b))
+      (pattern one :doc \"d\" :match (relu6 ?x) :observation different :dtypes (b)))";
+    let parse = |own: &str| Library::parse(&[Source::new("base.qpat", base), Source::new("own.qpat", own)]);
+    let library = parse("(backend own :extends base :doc \"d\" (remove one b))").unwrap_or_else(|e| panic!("{e}"));
+    let own = library.backend("own").expect("defined");
+    let types: Vec<&str> = own.patterns[0].dtype_configs.iter().map(|c| &*c.name).collect();
+    assert_eq!((own.patterns.len(), own.dtype_configs.len(), types), (1, 1, vec!["a"]));
+    let errors = parse("(backend own :extends base :doc \"d\" (remove b))").expect_err("a pattern without types");
+    assert!(errors.to_string().contains("the pattern `one` has no other types than `b`"), "{errors}");
+}
+
+#[test]
 fn a_backend_has_rules_of_its_own_and_does_without_others() {
     let library = load(
         "(backend own :extends base :doc \"d\"

@@ -171,9 +171,6 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     if !float {
         return Plan::Float(FloatReason::NotFloat);
     }
-    if config.observation_type == ObservationType::InputOutputNotObserved {
-        return Plan::Float(FloatReason::NotObserved { pattern: group.pattern.clone() });
-    }
     let Resolved { qconfig, entry } = resolver.resolve(main);
     let Some(qconfig) = qconfig else { return Plan::Float(FloatReason::QConfigNone { entry }) };
     if !members_agree(graph, resolver, &group.nodes, main) {
@@ -190,6 +187,9 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
     match choose_dtype_config(config, &qconfig, weighted) {
         Err(violations) => Plan::Float(FloatReason::DTypeConstraint { pattern: group.pattern.clone(), violations }),
         Ok(dtype_config) => match mode_of(&qconfig) {
+            Mode::Static | Mode::Dynamic if config.observation_type == ObservationType::InputOutputNotObserved => {
+                Plan::Float(FloatReason::NotObserved { pattern: group.pattern.clone() })
+            }
             Mode::Static => Plan::Static { qconfig, entry, dtype_config },
             Mode::Dynamic => Plan::Dynamic { qconfig, entry, dtype_config },
             Mode::WeightOnly => Plan::WeightOnly { qconfig, entry, dtype_config },

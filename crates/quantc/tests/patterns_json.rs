@@ -39,14 +39,17 @@ fn what_is_not_said_is_a_warning_and_what_is_wrong_an_error() {
     assert!(out.status.success() && warnings.contains("warning: `movement/depth_to_space` is left out"), "{warnings}");
     let half = r#"{"name": "b", "configs": [
       {"pattern": "torch.nn.ReLU", "dtype_configs": [{"input_dtype": "torch.quint8", "output_dtype": "torch.quint8"}]},
-      {"pattern": "torch.nn.ELU", "dtype_configs": [{"input_dtype": "torch.float16", "output_dtype": "torch.float16"}]}]}"#;
+      {"pattern": "torch.nn.ELU", "dtype_configs": [{"input_dtype": "torch.bfloat16", "output_dtype": "torch.bfloat16"}]}]}"#;
     fs::write(at.join("half.json"), half).expect("written");
     let out = quantc(at, &["patterns", "import", "half.json"]);
     let warnings = String::from_utf8(out.stderr).expect("UTF-8");
-    assert!(out.status.success() && warnings.contains("half precision is not read from a dictionary"), "{warnings}");
-    fs::write(at.join("wrong.json"), half.replace("nn.ELU", "nn.ELUU")).expect("written");
+    assert!(out.status.success() && warnings.contains("quantc has no torch.bfloat16: torch.nn.ELU"), "{warnings}");
+    fs::write(at.join("wrong.json"), half.replace("nn.ELU", "nn.Hardswissh")).expect("written");
     let message = refused(at, &["patterns", "import", "wrong.json"]);
-    assert!(message.contains("wrong.json: configs[1].pattern: ") && message.contains("`torch.nn.ELU`"), "{message}");
+    assert!(
+        message.contains("wrong.json: configs[1].pattern: ") && message.contains("`torch.nn.Hardswish`"),
+        "{message}"
+    );
     assert!(refused(at, &["patterns", "import", "nowhere.json"]).contains("cannot read nowhere.json"));
     assert!(refused(at, &["patterns", "export", "nobody"]).contains("there is no backend `nobody`"));
 }

@@ -43,13 +43,20 @@ fn dtype_name(dtype: DType) -> &'static str {
     DTYPES.iter().find(|d| d.1 == dtype).map_or("", |d| d.0)
 }
 
+/// The type that values are rounded to, in PyTorch's words; quantc has a flag for it.
+const HALF: &str = "torch.float16";
+/// The codes of 4 bits that a weight may have.
+const FOUR_BITS: &str = "torch.quint4x2";
+
 /// A configuration as a dictionary. `fixed`: the parameters that the pattern's output always has, which PyTorch asks for as exact ones.
-pub(super) fn to_json(config: &DTypeConfig, fixed: &[FixedQParams]) -> Json {
+/// `weighted`: whether the pattern has a weight.
+pub(super) fn to_json(config: &DTypeConfig, fixed: &[FixedQParams], weighted: bool) -> Json {
     let mut out = Map::new();
     if config.half {
-        let others = if config.dynamic { "torch.float32" } else { "torch.float16" };
-        let fields = [("input", "torch.float16"), ("output", others), ("weight", "torch.float16"), ("bias", others)];
-        out.extend(fields.map(|(field, dtype)| (format!("{field}_dtype"), json!(dtype))));
+        let rest = if config.dynamic { dtype_name(DType::F32) } else { HALF };
+        let fields = [("input_dtype", HALF), ("output_dtype", rest), ("weight_dtype", HALF), ("bias_dtype", rest)];
+        let fields = fields.into_iter().take(if weighted { 4 } else { 2 });
+        out.extend(fields.map(|(key, dtype)| (key.to_owned(), json!(dtype))));
         if config.dynamic {
             out.insert("is_dynamic".to_owned(), json!(true));
         }
@@ -120,6 +127,9 @@ pub(super) type Read = Result<DTypeConfig, String>;
 pub(super) fn from_json(at: &str, value: &Json) -> Result<Read, FormError> {
     let fields = Fields::new(at, value)?;
     fields.only(&["input_dtype", "output_dtype", "weight_dtype", "bias_dtype", "is_dynamic"])?;
+    if let Some(half) = half(&fields)? {
+        return Ok(Ok(half));
+    }
     let mut missing = None;
     let mut known = |read: Result<DTypeWithConstraints, String>| match read {
         Ok(constraints) => Some(constraints),
@@ -132,12 +142,35 @@ pub(super) fn from_json(at: &str, value: &Json) -> Result<Read, FormError> {
         None => Ok(None),
         Some((at, value)) => Ok(known(constraints_from_json(&at, value)?)),
     };
-    let (input, output, weight) =
-        (constraints("input_dtype")?, constraints("output_dtype")?, constraints("weight_dtype")?);
+    let (input, output) = (constraints("input_dtype")?, constraints("output_dtype")?);
+    let weight = match fields.get("weight_dtype") {
+        // Four bits are a part of the range of u8.
+        Some((_, value)) if value == FOUR_BITS => {
+            let codes = DTypeWithConstraints::new(DType::U8);
+            Some(DTypeWithConstraints { quant_min: Some(0), quant_max: Some(15), ..codes })
+        }
+        _ => constraints("weight_dtype")?,
+    };
     let bias = constraints("bias_dtype")?.map(|c| c.dtype);
     let dynamic = fields.flag("is_dynamic")?.unwrap_or(false);
     let config = DTypeConfig { name: Arc::from(""), input, output, weight, bias, dynamic, half: false };
     Ok(missing.map_or(Ok(config), Err))
+}
+
+/// Reads a configuration of half precision: of the weights, where it is dynamic, or of everything.
+fn half(fields: &Fields<'_>) -> Result<Option<DTypeConfig>, FormError> {
+    let dynamic = fields.flag("is_dynamic")?.unwrap_or(false);
+    let is = |key: &str, names: &[&str]| match fields.get(key) {
+        None => true,
+        Some((_, value)) => {
+            let name = value.get("dtype").unwrap_or(value);
+            names.iter().any(|n| name == n)
+        }
+    };
+    let rest: &[&str] = if dynamic { &["torch.float32", "torch.float"] } else { &[HALF] };
+    let all = is("weight_dtype", &[HALF]) && is("output_dtype", rest) && is("bias_dtype", rest);
+    let given = fields.get("input_dtype").is_some() && is("input_dtype", &[HALF]);
+    Ok((given && all).then(|| DTypeConfig { dynamic, half: true, ..DTypeConfig::new(Arc::from("")) }))
 }
 
 fn constraints_from_json(at: &str, value: &Json) -> Result<Result<DTypeWithConstraints, String>, FormError> {

@@ -34,6 +34,8 @@ pub(super) struct Tree {
     pub(super) either: bool,
     /// The numbers of dimensions that it is for; empty for any.
     pub(super) ranks: &'static [usize],
+    /// An attribute that the bottom call must have.
+    pub(super) attribute: Option<(&'static str, i64)>,
     /// Whether a batch norm was folded.
     pub(super) folded: bool,
 }
@@ -198,8 +200,14 @@ impl Parts {
         let either = matches!(names, [name] if !name.is_plain());
         let bottom = node.bottom();
         // A batch norm that is folded, or any other call, is for what the layer is for.
-        let ranks = names.iter().find(|n| matches!(n.meaning, Meaning::Calls([op, ..]) if *op == bottom.op));
-        Ok(Tree { ranks: ranks.map_or(&[], |n| n.ranks), either, folded, node })
+        let named = names.iter().find(|n| matches!(n.meaning, Meaning::Calls([op, ..]) if *op == bottom.op));
+        Ok(Tree {
+            ranks: named.map_or(&[], |n| n.ranks),
+            attribute: named.and_then(|n| n.attribute),
+            either,
+            folded,
+            node,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use quantc_ops::Attr;
 use serde_json::{Map, Value as Json, json};
 
 use super::spell::{Spelling, spellings};
@@ -84,8 +85,8 @@ pub fn export_backend(backend: &BackendConfig) -> Exported {
     }
     let (mut configs, mut done) = (Vec::new(), HashSet::new());
     for row in &rows {
-        if !row.tree.attributes.is_empty() {
-            let attributes = row.tree.attributes.join(", ");
+        let attributes = unsaid(&row.tree);
+        if !attributes.is_empty() {
             warnings.push(format!("`{}` is for every attribute there, and here only if {attributes}", row.config.name));
         }
         if done.insert(&row.tree.node) {
@@ -97,6 +98,16 @@ pub fn export_backend(backend: &BackendConfig) -> Exported {
     configs.retain(|c: &Json| names.insert((c["pattern"].to_string(), c["pattern_complex_format"].to_string())));
     warnings.dedup();
     Exported { document: json!({"name": *backend.name, "configs": configs}), warnings }
+}
+
+/// The attributes that a tree asks for, as far as the names of it do not have them anyway.
+fn unsaid(tree: &Expanded) -> String {
+    let said = |(field, value): &&(&str, Attr)| {
+        let has = |s: &Spelling| s.attribute().is_some_and(|(f, v)| f == *field && Attr::Int(v) == *value);
+        !spellings(&tree.node).iter().any(has)
+    };
+    let text = |(field, value): &(&str, Attr)| format!("{field} is {value}");
+    tree.attributes.iter().filter(said).map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds an entry for each PyTorch pattern that means a tree.
@@ -139,7 +150,8 @@ fn entry(spelling: &Spelling, config: &BackendPatternConfig, number: Option<Obse
     out.insert(key.to_owned(), pattern);
     let observed = observation_name(config.observation_type);
     out.insert("observation_type".to_owned(), json!(observed));
-    let dtypes = config.dtype_configs.iter().map(|c| dtypes::to_json(c, &config.fixed_qparams));
+    let weighted = config.roles.iter().any(|r| r.1 == Role::Weight);
+    let dtypes = config.dtype_configs.iter().map(|c| dtypes::to_json(c, &config.fixed_qparams, weighted));
     out.insert("dtype_configs".to_owned(), dtypes.collect());
     out.extend(spelling.modules());
     if let Some(number) = number {

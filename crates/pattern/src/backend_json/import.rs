@@ -10,7 +10,7 @@ use super::entry::{Absent, Entry, Tree};
 use super::read::{Fields, FormError};
 use super::text;
 use super::tree::{Node, operands};
-use crate::backend::{DTypeConfig, ObservationType};
+use crate::backend::{DTypeConfig, DTypeWithConstraints, ObservationType};
 use crate::library::Library;
 use crate::parse::unsatisfiable;
 use crate::source::Source;
@@ -116,6 +116,8 @@ pub(super) struct Group {
     pub(super) with_number: ObservationType,
     /// The types.
     pub(super) dtypes: Vec<DTypeConfig>,
+    /// An attribute that the bottom call must have.
+    pub(super) attribute: Option<(&'static str, i64)>,
     /// PyTorch's patterns.
     pub(super) names: Vec<String>,
     /// Whether an entry has it without a batch norm.
@@ -142,9 +144,6 @@ impl Groups {
         {
             return self.remarks.warn("left out, quantc imports calls one behind the other only, layers first", &shown);
         }
-        if tree.node.bottom().weight == Some(0) {
-            return self.remarks.warn("left out, its first operand is the weight", &shown);
-        }
         let dtypes = self.dtypes(&entry, tree);
         if dtypes.is_empty() {
             return self.remarks.warn("left out, none of its types is left", &shown);
@@ -160,13 +159,16 @@ impl Groups {
                 .clone()
                 .map_err(|missing| match missing.as_str() {
                     "torch.float16" | "torch.half" => {
-                        "half precision is not read from a dictionary (hint: add `(dtype-config float16-dynamic :half true :dynamic true)`)"
-                            .to_owned()
+                        "half precision is for everything, or dynamic and for the weights".to_owned()
                     }
                     _ => format!("quantc has no {missing}"),
                 })
                 .and_then(|c| self.adapted(c, entry, tree))
             {
+                // Codes of 4 bits are allowed where those of 8 are.
+                Ok(config) if out.iter().any(|known| covers(known, &config)) => {
+                    self.remarks.note("a dtype_config is the same as one before it, or narrower", &entry.shown);
+                }
                 Ok(config) => out.push(config),
                 Err(why) => self.remarks.warn(format!("a dtype_config is left out, {why}"), &entry.shown),
             }
@@ -176,6 +178,9 @@ impl Groups {
 
     /// A configuration as a pattern of quantc can have it.
     fn adapted(&mut self, mut config: DTypeConfig, entry: &Entry, tree: &Tree) -> Result<DTypeConfig, String> {
+        if config.half {
+            return Ok(config);
+        }
         let bottom = tree.node.bottom();
         let weight = config.weight.as_ref().map(|w| w.dtype);
         match (bottom.weight.is_some(), weight) {
@@ -213,7 +218,7 @@ impl Groups {
 
     /// Adds an entry to the group that it is one pattern with, or makes one.
     fn join(&mut self, entry: Entry, dtypes: Vec<DTypeConfig>) {
-        let Ok(Tree { node, either, ranks, folded }) = entry.tree else { return };
+        let Ok(Tree { node, either, ranks, attribute, folded }) = entry.tree else { return };
         let (node, swapped) = match node.mirrored() {
             Some(first) if calls_second(&node) => (first, true),
             _ => (node, false),
@@ -225,6 +230,7 @@ impl Groups {
             observed: entry.observed,
             with_number: if operands(node.bottom().op) == 2 { entry.with_number } else { entry.observed },
             dtypes,
+            attribute,
             names: vec![entry.shown],
             plain: !folded,
             node,
@@ -266,7 +272,7 @@ impl Group {
         let orders = (0..2).any(|i| self.orders[i] && other.orders[i]);
         let ranks =
             self.ranks.is_empty() || other.ranks.is_empty() || self.ranks.iter().any(|r| other.ranks.contains(r));
-        self.node == other.node && orders && ranks
+        self.node == other.node && self.attribute == other.attribute && orders && ranks
     }
 
     fn runs_like(&self, other: &Group) -> bool {
@@ -287,6 +293,15 @@ impl Group {
         self.names.extend(other.names);
         self.plain |= other.plain;
     }
+}
+
+/// Whether a configuration allows all weights that another does, and is the same otherwise.
+fn covers(known: &DTypeConfig, new: &DTypeConfig) -> bool {
+    let any = |c: &DTypeConfig| {
+        let weight = c.weight.as_ref().map(|w| DTypeWithConstraints::new(w.dtype));
+        DTypeConfig { weight, ..c.clone() }
+    };
+    known == new || (*known == any(known) && any(new) == *known)
 }
 
 /// Whether the call below another is its second operand.

@@ -37,6 +37,14 @@ impl Spelling {
         }
     }
 
+    /// The attribute that the name of a single call fixes.
+    pub(super) fn attribute(&self) -> Option<(&'static str, i64)> {
+        match self {
+            Spelling::One(name) => name.attribute,
+            Spelling::Tuple(_) | Spelling::Complex(_) => None,
+        }
+    }
+
     /// The key and the value of the dictionary.
     pub(super) fn to_json(&self) -> (&'static str, Json) {
         match self {
@@ -116,7 +124,8 @@ impl Complex {
 fn root_module(name: &TorchName) -> Option<(&'static TorchName, &'static str)> {
     let (Meaning::Calls([op, ..]), Some(weight)) = (name.meaning, name.weight) else { return None };
     let plain = |row: &&TorchName| {
-        row.kind == Kind::Module && row.is_plain() && row.operator() == Some(op) && row.weight == Some(weight)
+        let itself = !name.is_plain() || row.name == name.name;
+        row.kind == Kind::Module && row.is_plain() && itself && row.operator() == Some(op) && row.weight == Some(weight)
     };
     let root = all().iter().find(plain)?;
     Some((root, root.module_type()?))

@@ -9,6 +9,7 @@ use super::import::{Group, Remarks};
 use super::tree::{Node, commutes, operands};
 use crate::backend::{DTypeConfig, FixedQParams, ObservationType};
 use crate::torch_names::all;
+use quantc_tensor::DType;
 
 /// Where comments are broken.
 const WIDTH: usize = 130;
@@ -76,7 +77,11 @@ impl NamedConfigs {
         for config in groups.iter().flat_map(|g| &g.dtypes) {
             if out.iter().all(|(_, known)| known != config) {
                 let exact = config.output.as_ref().is_some_and(|o| o.scale_exact.is_some());
+                let float = config.input.as_ref().is_some_and(|i| i.dtype == DType::F32);
                 let base = match (config.dynamic, &config.weight) {
+                    (true, _) if config.half => "float16-dynamic",
+                    _ if config.half => "float16",
+                    (_, Some(_)) if float => "weight-only",
                     (true, _) => "dynamic",
                     (_, Some(_)) => "static",
                     _ if exact => "fixed",
@@ -103,6 +108,9 @@ fn dtype_config(name: &str, config: &DTypeConfig) -> String {
     if let Some(bias) = config.bias {
         let _ = write!(out, " :bias {bias}");
     }
+    if config.half {
+        out.push_str(" :half true");
+    }
     out + if config.dynamic { " :dynamic true)" } else { ")" }
 }
 
@@ -121,22 +129,26 @@ fn pattern(name: &str, group: &Group, configs: &NamedConfigs, number: bool) -> S
     let ops = ops.join(", then ");
     let _ = write!(out, "  (pattern {name}\n    :doc \"{ops}.\"\n    :match {}", tree(group, &group.node, number));
     let mut conditions = Vec::new();
-    if bottom.weight.is_some() {
-        conditions.push("(constant ?weight)".to_owned());
-    }
+    let weights = weights(bottom);
+    conditions.extend(weights.iter().map(|(_, var)| format!("(constant {var})")));
     if number {
         conditions.push("(given (scalar ?number)) (not (constant ?x))".to_owned());
     }
     if !group.ranks.is_empty() {
         let ranks: Vec<String> = group.ranks.iter().map(usize::to_string).collect();
-        conditions.push(format!("(in (rank ?x) {})", ranks.join(" ")));
+        let first = if bottom.weight == Some(0) { "?weight" } else { "?x" };
+        conditions.push(match &ranks[..] {
+            [rank] => format!("(= (rank {first}) {rank})"),
+            ranks => format!("(in (rank {first}) {})", ranks.join(" ")),
+        });
     }
     if !conditions.is_empty() {
         let _ = write!(out, "\n    :when {}", conditions.join(" "));
     }
-    if bottom.weight.is_some() {
-        let bias = if has_bias(bottom) { " :bias ?bias" } else { "" };
-        let _ = write!(out, "\n    :weight ?weight{bias}");
+    if !weights.is_empty() {
+        let vars: Vec<&str> = weights.iter().map(|(_, var)| *var).collect();
+        let bias = if bias(bottom).is_some() { " :bias ?bias" } else { "" };
+        let _ = write!(out, "\n    :weight {}{bias}", vars.join(" "));
     }
     if path.len() > 1 {
         out.push_str("\n    :root ?root");
@@ -170,8 +182,20 @@ fn other_names(group: &Group) -> Vec<&'static str> {
     same.map(|row| row.name).filter(|name| !group.names.iter().any(|n| n == name)).collect()
 }
 
-fn has_bias(node: &Node) -> bool {
-    lookup(node.op).is_some_and(|op| op.signature().inputs.iter().any(|i| i.name == "bias"))
+/// The operands that are weights, with their variables: a recurrent layer has two.
+fn weights(node: &Node) -> Vec<(usize, &'static str)> {
+    let Some(first) = node.weight else { return Vec::new() };
+    let recurrent = |at: usize| operand_named(node, &["r"]).map(|r| vec![(at, "?w"), (r, "?r")]);
+    recurrent(first).unwrap_or_else(|| vec![(first, "?weight")])
+}
+
+/// The operand of a layer that is its bias.
+fn bias(node: &Node) -> Option<usize> {
+    node.weight.and_then(|_| operand_named(node, &["bias", "b"]))
+}
+
+fn operand_named(node: &Node, names: &[&str]) -> Option<usize> {
+    lookup(node.op)?.signature().inputs.iter().position(|i| names.contains(&i.name))
 }
 
 /// The parameters that the output always has, where the configurations ask for exact ones.
@@ -198,16 +222,18 @@ fn tree(group: &Group, node: &Node, number: bool) -> String {
             let call = format!("({} ?x ?number{label})", node.op);
             return if commutes(node.op) { format!("(commutative {call})") } else { call };
         }
-        let operand = |(i, input): (usize, &quantc_ops::InputSpec)| match input.kind {
-            InputKind::Variadic => "?x ...".to_owned(),
-            _ if node.weight == Some(i) => "?weight".to_owned(),
-            _ if node.weight.is_some() && input.name == "bias" => "(optional ?bias)".to_owned(),
-            _ if i == 0 => "?x".to_owned(),
-            _ if operands(node.op) == 2 => "?y".to_owned(),
-            _ => "_".to_owned(),
+        let (weights, bias) = (weights(node), bias(node));
+        let operand = |(i, input): (usize, &quantc_ops::InputSpec)| match weights.iter().find(|w| w.0 == i) {
+            Some((_, var)) => var,
+            None if input.kind == InputKind::Variadic => "?x ...",
+            None if bias == Some(i) => "(optional ?bias)",
+            None if i == 0 => "?x",
+            None if operands(node.op) == 2 => "?y",
+            None => "_",
         };
-        let operands: Vec<String> = inputs.iter().enumerate().map(operand).collect();
-        return format!("({} {}{label})", node.op, operands.join(" "));
+        let operands: Vec<&str> = inputs.iter().enumerate().map(operand).collect();
+        let attribute = group.attribute.map(|(name, value)| format!(" :{name} {value}")).unwrap_or_default();
+        return format!("({} {}{attribute}{label})", node.op, operands.join(" "));
     };
     let inner = tree(group, inner, number);
     if operands(node.op) == 2 {

@@ -1,6 +1,6 @@
 //! The operators of a pattern without their variables: what PyTorch's patterns can say.
 
-use quantc_ops::{OpClass, OpRef, lookup};
+use quantc_ops::{Attr, OpClass, OpRef, lookup};
 
 use crate::ast::{CallPat, FieldPat, Pat, VarId};
 use crate::backend::{BackendPatternConfig, Role};
@@ -10,7 +10,7 @@ use crate::backend::{BackendPatternConfig, Role};
 pub(super) struct Node {
     /// The operator.
     pub(super) op: &'static str,
-    /// The operand that is quantized as a weight.
+    /// The operand that is quantized as a weight, the first of several.
     pub(super) weight: Option<usize>,
     /// Operands that are calls, with their positions.
     pub(super) children: Vec<(usize, Node)>,
@@ -82,7 +82,10 @@ pub(super) const BATCH_NORM: &str = "batch_norm";
 
 /// Whether a batch norm behind the call is folded into it.
 pub(super) fn takes_batch_norm(node: &Node) -> bool {
-    node.weight.is_some() && lookup(node.op).is_some_and(|op| op.class() == OpClass::Heavy)
+    let layer = lookup(node.op)
+        .filter(|op| op.class() == OpClass::Heavy)
+        .and_then(|op| op.signature().inputs.get(node.weight?));
+    layer.is_some_and(|input| input.name == "weight")
 }
 
 /// Operators of a layer's name, a batch norm behind the layer left out.
@@ -112,8 +115,8 @@ pub(super) struct Expanded {
     pub(super) node: Node,
     /// The variables of the bottom call's operands.
     pub(super) bottom: Vec<Option<VarId>>,
-    /// Attributes that must have a value, as text.
-    pub(super) attributes: Vec<String>,
+    /// Attributes that must have a value.
+    pub(super) attributes: Vec<(&'static str, Attr)>,
 }
 
 /// Every tree that a pattern matches.
@@ -162,11 +165,11 @@ fn expand_call(config: &BackendPatternConfig, call: &CallPat, op: &'static str) 
         };
         choices = choices.iter().flat_map(extend).collect();
     }
-    let own: Vec<String> = call
+    let own: Vec<(&str, Attr)> = call
         .fields
         .iter()
         .filter_map(|(field, value)| match value {
-            FieldPat::Equals(attr) => Some(format!("{field} is {attr}")),
+            FieldPat::Equals(attr) => Some((*field, attr.clone())),
             FieldPat::Bind(_) => None,
         })
         .collect();
@@ -178,7 +181,7 @@ fn expand_call(config: &BackendPatternConfig, call: &CallPat, op: &'static str) 
             match operand {
                 Operand::Value(var) => {
                     if weight(&var) {
-                        out.node.weight = Some(i);
+                        out.node.weight.get_or_insert(i);
                     }
                     vars.push(var);
                 }

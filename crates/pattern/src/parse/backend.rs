@@ -210,9 +210,13 @@ impl Level<'_, '_> {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Removes a pattern or a rule, with every row of it if the name is that of the whole definition.
+    /// Removes a pattern or a rule, with every row of it if the name is that of the whole definition; or a dtype configuration, which
+    /// every pattern then does without.
     fn remove(&mut self, name: &Sexp) -> Result<(), QpatError> {
-        let text = name.symbol().ok_or_else(|| name.expected("the name of a pattern or rule"))?;
+        let text = name.symbol().ok_or_else(|| name.expected("the name of a pattern, rule or dtype-config"))?;
+        if self.out.dtype_configs.iter().any(|c| &*c.name == text) {
+            return self.remove_types(name, text);
+        }
         let named = |candidate: &str| candidate == text || family(candidate) == text;
         let (patterns, rules) = (self.out.patterns.len(), self.out.rules.len());
         self.out.patterns.retain(|p| !named(&p.name));
@@ -222,13 +226,27 @@ impl Level<'_, '_> {
             self.out.without_rules.extend(global);
             return Ok(());
         }
-        let error = name.error(format!("there is no pattern or rule `{text}` to remove"));
+        let error = name.error(format!("there is no pattern, rule or dtype-config `{text}` to remove"));
         let (patterns, own) = (self.out.patterns.iter().map(|p| &*p.name), self.out.rules.iter().map(|r| &*r.name));
         let known = patterns.chain(own).chain(self.global.iter().map(|r| &*r.name));
         Err(match suggest(text, known) {
             Some(hint) => error.hint(hint),
             None => error,
         })
+    }
+}
+
+impl Level<'_, '_> {
+    fn remove_types(&mut self, at: &Sexp, name: &str) -> Result<(), QpatError> {
+        self.out.dtype_configs.retain(|c| &*c.name != name);
+        for pattern in &mut self.out.patterns {
+            pattern.dtype_configs.retain(|c| &*c.name != name);
+            if pattern.dtype_configs.is_empty() {
+                let error = at.error(format!("the pattern `{}` has no other types than `{name}`", pattern.name));
+                return Err(error.hint(format!("(remove {}) before it", family(&pattern.name))));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -37,12 +37,14 @@ pub struct TorchName {
     pub kind: Kind,
     /// What it stands for.
     pub meaning: Meaning,
-    /// The numbers of dimensions that its input may have; empty: any. `BatchNorm2d` and `BatchNorm3d` are one operator.
+    /// The numbers of dimensions that the call's first operand may have; empty: any. `BatchNorm2d` and `BatchNorm3d` are one operator.
     pub ranks: &'static [usize],
     /// The operand of the first call that is the weight which PyTorch quantizes.
     pub weight: Option<usize>,
     /// The positions of weight and bias among a function's arguments (`input_type_to_index`).
     pub parameters: Option<[usize; 2]>,
+    /// An attribute of the call that has always this value.
+    pub attribute: Option<(&'static str, i64)>,
 }
 
 impl TorchName {

@@ -4,7 +4,7 @@ use super::Kind::{self, Function, Method, Module};
 use super::{Meaning, TorchName};
 
 const fn row(kind: Kind, name: &'static str, meaning: Meaning) -> TorchName {
-    TorchName { name, kind, meaning, ranks: &[], weight: None, parameters: None }
+    TorchName { name, kind, meaning, ranks: &[], weight: None, parameters: None, attribute: None }
 }
 
 const fn module(name: &'static str, ops: &'static [&'static str]) -> TorchName {
@@ -37,6 +37,11 @@ impl TorchName {
     /// With the operand that is its weight.
     const fn weight(self, operand: usize) -> TorchName {
         TorchName { weight: Some(operand), ..self }
+    }
+
+    /// With the value that an attribute of the call has.
+    const fn attribute(self, name: &'static str, value: i64) -> TorchName {
+        TorchName { attribute: Some((name, value)), ..self }
     }
 
     /// With the positions of weight and bias among its arguments.
@@ -94,6 +99,8 @@ pub(super) const ROWS: &[TorchName] = &[
     module("torch.nn.Softplus", &["softplus"]),
     module("torch.nn.GELU", &["gelu"]),
     module("torch.nn.ELU", &["elu"]),
+    module("torch.nn.CELU", &["celu"]),
+    module("torch.nn.Threshold", &["threshold"]),
     module("torch.nn.LeakyReLU", &["leaky_relu"]),
     module("torch.nn.PReLU", &["prelu"]),
     module("torch.nn.Softmax", &["softmax"]),
@@ -124,35 +131,34 @@ pub(super) const ROWS: &[TorchName] = &[
     module("torch.nn.ReplicationPad2d", &["pad"]),
     module("torch.nn.ReplicationPad3d", &["pad"]),
     // The module's input is the indices.
-    module("torch.nn.Embedding", &["gather"]).weight(0),
+    module("torch.nn.Embedding", &["gather"]).weight(0).ranks(&[2]).attribute("dim", 0),
+    module("torch.nn.EmbeddingBag", &["embedding_bag"]).weight(0),
+    // A module of several layers or directions is several calls.
+    module("torch.nn.LSTM", &["lstm"]).weight(1),
+    module("torch.nn.LSTMCell", &["lstm"]).weight(1),
+    module("torch.nn.GRU", &["gru"]).weight(1),
+    module("torch.nn.GRUCell", &["gru"]).weight(1),
+    module("torch.nn.RNN", &["rnn"]).weight(1),
+    module("torch.nn.RNNCell", &["rnn"]).weight(1),
     input(Module, "torch.nn.Identity"),
     input(Module, "torch.nn.Dropout"),
     input(Module, "torch.nn.Dropout1d"),
     input(Module, "torch.nn.Dropout2d"),
     input(Module, "torch.nn.Dropout3d"),
-    no(Module, "torch.nn.LSTM", SEVERAL),
-    no(Module, "torch.nn.GRU", SEVERAL),
-    no(Module, "torch.nn.RNN", SEVERAL),
-    no(Module, "torch.nn.LSTMCell", SEVERAL),
-    no(Module, "torch.nn.GRUCell", SEVERAL),
-    no(Module, "torch.nn.RNNCell", SEVERAL),
     no(Module, "torch.nn.MultiheadAttention", SEVERAL),
-    no(Module, "torch.nn.EmbeddingBag", MISSING),
     no(Module, "torch.nn.Bilinear", MISSING),
     no(Module, "torch.nn.PixelUnshuffle", MISSING),
     no(Module, "torch.nn.AdaptiveMaxPool1d", MISSING),
     no(Module, "torch.nn.AdaptiveMaxPool2d", MISSING),
     no(Module, "torch.nn.AdaptiveMaxPool3d", MISSING),
-    no(Module, "torch.nn.CELU", MISSING),
     no(Module, "torch.nn.SELU", MISSING),
-    no(Module, "torch.nn.Threshold", MISSING),
     // ---- modules that quantization makes of these -----------------------------------------------------------------------------
     module("torch.ao.nn.qat.Linear", &["linear"]).weight(1),
     module("torch.ao.nn.qat.Conv1d", &["conv1d"]).weight(1),
     module("torch.ao.nn.qat.Conv2d", &["conv2d"]).weight(1),
     module("torch.ao.nn.qat.Conv3d", &["conv3d"]).weight(1),
-    module("torch.ao.nn.qat.Embedding", &["gather"]).weight(0),
-    no(Module, "torch.ao.nn.qat.EmbeddingBag", MISSING),
+    module("torch.ao.nn.qat.Embedding", &["gather"]).weight(0).ranks(&[2]).attribute("dim", 0),
+    module("torch.ao.nn.qat.EmbeddingBag", &["embedding_bag"]).weight(0),
     module("torch.ao.nn.intrinsic.LinearReLU", &["linear", "relu"]).weight(1),
     module("torch.ao.nn.intrinsic.LinearLeakyReLU", &["linear", "leaky_relu"]).weight(1),
     module("torch.ao.nn.intrinsic.LinearTanh", &["linear", "tanh"]).weight(1),
@@ -209,6 +215,8 @@ pub(super) const ROWS: &[TorchName] = &[
     function("torch.nn.functional.gelu", &["gelu"]),
     function("torch.nn.functional.elu", &["elu"]),
     function("torch.nn.functional.elu_", &["elu"]),
+    function("torch.nn.functional.celu", &["celu"]),
+    function("torch.nn.functional.threshold", &["threshold"]),
     function("torch.nn.functional.leaky_relu", &["leaky_relu"]),
     function("torch.nn.functional.leaky_relu_", &["leaky_relu"]),
     function("torch.nn.functional.prelu", &["prelu"]),
@@ -235,11 +243,9 @@ pub(super) const ROWS: &[TorchName] = &[
     input(Function, "torch.nn.functional.dropout2d"),
     input(Function, "torch.nn.functional.dropout3d"),
     no(Function, "torch.nn.functional.embedding", "its first argument is the indices, gather's second"),
-    no(Function, "torch.nn.functional.embedding_bag", MISSING),
+    no(Function, "torch.nn.functional.embedding_bag", "its first argument is the indices, embedding_bag's second"),
     no(Function, "torch.nn.functional.pixel_unshuffle", MISSING),
-    no(Function, "torch.nn.functional.celu", MISSING),
     no(Function, "torch.nn.functional.selu", MISSING),
-    no(Function, "torch.nn.functional.threshold", MISSING),
     // ---- functions of torch and operator --------------------------------------------------------------------------------------
     function("torch.add", &["add"]),
     function("operator.add", &["add"]),

@@ -40,7 +40,7 @@ pub(super) const SECTION: Section = Section {
             quantc_pattern::import_backend,
             "torch.ao.quantization.backend_config.BackendConfig.from_dict",
             "crates/pattern/tests/backend_json.rs::what_ships_comes_back_as_it_was",
-            "gives a .qpat file; half precision is not read"
+            "gives a .qpat file, which can be read and changed"
         ),
         item!(
             quantc_quant::QConfigMapping,

@@ -260,17 +260,34 @@ fn x86_covers_pytorchs_x86() {
     assert!(theirs.len() > 190, "{}", theirs.len());
 }
 
+/// Whether a dotted name is one of PyTorch's, or a word a method.
+fn is_public(golden: &Json, name: &str) -> bool {
+    let (namespace, last) = name.rsplit_once('.').unwrap_or(("torch.Tensor", name));
+    golden["names"][namespace].as_array().is_some_and(|names| names.iter().any(|n| n == last))
+}
+
+#[test]
+fn every_module_that_an_entry_names_is_pytorchs() {
+    let golden = golden();
+    let mut seen = BTreeSet::new();
+    for backend in &Library::builtin().unwrap_or_else(|e| panic!("{e}")).backends {
+        let exported = export_backend(backend);
+        for entry in exported.document["configs"].as_array().expect("a list") {
+            let keys = ["root_module", "qat_module", "reference_quantized_module_for_root", "fused_module"];
+            seen.extend(keys.iter().filter_map(|key| entry.get(key)?.as_str().map(str::to_owned)));
+        }
+    }
+    assert!(seen.len() > 40, "{seen:?}");
+    assert!(seen.iter().all(|name| is_public(&golden, name)), "{seen:?}");
+}
+
 #[test]
 fn every_name_of_the_table_is_pytorchs() {
     let golden = golden();
-    let public = |name: &str| {
-        let (namespace, last) = name.rsplit_once('.').unwrap_or(("torch.Tensor", name));
-        golden["names"][namespace].as_array().is_some_and(|names| names.iter().any(|n| n == last))
-    };
     // PyTorch's lists name methods that tensors do not have, and a property.
     let listed = ["hardsigmoid", "hardsigmoid_", "shape"];
     for row in torch_names::all() {
-        assert!(public(row.name) != listed.contains(&row.name), "{}", row.name);
+        assert!(is_public(&golden, row.name) != listed.contains(&row.name), "{}", row.name);
         let class = row.module_type().is_some_and(|t| t.starts_with(char::is_uppercase));
         assert_eq!(class, row.kind == Kind::Module, "{}", row.name);
     }

@@ -120,7 +120,7 @@ impl Complex {
     }
 }
 
-/// The plain module that a weighted module's first call is of, and its class name.
+/// The plain module that a weighted module's first call is of, and its class name, if PyTorch has a reference module for it.
 fn root_module(name: &TorchName) -> Option<(&'static TorchName, &'static str)> {
     let (Meaning::Calls([op, ..]), Some(weight)) = (name.meaning, name.weight) else { return None };
     let plain = |row: &&TorchName| {
@@ -128,8 +128,26 @@ fn root_module(name: &TorchName) -> Option<(&'static TorchName, &'static str)> {
         row.kind == Kind::Module && row.is_plain() && itself && row.operator() == Some(op) && row.weight == Some(weight)
     };
     let root = all().iter().find(plain)?;
-    Some((root, root.module_type()?))
+    root.module_type().filter(|class| REFERENCES.contains(class)).map(|class| (root, class))
 }
+
+/// The classes that have a reference module.
+const REFERENCES: &[&str] = &[
+    "Linear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Embedding",
+    "EmbeddingBag",
+    "LSTM",
+    "LSTMCell",
+    "GRU",
+    "GRUCell",
+    "RNNCell",
+];
 
 fn reference(class: &str) -> String {
     format!("torch.ao.nn.quantized.reference.{class}")

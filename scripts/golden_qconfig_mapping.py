@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write crates/quant/tests/golden/qconfig_mapping.json: which qconfig prepare_fx gives each node. golden_qconfig_mapping.py [OUT.json]
+"""Write which qconfig prepare_fx gives each node, and PyTorch's default mappings, to crates/quant/tests/golden/qconfig_mapping*.json.
+golden_qconfig_mapping.py
 
     pip install torch==2.8.0
 
@@ -8,9 +9,17 @@ get_attr), "target" (module path, function or method name), "type" (what an obje
 of the module whose forward made the call; for call_module the module itself, as PyTorch counts it)}.
 `cases`: {"name", "model", "mapping", "expected": {node name: label or null}} or {"error": the exception's type} where prepare_fx refuses.
 A mapping has the keys of PyTorch's QConfigMapping.to_dict (all optional); a qconfig is a label ("A", "B", ...) or null (stay float).
+
+qconfig_mapping_generated.json has random trees of modules, `models`, each with five random mappings, `cases`, where "expected" is a label for each node,
+"-" for null.
+
+qconfig_mapping_defaults.json: `mappings`, name -> to_dict() of a default mapping, where a QConfig is its index in `qconfigs`, which are described as in
+presets.json.
 """
+import copy
 import json
 import operator
+import random
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +29,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.ao.quantization import QConfig, QConfigMapping
 from torch.ao.quantization.observer import HistogramObserver, PerChannelMinMaxObserver
+from torch.ao.quantization.qconfig_mapping import (
+    _get_symmetric_qnnpack_qat_qconfig_mapping,
+    _get_symmetric_qnnpack_qconfig_mapping,
+    get_default_qat_qconfig_mapping,
+    get_default_qconfig_mapping,
+)
 from torch.ao.quantization.quantize_fx import prepare_fx
+
+import golden_presets
 
 warnings.filterwarnings("ignore")
 if not torch.__version__.startswith("2.8.0"):
@@ -90,7 +107,50 @@ class Fused(nn.Module):
         return F.relu(self.fc(x))
 
 
+class Container(nn.Module):
+    """Children, functions and methods, one after the other."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(8))
+        self.steps = []
+        for i, step in enumerate(steps):
+            if isinstance(step, nn.Module):
+                step, module = f"m{i}", step
+                self.add_module(step, module)
+            self.steps.append(step)
+
+    def forward(self, x):
+        for step in self.steps:
+            if step == "F.linear":
+                x = F.linear(x, self.weight)
+            elif step in STEPS:
+                x = STEPS[step](x)
+            else:
+                x = getattr(self, step)(x)
+        return x
+
+
+class Stem(Container):
+    pass
+
+
+class Stage(Container):
+    pass
+
+
+class Net(Container):
+    pass
+
+
+STEPS = {
+    "torch.sigmoid": torch.sigmoid, "torch.add": lambda x: torch.add(x, 1.0), "operator.add": lambda x: x + 1.0, "F.elu": F.elu,
+    "reshape": lambda x: x.reshape(-1, 8), "sigmoid": lambda x: x.sigmoid(),
+}
+# Nothing that fuses.
+LEAVES = [lambda: nn.Linear(8, 8), nn.Sigmoid, nn.ELU, nn.Hardswish, lambda: nn.LayerNorm(8)]
 MODELS = {"plain": (Plain, (2, 8)), "fused": (Fused, (1, 4, 4, 4))}
+GOLDEN = Path(__file__).parents[1] / "crates/quant/tests/golden"
 LABELS = "ABCDE"
 # prepare_fx copies the mapping, so a qconfig is recognised afterwards by its activation observer's eps.
 EPS = {label: 2.0 ** -(10 + i) for i, label in enumerate(LABELS)}
@@ -102,7 +162,8 @@ TYPES = {
     "Linear": nn.Linear, "Sigmoid": nn.Sigmoid, "Sequential": nn.Sequential, "Head": Head, "Block": Block, "Plain": Plain, "Conv2d": nn.Conv2d,
     "BatchNorm2d": nn.BatchNorm2d, "ReLU": nn.ReLU, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
     "torch.nn.functional.linear": F.linear, "torch.nn.functional.relu": F.relu, "torch.sigmoid": torch.sigmoid, "torch.add": torch.add,
-    "torch.flatten": torch.flatten, "operator.add": operator.add, "reshape": "reshape",
+    "torch.flatten": torch.flatten, "operator.add": operator.add, "reshape": "reshape", "sigmoid": "sigmoid", "torch.nn.functional.elu": F.elu,
+    "ELU": nn.ELU, "Hardswish": nn.Hardswish, "LayerNorm": nn.LayerNorm, "Stem": Stem, "Stage": Stage, "Net": Net,
 }
 NAMES = {v: k for k, v in TYPES.items()}
 
@@ -205,6 +266,121 @@ def nodes_of(prepared):
         yield {"name": node.name, "op": node.op, "target": target, "type": kind, "scope": scope}
 
 
+def random_tree(rng, depth=0):
+    """A module of random children and calls."""
+    steps = []
+    for _ in range(rng.randint(2, 4)):
+        kind = rng.random()
+        if kind < 0.35 and depth < 3:
+            steps.append(random_tree(rng, depth + 1))
+        elif kind < 0.7:
+            steps.append(rng.choice(LEAVES)())
+        else:
+            steps.append(rng.choice(["F.linear", *STEPS]))
+    if depth and all(isinstance(s, nn.Module) for s in steps):
+        return nn.Sequential(*steps)
+    return (rng.choice([Stem, Stage]) if depth else Net)(steps)
+
+
+def random_mapping(rng, model, nodes):
+    """Entries of every style for what the model has, and a few for what it has not."""
+    label = lambda: rng.choice([*LABELS, None])
+    paths = [name for name, _ in model.named_modules() if name]
+    # `Net` is the root's own type.
+    types = sorted({n["type"] for n in nodes if n["op"] != "get_attr"} | {type_name(type(m)) for m in model.modules()} | {"Conv2d"})
+    functions = [n for n in nodes if n["op"] == "call_function"]
+    modules = [n for n in nodes if n["op"] == "call_module"]
+
+    def regex():
+        path = rng.choice(paths)
+        parts = path.split(".")
+        return rng.choice([
+            path.replace(".", r"\."), ".*" + parts[-1], path[: rng.randint(1, len(path))].replace(".", r"\."), r".*\.\d$", r"m\d", r"m[0-2]\.",
+            parts[-1] + "$", parts[0] + r"(\..*)?",
+        ])
+
+    def order():
+        if functions and rng.random() < 0.5:
+            node = rng.choice(functions)
+            return node["scope"][0] if node["scope"] else "", node["type"], rng.randint(0, 1)
+        node = rng.choice(modules or functions)
+        return node["target"].rpartition(".")[0], node["type"], rng.randint(0, 1)
+
+    spec = {}
+    if rng.random() < 0.8:
+        spec[""] = label()
+    some = lambda most: range(rng.randint(0, most))
+    spec[TYPE] = [[rng.choice(types), label()] for _ in some(4)]
+    spec[REGEX] = [[regex(), label()] for _ in some(3)]
+    spec[NAME] = [[rng.choice(paths), label()] for _ in some(3)]
+    spec[ORDER] = [[*order(), label()] for _ in some(3)] if modules or functions else []
+    return {key: value for key, value in spec.items() if value not in ([],)}
+
+
+def generated():
+    models, cases = {}, []
+    rng = random.Random(5)
+    while len(cases) < 200:
+        model = random_tree(rng).eval()
+        if not any(name for name, _ in model.named_modules()):
+            continue
+        name = f"tree{len(models)}"
+        nodes = None
+        for _ in range(5):
+            nodes = nodes or list(nodes_of(prepare_fx(copy.deepcopy(model), QConfigMapping(), (torch.zeros(2, 8),))))
+            spec = random_mapping(rng, model, nodes)
+            prepared = prepare_fx(copy.deepcopy(model), mapping_of(spec), (torch.zeros(2, 8),))
+            assert nodes == list(nodes_of(prepared)), f"{name}: the nodes depend on the mapping"
+            found = prepared.meta["_observed_graph_module_attrs"].node_name_to_qconfig
+            expected = "".join(label_of(found[n["name"]]) or "-" for n in nodes)
+            cases.append({"model": name, "mapping": spec, "expected": expected})
+        models[name] = nodes
+    return models, cases
+
+
+def defaults():
+    named = {}
+    for backend in ("x86", "fbgemm", "qnnpack", "onednn"):
+        named[f"{backend}"] = get_default_qconfig_mapping(backend)
+        for version in (0, 1):
+            named[f"{backend} qat {version}"] = get_default_qat_qconfig_mapping(backend, version)
+    named["symmetric qnnpack"] = _get_symmetric_qnnpack_qconfig_mapping()
+    named["symmetric qnnpack qat"] = _get_symmetric_qnnpack_qat_qconfig_mapping()
+
+    def public(t):
+        if isinstance(t, str):
+            return t
+        if isinstance(t, type):
+            return f"torch.nn.{t.__name__}"
+        return next(f"{m}.{t.__name__}" for m, at in (("torch.nn.functional", F), ("torch", torch)) if getattr(at, t.__name__, None) is t)
+
+    qconfigs = []
+
+    def index(q):
+        described = golden_presets.describe_qconfig(q)
+        if described not in qconfigs:
+            qconfigs.append(described)
+        return qconfigs.index(described)
+
+    rows = lambda mapping: [[public(t), index(q)] for t, q in mapping["object_type"]]
+    dicts = {name: mapping.to_dict() for name, mapping in named.items()}
+    for name, mapping in dicts.items():
+        assert not any(mapping[key] for key in (REGEX, NAME, ORDER)), name
+    mappings = {name: {"": index(mapping[""]), TYPE: rows(mapping)} for name, mapping in dicts.items()}
+    return {"torch": "2.8.0", "qconfigs": qconfigs, "mappings": mappings}
+
+
+def write(name, models, cases):
+    out = GOLDEN / name
+    rows = lambda items: "[\n" + ",\n".join(json.dumps(i) for i in items) + "\n]"
+    out.write_text(
+        '{\n"torch": "2.8.0",\n"models": {\n'
+        + ",\n".join(f"{json.dumps(k)}: {rows(v)}" for k, v in models.items())
+        + '\n},\n"cases": ' + rows(cases) + "\n}\n"
+    )
+    print(f"{out}: {len(cases)} cases, {out.stat().st_size} bytes")
+
+
 def main():
     models, cases = {}, []
     for name, model_name, spec in CASES:
@@ -219,14 +395,9 @@ def main():
         assert models.setdefault(model_name, nodes) == nodes, f"{name}: the nodes depend on the mapping"
         found = prepared.meta["_observed_graph_module_attrs"].node_name_to_qconfig
         cases.append({**case, "expected": {n["name"]: label_of(found[n["name"]]) for n in nodes}})
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "crates/quant/tests/golden/qconfig_mapping.json"
-    rows = lambda items: "[\n" + ",\n".join(json.dumps(i) for i in items) + "\n]"
-    out.write_text(
-        '{\n"torch": "2.8.0",\n"models": {\n'
-        + ",\n".join(f"{json.dumps(k)}: {rows(v)}" for k, v in models.items())
-        + '\n},\n"cases": ' + rows(cases) + "\n}\n"
-    )
-    print(f"{out}: {len(cases)} cases, {out.stat().st_size} bytes")
+    write("qconfig_mapping.json", models, cases)
+    write("qconfig_mapping_generated.json", *generated())
+    (GOLDEN / "qconfig_mapping_defaults.json").write_text(json.dumps(defaults(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

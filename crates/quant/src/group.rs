@@ -11,7 +11,7 @@ use quantc_pattern::{
 use quantc_tensor::DType;
 
 use crate::constraints::choose_dtype_config;
-use crate::qconfig::QConfig;
+use crate::qconfig::{ObserverKind, QConfig};
 use crate::qconfig_mapping::{QConfigMapping, Resolved, Resolver};
 use crate::report::{Decision, FloatReason, NodeReport};
 use crate::weight_only::mode_of;
@@ -42,6 +42,8 @@ pub(crate) struct Group {
     pub(crate) pattern: String,
     /// Whether output and inputs share an observer.
     pub(crate) share: bool,
+    /// Whether its QConfig says so: its inputs are then not observed on its account (PyTorch `default_reuse_input_qconfig`).
+    pub(crate) reuses_input: bool,
     /// Fixed parameters of the output, for each element type.
     pub(crate) fixed: Vec<FixedQParams>,
     /// Inputs that are quantized as activations: (call, input index).
@@ -153,19 +155,64 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
         nodes,
         pattern: config.name.to_string(),
         share: config.observation_type == ObservationType::OutputShareObserverWithInput,
-        fixed: Vec::new(),
+        reuses_input: false,
+        fixed: config.fixed_qparams.clone(),
         activations,
         weight: weights.first().copied(),
         weights,
         bias,
         plan: Plan::Float(FloatReason::NoPattern),
     };
-    group.fixed.clone_from(&config.fixed_qparams);
-    group.plan = plan(graph, resolver, config, &group, main);
+    group.plan = plan(graph, resolver, config, &mut group, main);
     group
 }
 
-fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, group: &Group, main: NodeId) -> Plan {
+/// A QConfig may say of the result alone that it is observed in a way of its own: with fixed parameters, or by the observer of the input. The
+/// group takes note, and is given the activations of the next entry that names the call: its inputs are observed as those say, where
+/// PyTorch takes a result's fixed parameters for its inputs too.
+fn split_output(
+    resolver: &Resolver<'_>,
+    config: &BackendPatternConfig,
+    group: &mut Group,
+    main: NodeId,
+    qconfig: Arc<QConfig>,
+) -> Result<Arc<QConfig>, FloatReason> {
+    let reason = |violation: String| FloatReason::DTypeConstraint {
+        pattern: config.name.to_string(),
+        violations: vec![violation],
+    };
+    let of_output =
+        |q: &QConfig| matches!(q.activation.observer, ObserverKind::FixedQParams { .. } | ObserverKind::ReuseInput);
+    if let ObserverKind::FixedQParams { scale, zero_point } = qconfig.activation.observer {
+        let given = qconfig.activation.dtype.storage().map(|dtype| FixedQParams { dtype, scale, zero_point });
+        let Some(given) = given else { return Ok(qconfig) };
+        if let Some(known) = config.fixed_qparams_for(given.dtype).filter(|known| *known != given) {
+            return Err(reason(format!(
+                "output: its parameters are {:e}, {}, its QConfig fixes {scale:e}, {zero_point}",
+                known.scale, known.zero_point
+            )));
+        }
+        group.fixed = vec![given];
+    }
+    if !of_output(&qconfig) {
+        return Ok(qconfig);
+    }
+    group.reuses_input = qconfig.is_reuse_input();
+    group.share |= group.reuses_input;
+    let inputs = resolver.resolve_all(main).into_iter().filter_map(|r| r.qconfig).find(|q| !of_output(q));
+    let inputs = inputs.ok_or_else(|| {
+        reason("input: its QConfig is for results, and no other entry says how its inputs are observed".to_owned())
+    })?;
+    Ok(Arc::new(QConfig { activation: inputs.activation.clone(), weight: qconfig.weight.clone() }))
+}
+
+fn plan(
+    graph: &Graph,
+    resolver: &Resolver<'_>,
+    config: &BackendPatternConfig,
+    group: &mut Group,
+    main: NodeId,
+) -> Plan {
     let read = !group.activations.is_empty() || group.weight.is_some();
     let float = graph.ty(group.root).dtype == DType::F32 && read;
     if !float {
@@ -183,6 +230,10 @@ fn plan(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternConfig, g
             return Plan::Float(FloatReason::WeightNotConstant);
         }
     }
+    let qconfig = match split_output(resolver, config, group, main, qconfig) {
+        Ok(qconfig) => qconfig,
+        Err(reason) => return Plan::Float(reason),
+    };
     let weighted = group.weight.and_then(|(node, _)| graph.node(node).call()).map(|(op, _)| op);
     match choose_dtype_config(config, &qconfig, weighted) {
         Err(violations) => Plan::Float(FloatReason::DTypeConstraint { pattern: group.pattern.clone(), violations }),

@@ -1,13 +1,22 @@
-//! QConfigMapping against what torch 2.8.0's prepare_fx gives each node (`scripts/golden_qconfig_mapping.py` made the file).
+//! QConfigMapping against what torch 2.8.0's prepare_fx gives each node, and the default mappings against PyTorch's
+//! (`scripts/golden_qconfig_mapping.py` made the files).
+
+mod described;
+mod hex;
 
 use std::collections::BTreeMap;
 
+use described::{BuiltQConfig, check_qconfig};
 use quantc_ir::{Graph, Origin};
 use quantc_ops::{Attrs, lookup};
 use quantc_pattern::Library;
 use quantc_quant::qconfig::named;
+use quantc_quant::qconfig_mapping::{
+    QConfigMapping, get_default_qat_qconfig_mapping, get_default_qconfig_mapping,
+    get_symmetric_qnnpack_qat_qconfig_mapping, get_symmetric_qnnpack_qconfig_mapping,
+};
 use quantc_quant::report::{Decision, FloatReason, NodeReport};
-use quantc_quant::{QConfigMapping, prepare_fx};
+use quantc_quant::{QConfig, prepare_fx};
 use quantc_tensor::{DType, Shape, TensorType};
 use quantc_testkit::with_random_params;
 use serde::Deserialize;
@@ -46,7 +55,8 @@ fn graph_of(nodes: &[GoldenNode]) -> Graph {
     let ty = TensorType::new(DType::F32, Shape::known(&[1]));
     let mut last = graph.placeholder("x", ty);
     let mut seen: BTreeMap<(String, String), u32> = BTreeMap::new();
-    let relu = lookup("relu").expect("relu is an operator");
+    // No entry names it.
+    let op = lookup("neg").expect("an operator");
     for node in nodes.iter().filter(|n| n.op != "get_attr") {
         let (path, module_type) = node.scope.clone().unwrap_or_default();
         let source_op = if node.op == "call_module" { "aten".to_owned() } else { node.target.clone() };
@@ -54,7 +64,7 @@ fn graph_of(nodes: &[GoldenNode]) -> Graph {
         let module_type = if node.op == "call_module" { node.object_type.clone() } else { module_type };
         let origin = Origin::new(&path, &module_type, &source_op, *index);
         *index += 1;
-        last = graph.call(&node.name, relu, &[Some(last.into())], Attrs::new(), &[origin]).expect("a valid call");
+        last = graph.call(&node.name, op, &[Some(last.into())], Attrs::new(), &[origin]).expect("a valid call");
     }
     graph
 }
@@ -81,6 +91,96 @@ fn with_qconfigs(mapping: &Json) -> String {
     mapping.to_string()
 }
 
+/// The label of the QConfig that each call gets, and the entry that gives it.
+fn labels(graph: &Graph, mapping: &QConfigMapping) -> BTreeMap<String, (Option<char>, String)> {
+    let resolver = mapping.resolver(graph);
+    let label = |id| {
+        let resolved = resolver.resolve(id);
+        let label = resolved.qconfig.map(|q| char::from((q.activation.eps * 1024.0) as u8));
+        (graph.node(id).name().to_owned(), (label, resolved.entry))
+    };
+    graph.calls().map(label).collect()
+}
+
+#[derive(Deserialize)]
+struct Generated {
+    models: BTreeMap<String, Vec<GoldenNode>>,
+    cases: Vec<Pair>,
+}
+
+/// A tree of modules and a mapping.
+#[derive(Deserialize)]
+struct Pair {
+    model: String,
+    mapping: Json,
+    /// A label for each node, `-` for none.
+    expected: String,
+}
+
+#[test]
+fn two_hundred_random_pairs_resolve_as_in_prepare_fx() {
+    let golden: Generated = serde_json::from_str(include_str!("golden/qconfig_mapping_generated.json"))
+        .expect("the golden file is well-formed");
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (i, case) in golden.cases.iter().enumerate() {
+        let nodes = &golden.models[&case.model];
+        let mapping = QConfigMapping::from_json(&with_qconfigs(&case.mapping)).expect("a valid mapping");
+        let ours = labels(&graph_of(nodes), &mapping);
+        for (node, expected) in nodes.iter().zip(case.expected.chars()).filter(|(n, _)| n.op != "get_attr") {
+            let (label, entry) = &ours[&node.name];
+            if *label != Some(expected).filter(|e| *e != '-') {
+                wrong.push(format!("{i}: {}: got {label:?} by {entry}, expected {expected}", node.name));
+            }
+            compared += 1;
+        }
+    }
+    assert!(golden.cases.len() == 200 && compared > 2000, "only {compared} nodes compared");
+    assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[derive(Deserialize)]
+struct Defaults {
+    qconfigs: Vec<BuiltQConfig>,
+    /// With the indices of QConfigs.
+    mappings: BTreeMap<String, Json>,
+}
+
+#[test]
+fn default_mappings_are_torch_s() {
+    let golden: Defaults = serde_json::from_str(include_str!("golden/qconfig_mapping_defaults.json"))
+        .expect("the golden file is well-formed");
+    let mut compared = 0;
+    for (name, expected) in &golden.mappings {
+        let words: Vec<&str> = name.split(' ').collect();
+        let version = |v: &&str| v.parse().expect("a version");
+        let ours = match words.as_slice() {
+            ["symmetric", "qnnpack"] => get_symmetric_qnnpack_qconfig_mapping(),
+            ["symmetric", "qnnpack", "qat"] => get_symmetric_qnnpack_qat_qconfig_mapping(),
+            [backend] => get_default_qconfig_mapping(backend, 0).expect("a backend"),
+            [backend, "qat", v] => get_default_qat_qconfig_mapping(backend, version(v)).expect("a backend"),
+            _ => panic!("{name}"),
+        };
+        let ours = ours.to_json().expect("finite");
+        assert_eq!(ours.as_object().map(|o| o.len()), Some(2), "{name}: {ours}");
+        let (rows, expected_rows) = (&ours["object_type"], &expected["object_type"]);
+        let len = |rows: &Json| rows.as_array().map_or(0, Vec::len);
+        assert_eq!(len(rows), len(expected_rows), "{name}: {rows:#}");
+        let global = (json!("global"), &ours[""], &expected[""]);
+        let rows = (0..len(rows)).map(|i| {
+            assert_eq!(rows[i][0], expected_rows[i][0], "{name}: row {i}");
+            (rows[i][0].clone(), &rows[i][1], &expected_rows[i][1])
+        });
+        for (key, qconfig, expected) in rows.chain([global]) {
+            let qconfig: QConfig = serde_json::from_value(qconfig.clone()).expect("a QConfig");
+            let index = expected.as_u64().expect("an index") as usize;
+            check_qconfig(&format!("{name}: {key}"), &qconfig, &golden.qconfigs[index]);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 14 * 24);
+    assert!(get_default_qconfig_mapping("tpu", 0).is_err() && get_default_qat_qconfig_mapping("x86", 2).is_err());
+}
+
 #[test]
 fn each_node_gets_the_qconfig_that_prepare_fx_gives_it() {
     let golden: Golden =
@@ -89,17 +189,10 @@ fn each_node_gets_the_qconfig_that_prepare_fx_gives_it() {
     for case in golden.cases.iter().filter(|c| c.model == "plain" && !BEYOND.contains(&c.name.as_str())) {
         let graph = graph_of(&golden.models[&case.model]);
         let mapping = QConfigMapping::from_json(&with_qconfigs(&case.mapping)).expect("a valid mapping");
-        let resolver = mapping.resolver(&graph);
         let expected = case.expected.as_ref().expect("no case of `plain` is refused");
-        for id in graph.calls() {
-            let name = graph.node(id).name();
-            let resolved = resolver.resolve(id);
-            let label = resolved.qconfig.map(|q| char::from((q.activation.eps * 1024.0) as u8).to_string());
-            if label != expected[name] {
-                wrong.push(format!(
-                    "{}: {name}: got {label:?} by {}, expected {:?}",
-                    case.name, resolved.entry, expected[name]
-                ));
+        for (name, (label, entry)) in labels(&graph, &mapping) {
+            if label.map(String::from) != expected[&name] {
+                wrong.push(format!("{}: {name}: got {label:?} by {entry}, expected {:?}", case.name, expected[&name]));
             }
             compared += 1;
         }

@@ -7,7 +7,6 @@ mod torch_models;
 use std::collections::{BTreeMap, BTreeSet};
 
 use quantc_ir::NodeId;
-use quantc_quant::qconfig;
 use serde_json::Value as Json;
 use torch_models::{Units, keys};
 
@@ -98,8 +97,8 @@ fn observers_are_where_prepare_fx_puts_them() {
             if DIFFERENCES.iter().any(|d| d.0 == name && d.1 == backend) {
                 continue;
             }
-            let qconfig = qconfig::named("fbgemm").expect("a preset");
-            let prepared = torch_models::prepare(&graph, torch_models::backend(backend), qconfig);
+            let mapping = torch_models::mapping(backend);
+            let prepared = torch_models::prepare(&graph, torch_models::backend(backend), &mapping);
             let units = Units::new(&prepared);
             let idle = |id: &NodeId| graph.node(*id).is_op("dropout");
             let removed =

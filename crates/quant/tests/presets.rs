@@ -1,17 +1,18 @@
 //! The presets, field by field against torch 2.8.0's (`scripts/golden_presets.py` made the file), and what a QConfig's JSON may say.
 
+mod described;
 mod hex;
 
 use std::collections::BTreeMap;
 
-use hex::{bits, floats};
+use described::{Built, BuiltQConfig, check, check_qconfig};
+use quantc_quant::QConfig;
 use quantc_quant::fake_quantize::FakeQuantize;
 use quantc_quant::observer::Stateful;
 use quantc_quant::qconfig::presets::{
     BACKENDS, FAKE_QUANTS, OBSERVERS, Preset, PresetError, QCONFIGS, get_default_qat_qconfig, get_default_qconfig,
 };
-use quantc_quant::qconfig::{FakeQuantizeKind, NAMES, ObserverDType, ObserverSpec, named};
-use quantc_quant::{ObserverKind, QConfig};
+use quantc_quant::qconfig::{NAMES, ObserverDType, ObserverSpec, named};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -23,91 +24,8 @@ struct Golden {
     backends: Vec<(String, String, u32, BuiltQConfig)>,
 }
 
-#[derive(Deserialize)]
-struct BuiltQConfig {
-    activation: Built,
-    weight: Built,
-}
-
-/// What PyTorch's constructor made.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Built {
-    class: String,
-    state: Vec<String>,
-    observer: Option<Box<Built>>,
-    dtype: Option<String>,
-    is_dynamic: Option<bool>,
-    qscheme: Option<String>,
-    quant_min: Option<i32>,
-    quant_max: Option<i32>,
-    reduce_range: Option<bool>,
-    has_customized_qrange: Option<bool>,
-    ch_axis: Option<usize>,
-    eps: Option<String>,
-    averaging_constant: Option<String>,
-    scale: Option<String>,
-    zero_point: Option<i32>,
-}
-
 fn golden() -> Golden {
     serde_json::from_str(include_str!("golden/presets.json")).expect("the golden file is well-formed")
-}
-
-#[track_caller]
-fn check(name: &str, spec: &ObserverSpec, built: &Built) {
-    let Some(inner) = &built.observer else {
-        assert_eq!(spec.fake_quantize, None, "{name}");
-        return check_observer(name, spec, built);
-    };
-    assert_eq!(spec.fake_quantize.map(FakeQuantizeKind::name), Some(built.class.as_str()), "{name}");
-    check_observer(name, spec, inner);
-}
-
-#[track_caller]
-fn check_observer(name: &str, spec: &ObserverSpec, built: &Built) {
-    assert_eq!(spec.name(), built.class, "{name}");
-    let Some(dtype) = &built.dtype else {
-        assert_eq!(spec.observer, ObserverKind::Identity, "{name}");
-        return;
-    };
-    assert_eq!(spec.dtype.name(), dtype, "{name}");
-    assert_eq!(Some(spec.is_dynamic), built.is_dynamic, "{name}");
-    if let Some(qscheme) = &built.qscheme {
-        assert_eq!(serde_json::to_value(spec.qscheme).expect("a string"), *qscheme.as_str(), "{name}");
-    }
-    match (built.quant_min, built.quant_max) {
-        (Some(min), Some(max)) => assert_eq!((spec.range().qmin, spec.range().qmax), (min, max), "{name}"),
-        _ => assert_eq!((spec.quant_min, spec.quant_max), (None, None), "{name}"),
-    }
-    assert_eq!(spec.reduce_range, built.reduce_range.unwrap_or(false), "{name}");
-    if let Some(custom) = built.has_customized_qrange {
-        assert_eq!(spec.quant_min.is_some() && spec.quant_max.is_some(), custom, "{name}");
-    }
-    assert_eq!(spec.ch_axis, built.ch_axis.unwrap_or(0), "{name}");
-    let same = |got: f32, expected: &Option<String>| {
-        let expected = floats(expected.as_deref().unwrap_or_else(|| panic!("{name}: PyTorch's has no such argument")));
-        assert_eq!(bits(&[got]), bits(&expected), "{name}");
-    };
-    if built.eps.is_some() {
-        same(spec.eps, &built.eps);
-    }
-    match spec.observer {
-        ObserverKind::MovingAverageMinMax { averaging_constant } => {
-            same(averaging_constant, &built.averaging_constant);
-        }
-        ObserverKind::FixedQParams { scale, zero_point } => {
-            same(scale, &built.scale);
-            assert_eq!(Some(zero_point), built.zero_point, "{name}");
-        }
-        _ => assert!(built.averaging_constant.is_none() && built.scale.is_none(), "{name}"),
-    }
-}
-
-#[track_caller]
-fn check_qconfig(name: &str, qconfig: &QConfig, built: &BuiltQConfig) {
-    check(&format!("{name}, activation"), &qconfig.activation, &built.activation);
-    check(&format!("{name}, weight"), &qconfig.weight, &built.weight);
 }
 
 /// Every preset has its counterpart in PyTorch and the other way round.

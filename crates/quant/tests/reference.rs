@@ -7,7 +7,7 @@ mod torch_models;
 use std::collections::HashMap;
 
 use quantc_interp::Interpreter;
-use quantc_quant::{ActivationQParams, convert_fx, qconfig};
+use quantc_quant::{ActivationQParams, QConfigMapping, convert_fx, qconfig};
 use quantc_tensor::{DType, QRange, Tensor};
 use quantc_testkit::hashed::hashed_input;
 use quantc_testkit::sqnr;
@@ -24,8 +24,11 @@ fn the_reference_graph_computes_what_pytorchs_does() {
     let (mut lines, mut failures) = (Vec::new(), 0);
     for (name, graph) in torch_models::models("64") {
         let expected = &golden["models"][&name];
-        let prepared =
-            torch_models::prepare(&graph, torch_models::backend("fbgemm"), qconfig::named("minmax").expect("a preset"));
+        let prepared = torch_models::prepare(
+            &graph,
+            torch_models::backend("fbgemm"),
+            &QConfigMapping::default_for(qconfig::named("minmax").expect("a preset")),
+        );
         let units = Units::new(&prepared);
         let theirs: HashMap<String, (f32, i32)> = expected["places"]
             .as_array()

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use quantc_frontend::onnx;
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::{
-    Calibrator, Placement, QConfigMapping, QuantReport, convert_fx, correct_biases, prepare_fx_with, qconfig,
+    Calibrator, Placement, QConfigMapping, QuantError, QuantReport, convert_fx, correct_biases, prepare_fx_with,
+    qconfig,
 };
 
 use crate::Error;
@@ -123,7 +125,7 @@ pub struct Quantized {
 /// after each batch.
 ///
 /// # Errors
-/// Whatever a stage reports; static quantization without samples.
+/// Whatever a stage reports; an entry of the mapping that names nothing; static quantization without samples.
 pub fn quantize(
     graph: &Graph,
     options: &QuantizeOptions,
@@ -137,6 +139,7 @@ pub fn quantize(
         *slot = now - clock;
         clock = now;
     };
+    options.mapping.check(graph, onnx::operators()).map_err(QuantError::from)?;
     let graph = for_backend(graph, &options.backend)?;
     // PyTorch places observers on the operators that it traced.
     let rules = match options.placement {

@@ -211,8 +211,7 @@ fn what_is_hardly_meant_is_a_warning() {
     let at = folder.path();
     let (model, calibration) = (demo("digits_cnn.onnx"), demo("digits_calib_x.npy"));
     let preprocess = demo("digits_preprocess.json");
-    let mapping =
-        r#"{"global": "x86", "module_name": [["stem", null], ["stam", null]], "object_type": [["conv2", null]]}"#;
+    let mapping = r#"{"global": "x86", "object_type": [["conv3d", null]], "module_name_regex": [["st", null], ["stem", "x86"], ["nowhere", null]]}"#;
     std::fs::write(at.join("mapping.json"), mapping).expect("written");
     let base =
         ["quantize", arg(&model), "-o", "a.qtc", "--preprocess", arg(&preprocess), "--calibration", arg(&calibration)];
@@ -230,12 +229,61 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(
         warnings(&["--qconfig-mapping", "mapping.json"]),
         [
-            "no call goes by the entry `object_type conv2` of the mapping (hint: did you mean `conv2d`?)",
-            "no call goes by the entry `module_name stam` of the mapping (hint: did you mean `stem`?)"
+            "the entry `module_name_regex stem` of the mapping has no effect",
+            "the entry `module_name_regex nowhere` of the mapping has no effect",
+            "`module_name_regex st` comes before `module_name_regex stem` for stem.1 and 1 more: of the regular expressions that match, the one \
+             registered first wins"
         ]
     );
     let nothing = warnings(&["--qconfig", "qnnpack_symmetric"]);
     assert!(nothing.len() == 1 && nothing[0].starts_with("nothing is quantized; "), "{nothing:?}");
+}
+
+/// A default mapping printed by one command is read by another.
+#[test]
+fn mappings_are_printed_read_and_resolved() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let printed = ok(at, &["qconfig-mapping", "default", "qnnpack"]);
+    std::fs::write(at.join("qnnpack.json"), &printed).expect("written");
+    let graph = "graph g(%x: f32[N,2]) {\n  param @w: f32[2,2] = [1, 2, 3, 4]\n  %fc = linear(%x, @w) : f32[N,2]  # body.fc: Linear(linear, 0)\n  %y = sigmoid(%fc) : f32[N,2]  # body.act: Sigmoid(sigmoid, 0)\n  return y=%y\n}\n";
+    std::fs::write(at.join("m.qg"), graph).expect("written");
+    let mapping = r#"{"": "x86", "object_type": [["torch.nn.Linear", "qnnpack"], ["conv2d", null]], "module_name_regex": [["body.fc", null]],
+        "module_name": [["body", "fbgemm"]]}"#;
+    std::fs::write(at.join("mine.json"), mapping).expect("written");
+    insta::assert_snapshot!(
+        "resolved_default_mapping",
+        ok(at, &["qconfig-mapping", "resolve", "m.qg", "qnnpack.json"])
+    );
+    insta::assert_snapshot!("resolved_mapping", ok(at, &["qconfig-mapping", "resolve", "m.qg", "mine.json"]));
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(at, &["qconfig-mapping", "resolve", "m.qg", "mine.json", "--json"])).expect("JSON");
+    assert_eq!(json["calls"][0]["entry"], "module_name body");
+    assert_eq!(json["shadowed"][1]["surprise"], "ancestor_before_regex");
+    assert_eq!(json["unused"][0], "object_type torch.nn.Linear");
+    let samples = ndarray::Array2::from_shape_fn((8, 2), |(i, j)| (2 * i + j) as f32 / 8.0 - 1.0);
+    ndarray_npy::write_npy(at.join("x.npy"), &samples).expect("written");
+    for placement in ["quantc", "pytorch"] {
+        let args = ["quantize", "m.qg", "-o", "m.qtc", "--qconfig-mapping", "qnnpack.json", "--placement", placement];
+        let args = [&args[..], &["--backend", "qnnpack", "--calibration", "x.npy"]].concat();
+        ok(at, &args);
+    }
+    for (args, message) in [
+        (&["qconfig-mapping", "default", "tpu"][..], "no default QConfig for the backend `tpu`"),
+        (&["qconfig-mapping", "default", "x86", "--symmetric"], "PyTorch has it for qnnpack, not for x86"),
+        (&["qconfig-mapping", "default", "--preset-version", "3"], "no default QConfig of version 3"),
+    ] {
+        assert!(refused(at, args).contains(message), "{args:?}");
+    }
+    std::fs::write(at.join("wrong.json"), r#"{"": "x86", "module_name": [["body.fd", null]]}"#).expect("written");
+    let message = "`module_name body.fd`: the model has no module `body.fd` (hint: body.fc)";
+    for args in [
+        &["quantize", "m.qg", "-o", "n.qtc", "--qconfig-mapping", "wrong.json", "--calibration", "x.npy"][..],
+        &["qconfig-mapping", "resolve", "m.qg", "wrong.json"],
+    ] {
+        assert!(refused(at, args).contains(message), "{}", refused(at, args));
+    }
+    assert!(!at.join("n.qtc").exists());
 }
 
 #[test]

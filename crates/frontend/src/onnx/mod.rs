@@ -23,6 +23,11 @@ pub use error::{NodeError, OnnxError, OnnxErrorKind, TensorProtoError};
 /// The versions of the standard operators that can be imported.
 pub const OPSETS: RangeInclusive<i64> = 7..=21;
 
+/// The operators that can be imported, by their ONNX names.
+pub fn operators() -> impl Iterator<Item = &'static str> {
+    ops::names()
+}
+
 /// Imports a model file; the graph is named after it.
 ///
 /// # Errors

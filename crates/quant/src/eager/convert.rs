@@ -326,6 +326,7 @@ impl Walk<'_> {
             nodes,
             pattern: class.to_owned(),
             share: false,
+            reuses_input: false,
             fixed: Vec::new(),
             activations,
             weight: operand(1),

@@ -156,6 +156,7 @@ fn dynamic_group(
         nodes: vec![id],
         pattern: class.to_owned(),
         share: false,
+        reuses_input: false,
         fixed: Vec::new(),
         activations: vec![(id, 0)],
         weight: Some((id, 1)),

@@ -19,7 +19,9 @@ pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendCo
         Placing { graph, groups: &groups, members: Members::new(&groups), sites: Vec::new(), outputs: HashMap::new() };
     for group in &groups {
         if let Plan::Static { qconfig, .. } = &group.plan {
-            placing.observe_inputs(group, &qconfig.activation);
+            if !group.reuses_input {
+                placing.observe_inputs(group, &qconfig.activation);
+            }
             placing.observe_output(group, &qconfig.activation);
         }
     }
@@ -47,10 +49,13 @@ struct Placing<'g> {
 }
 
 impl Placing<'_> {
-    /// The type that a value has where it is made: of its group's observers, or none if it is real.
+    /// The type that a value has where it is made: of its group's observers, or none if it is real. What reuses its input's observer is real
+    /// if that has none; PyTorch takes it for quantized, and leaves the layer behind it without an input's observer.
     fn dtype(&self, value: ValueRef) -> Option<ObserverDType> {
-        match self.members.quantized(self.groups, value.node).map(|g| &g.plan) {
-            Some(Plan::Static { qconfig, .. }) => Some(qconfig.activation.dtype),
+        let group = self.members.quantized(self.groups, value.node)?;
+        match &group.plan {
+            Plan::Static { .. } if group.reuses_input && !self.outputs.contains_key(&value) => None,
+            Plan::Static { qconfig, .. } => Some(qconfig.activation.dtype),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
 //! The models of the golden files that torch 2.8.0 wrote, and what names their calls.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::HashMap;
 
@@ -6,8 +7,9 @@ use quantc_frontend::trace::{Description, Weights};
 use quantc_ir::{Graph, NodeId, NodeKind, Origin};
 use quantc_ops::Attr;
 use quantc_pattern::{BackendConfig, Library, RuleSet};
+use quantc_quant::qconfig_mapping::{QConfigMapping, get_default_qconfig_mapping};
 use quantc_quant::report::Decision;
-use quantc_quant::{Placement, PreparedModel, QConfig, QConfigMapping, prepare_fx_with};
+use quantc_quant::{Placement, PreparedModel, prepare_fx_with};
 use quantc_testkit::hashed::{with_exact_params, with_hashed_params};
 use quantc_testkit::workspace_root;
 use serde_json::Value as Json;
@@ -40,13 +42,18 @@ pub fn backend(name: &str) -> &'static BackendConfig {
     Library::builtin().and_then(|l| l.backend(name)).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// PyTorch's default mapping for a backend, as the golden files were made with.
+pub fn mapping(backend: &str) -> QConfigMapping {
+    let of = if backend == "native" { "fbgemm" } else { backend };
+    get_default_qconfig_mapping(of, 0).unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// Fused and prepared as PyTorch does it.
-pub fn prepare(graph: &Graph, backend: &BackendConfig, qconfig: QConfig) -> PreparedModel {
+pub fn prepare(graph: &Graph, backend: &BackendConfig, mapping: &QConfigMapping) -> PreparedModel {
     let library = Library::builtin().unwrap_or_else(|e| panic!("{e}"));
     let rules: RuleSet = library.rules_for(backend).fusing_only();
     let (fused, _) = quantc_rewrite::canonicalize(graph, &rules).unwrap_or_else(|e| panic!("{e}"));
-    prepare_fx_with(&fused, &QConfigMapping::default_for(qconfig), backend, Placement::PyTorch)
-        .unwrap_or_else(|e| panic!("{e}"))
+    prepare_fx_with(&fused, mapping, backend, Placement::PyTorch).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The keys of a call in the golden files: as a module's, and as a function's.

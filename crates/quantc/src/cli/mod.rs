@@ -14,6 +14,7 @@ mod ops;
 mod outputs;
 mod patterns;
 mod plan;
+mod qconfig_mapping;
 mod quantize;
 mod rewrite;
 mod run;
@@ -60,6 +61,9 @@ enum Command {
     Rewrite(rewrite::Args),
     /// List the operators, or what each class and function of PyTorch's quantization is here
     Ops(ops::Args),
+    /// Print PyTorch's default mappings, or which entry of a mapping each call of a model goes by
+    #[command(subcommand)]
+    QconfigMapping(qconfig_mapping::Command),
     /// Measure the speed of rewriting on graphs of any size
     BenchRewrite(bench_rewrite::Args),
     /// Check, list, document and test rewrite rules and backends
@@ -86,6 +90,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Explain(args) => explain::run(&args),
         Command::Rewrite(args) => rewrite::run(&args),
         Command::Ops(args) => ops::run(&args),
+        Command::QconfigMapping(command) => qconfig_mapping::run(&command),
         Command::BenchRewrite(args) => bench_rewrite::run(&args),
         Command::Patterns(command) => patterns::run(&command),
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use quantc::data::Batches;
 use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
+use quantc_quant::qconfig_mapping::Shadowed;
 use quantc_quant::report::Decision;
 use quantc_quant::{Placement, QConfigMapping, qconfig};
 use serde_json::json;
@@ -203,13 +204,20 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
         warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
     }
     if args.qconfig_mapping.is_some() {
-        let unused = mapping.resolver(&quantized.stages.canonical).unused();
-        warnings.extend(unused.into_iter().map(|(entry, hint)| {
-            let hint = hint.map_or(String::new(), |h| format!(" (hint: {h})"));
-            format!("no call goes by the entry `{entry}` of the mapping{hint}")
-        }));
+        let resolver = mapping.resolver(&quantized.stages.canonical);
+        let unused = resolver.unused();
+        warnings.extend(unused.into_iter().map(|entry| format!("the entry `{entry}` of the mapping has no effect")));
+        warnings.extend(resolver.shadowed().iter().filter_map(surprise));
     }
     warnings
+}
+
+/// An entry that another comes before where that may surprise.
+fn surprise(shadowed: &Shadowed) -> Option<String> {
+    let Shadowed { entry, by, calls, surprise } = shadowed;
+    let (first, more) = (calls.first()?, calls.len() - 1);
+    let calls = if more == 0 { first.clone() } else { format!("{first} and {more} more") };
+    surprise.map(|why| format!("`{by}` comes before `{entry}` for {calls}: {why}"))
 }
 
 /// The mode that is asked for: by name, or by a QConfig.

@@ -1,6 +1,6 @@
 //! BackendConfig, QConfigMapping and custom configurations.
 
-use super::{Section, item, missing};
+use super::{Section, item, method, missing};
 
 pub(super) const SECTION: Section = Section {
     title: "BackendConfig, QConfigMapping, custom configurations",
@@ -93,13 +93,63 @@ pub(super) const SECTION: Section = Section {
             "torch.ao.quantization.fx.custom_config.StandaloneModuleConfigEntry",
             "in work, not merged: quantized inputs and outputs, standalone and non-traceable modules",
         ),
-        missing(
+        item!(
+            quantc_quant::qconfig_mapping::get_default_qconfig_mapping,
             "torch.ao.quantization.qconfig_mapping.get_default_qconfig_mapping",
-            "in work; `QConfigMapping::default_for` gives a QConfig to everything, per tensor to transposed convolutions",
+            "crates/quant/tests/golden_qconfig_mapping.rs::default_mappings_are_torch_s"
         ),
-        missing(
+        item!(
+            quantc_quant::qconfig_mapping::get_default_qat_qconfig_mapping,
             "torch.ao.quantization.qconfig_mapping.get_default_qat_qconfig_mapping",
-            "in work; `QConfigMapping::default_for` gives a QConfig to everything, per tensor to transposed convolutions",
+            "crates/quant/tests/golden_qconfig_mapping.rs::default_mappings_are_torch_s"
+        ),
+        item!(
+            quantc_quant::qconfig_mapping::get_symmetric_qnnpack_qconfig_mapping,
+            "torch.ao.quantization.qconfig_mapping._get_symmetric_qnnpack_qconfig_mapping",
+            "crates/quant/tests/golden_qconfig_mapping.rs::default_mappings_are_torch_s"
+        ),
+        item!(
+            quantc_quant::qconfig_mapping::get_symmetric_qnnpack_qat_qconfig_mapping,
+            "torch.ao.quantization.qconfig_mapping._get_symmetric_qnnpack_qat_qconfig_mapping",
+            "crates/quant/tests/golden_qconfig_mapping.rs::default_mappings_are_torch_s"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::set_global,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.set_global",
+            "crates/quant/tests/golden_qconfig_mapping.rs::each_node_gets_the_qconfig_that_prepare_fx_gives_it"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::set_object_type,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.set_object_type",
+            "crates/quant/tests/golden_qconfig_mapping.rs::two_hundred_random_pairs_resolve_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::set_module_name_regex,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.set_module_name_regex",
+            "crates/quant/tests/golden_qconfig_mapping.rs::two_hundred_random_pairs_resolve_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::set_module_name,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.set_module_name",
+            "crates/quant/tests/golden_qconfig_mapping.rs::two_hundred_random_pairs_resolve_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::set_module_name_object_type_order,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.set_module_name_object_type_order",
+            "crates/quant/tests/golden_qconfig_mapping.rs::two_hundred_random_pairs_resolve_as_in_prepare_fx",
+            "methods are counted too"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::to_json,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.to_dict",
+            "crates/quant/tests/golden_qconfig_mapping.rs::default_mappings_are_torch_s",
+            "gives JSON; QConfigs are data"
+        ),
+        method!(
+            quantc_quant::QConfigMapping::from_json,
+            "torch.ao.quantization.qconfig_mapping.QConfigMapping.from_dict",
+            "crates/quant/tests/golden_qconfig_mapping.rs::each_node_gets_the_qconfig_that_prepare_fx_gives_it",
+            "of JSON; names of presets may stand for QConfigs"
         ),
     ],
 };

@@ -133,6 +133,11 @@ static TABLE: &[(&str, Import)] = &[
     ("DequantizeLinear", quant::dequantize_linear),
 ];
 
+/// The operators' ONNX names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.0)
+}
+
 /// The import of an operator; `None` if it has none.
 pub(crate) fn lookup(op_type: &str) -> Option<Import> {
     static INDEX: OnceLock<HashMap<&'static str, Import>> = OnceLock::new();

@@ -27,7 +27,7 @@ fn taken(len: usize) -> usize {
 /// Places buffers of `sizes` bytes; `inputs` are alive from the start, `outputs` to the end.
 pub(crate) fn place<'s>(
     sizes: &[usize],
-    steps: impl Iterator<Item = &'s dyn Step>,
+    steps: impl Iterator<Item = &'s dyn Step> + Clone,
     inputs: &[u32],
     outputs: &[u32],
 ) -> (Vec<Placement>, MemoryReport) {
@@ -38,12 +38,13 @@ pub(crate) fn place<'s>(
     };
     inputs.iter().for_each(|&b| touch(b, 0));
     let mut end = 0;
-    for (at, step) in steps.enumerate() {
+    for (at, step) in steps.clone().enumerate() {
         step.visit(&mut |_: Access, slot: &Slot| touch(slot.buffer, at));
         end = at;
     }
     outputs.iter().for_each(|&b| touch(b, end));
-    let mut order: Vec<usize> = (0..sizes.len()).filter(|&i| lives[i].is_some()).collect();
+    let owner = owners(sizes, steps, &[inputs, outputs].concat(), &mut lives);
+    let mut order: Vec<usize> = (0..sizes.len()).filter(|&i| lives[i].is_some() && owner[i] == i).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
     let mut placements: Vec<Placement> = sizes.iter().map(|&len| Placement { offset: 0, len }).collect();
     let mut placed: Vec<(usize, usize, Life)> = Vec::new();
@@ -66,15 +67,44 @@ pub(crate) fn place<'s>(
     let report = MemoryReport {
         arena,
         lower_bound: (0..=end).map(alive_at).max().unwrap_or(0),
-        total: order.iter().map(|&i| taken(sizes[i])).sum(),
+        total: (0..sizes.len()).filter(|&i| lives[i].is_some()).map(|i| taken(sizes[i])).sum(),
     };
     // Buffers that nothing uses still need a valid place.
-    for (i, placement) in placements.iter_mut().enumerate() {
+    for i in 0..placements.len() {
+        placements[i].offset = placements[owner[i]].offset;
         if lives[i].is_none() {
-            placement.len = 0;
+            placements[i].len = 0;
         }
     }
     (placements, report)
+}
+
+/// The buffer in whose memory each lies: its own, or that of an operand which a step may overwrite by its result and nothing reads later.
+/// An owner's life becomes that of all in its memory. `kept`: inputs and outputs, which stay as they are.
+fn owners<'s>(
+    sizes: &[usize],
+    steps: impl Iterator<Item = &'s dyn Step>,
+    kept: &[u32],
+    lives: &mut [Option<Life>],
+) -> Vec<usize> {
+    let mut owner: Vec<usize> = (0..sizes.len()).collect();
+    for (at, step) in steps.enumerate() {
+        let mut uses: Vec<u32> = Vec::new();
+        step.visit(&mut |_: Access, slot: &Slot| uses.push(slot.buffer));
+        let once = |buffer: u32| uses.iter().filter(|u| **u == buffer).count() == 1;
+        step.visit_reusable(&mut |operand, result| {
+            let whole = |slot: &Slot| slot.offset == 0 && slot.len == sizes[slot.buffer as usize];
+            let (from, to) = (owner[operand.buffer as usize], result.buffer as usize);
+            let (Some(old), Some(new)) = (lives[from], lives[to]) else { return };
+            // What is in the memory now is the operand alone, and it is not read again.
+            let free = !kept.contains(&operand.buffer) && once(operand.buffer) && old.last == at;
+            if free && whole(operand) && whole(result) && owner[to] == to && new.first == at && once(result.buffer) {
+                owner[to] = from;
+                lives[from] = Some(Life { first: old.first, last: new.last });
+            }
+        });
+    }
+    owner
 }
 
 /// The start of the smallest gap between busy ranges (ordered by start) that holds `len`, or the end of them all.
@@ -94,6 +124,43 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use quantc_runtime::{RunError, StepCx};
+
+    /// Reads the first buffer and writes the second, in place if it may.
+    struct Moves(u32, u32);
+
+    impl Step for Moves {
+        fn kernel(&self) -> &'static str {
+            "none"
+        }
+
+        fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
+            visit(Access::Read, &Slot { buffer: self.0, offset: 0, len: 100 });
+            visit(Access::Write, &Slot { buffer: self.1, offset: 0, len: 100 });
+        }
+
+        fn visit_reusable(&self, visit: &mut dyn FnMut(&Slot, &Slot)) {
+            let slot = |buffer| Slot { buffer, offset: 0, len: 100 };
+            visit(&slot(self.0), &slot(self.1));
+        }
+
+        fn run(&self, _: &mut StepCx<'_>) -> Result<(), RunError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn results_lie_where_their_operands_did_that_nothing_reads_later() {
+        // 0 -> 1 -> 2 -> 3 -> 4, and 1 is read again by the step of 5. 0 is the input, 4 and 5 are outputs.
+        let steps = [Moves(0, 1), Moves(1, 2), Moves(2, 3), Moves(3, 4), Moves(1, 5), Moves(4, 6)];
+        let (placed, report) = place(&[100; 7], steps.iter().map(|s| s as &dyn Step), &[0], &[4, 5]);
+        let at: Vec<usize> = placed.iter().map(|p| p.offset).collect();
+        assert!(at[2] == at[3] && at[3] == at[4], "{at:?}");
+        assert!(at[1] != at[2], "1 is read after 2 is written: {at:?}");
+        assert!(at[1] == at[5], "nothing reads 1 after this: {at:?}");
+        assert!(at[4] != at[6], "4 is an output: {at:?}");
+        assert_eq!(report.lower_bound, report.arena);
+        assert_eq!(report.arena, 3 * taken(100), "{at:?}");
+    }
 
     struct Uses(Vec<u32>);
 

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Random, check, graph, no_reference};
+use common::{Random, check, graph, inputs, no_reference, plan};
+use quantc_kernels::Isa;
+use quantc_lower::WeightCache;
 
 #[test]
 fn quantize_and_dequantize_images() {
@@ -72,6 +74,49 @@ fn float_network() {
         &mut random,
     );
     check(&g, &[1, 3], &mut random);
+}
+
+/// Long chains of elementwise operators, softmax and layer norm, of many copied blocks, and with the operand that ends first and second.
+#[test]
+fn results_take_the_place_of_their_operands() {
+    let mut random = Random(23);
+    let g = graph(
+        r#"graph g(%x: f32[N,37,700]) {
+  param @w: f32[700]
+  param @b: f32[700]
+  %n = neg(%x)
+  %e = sigmoid(%n)
+  %m = mul(%e, @w)
+  %s = softmax(%m) {dim=2}
+  %l = layer_norm(%s, @w, @b)
+  %t = tanh(%l)
+  %a = sub(%x, %t)
+  %d = div(%t, %a)
+  %r = relu(%d)
+  %y = add(%a, %r)
+  return y=%y
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 2], &mut random));
+    let buffer = 2 * 37 * 700 * 4;
+    let report = plan(&g, &inputs(&g, 2, &mut random), Isa::available()[0], &WeightCache::new()).memory();
+    // The input, what becomes of it, and its difference to that.
+    assert!(report.arena < 3 * buffer + 4096 && report.total > 10 * buffer, "{report:?}");
+
+    let g = graph(
+        r#"graph g(%x: u8[N,33,1000], %z: u8[N,33,1000]) {
+  %a = quantized.add(%x, %z) {a_scale=0.1, a_zero_point=3, b_scale=0.2, b_zero_point=200, scale=0.25, zero_point=100}
+  %b = quantized.mul(%x, %a) {a_scale=0.1, a_zero_point=3, b_scale=0.25, b_zero_point=100, scale=2.0, zero_point=128}
+  %d = dequantize_per_tensor(%b) {scale=2.0, zero_point=128}
+  %h = hardswish(%d)
+  %q = quantize_per_tensor(%h) {scale=1.5, zero_point=7}
+  %c = quantized.add(%q, %q) {a_scale=1.5, a_zero_point=7, b_scale=0.3, b_zero_point=9, scale=1.9, zero_point=3}
+  return c=%c
+}"#,
+        &mut random,
+    );
+    no_reference(&check(&g, &[1, 2], &mut random));
 }
 
 #[test]

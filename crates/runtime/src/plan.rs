@@ -42,6 +42,12 @@ impl StepCx<'_> {
         let (reads, outs) = split(self.arena, self.offsets, writes);
         (reads, outs, Workers { scratch: self.workers, shared: self.shared })
     }
+
+    /// Whether two slots are the same bytes.
+    pub(crate) fn same(&self, a: &Slot, b: &Slot) -> bool {
+        let start = |slot: &Slot| self.offsets[slot.buffer as usize] + slot.offset;
+        start(a) == start(b) && a.len == b.len
+    }
 }
 
 /// One call of a kernel, with everything it needs but the memory.
@@ -51,6 +57,10 @@ pub trait Step: Send + Sync {
 
     /// Calls `visit` for every slot the step uses. The planner keeps the memory of slots in use apart.
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot));
+
+    /// Calls `visit(operand, result)` for every operand in whose memory the result may lie: it is as long, and the step reads no byte of it
+    /// after writing there. The planner lets the two be one where nothing reads the operand later.
+    fn visit_reusable(&self, _visit: &mut dyn FnMut(&Slot, &Slot)) {}
 
     /// Bytes of scratch each thread needs.
     fn scratch_len(&self) -> usize {
@@ -178,7 +188,7 @@ impl Plan {
     ///
     /// # Errors
     /// If a slot leaves its buffer, a buffer the arena, or a step writes what it also reads otherwise than by
-    /// [`Access::Update`].
+    /// [`Access::Update`] or [in place](Step::visit_reusable).
     pub fn new(
         steps: Vec<PlannedStep>,
         placements: &[Placement],
@@ -277,8 +287,18 @@ fn range(slot: &Slot, placements: &[Placement], arena: usize) -> Option<Range<us
 fn validate(planned: &PlannedStep, placements: &[Placement], arena: usize) -> Result<(), RunError> {
     let fail = |message: &str| invalid(&planned.info.node, message);
     let (mut reads, mut writes, mut outside) = (Vec::new(), Vec::new(), false);
+    // Operands that lie where the result does, which the step has said to be right.
+    let mut reused: Vec<Slot> = Vec::new();
+    planned.step.visit_reusable(&mut |operand, result| {
+        if range(operand, placements, arena) == range(result, placements, arena) {
+            reused.push(*operand);
+        }
+    });
     planned.step.visit(&mut |access, slot| match range(slot, placements, arena) {
         None => outside = true,
+        Some(_) if access == Access::Read && reused.first() == Some(slot) => {
+            reused.remove(0);
+        }
         Some(range) if access == Access::Read => reads.push(range.start..range.end + SLACK),
         Some(range) => writes.push(range),
     });

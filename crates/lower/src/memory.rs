@@ -24,7 +24,8 @@ fn taken(len: usize) -> usize {
     (len + SLACK).next_multiple_of(ALIGN)
 }
 
-/// Places buffers of `sizes` bytes; `inputs` are alive from the start, `outputs` to the end.
+/// Places buffers of `sizes` bytes; `inputs` are alive from the start, `outputs` to the end. Results lie where operands did only where the
+/// arena would be larger otherwise: the operand has to be copied away.
 pub(crate) fn place<'s>(
     sizes: &[usize],
     steps: impl Iterator<Item = &'s dyn Step> + Clone,
@@ -43,68 +44,100 @@ pub(crate) fn place<'s>(
         end = at;
     }
     outputs.iter().for_each(|&b| touch(b, end));
-    let owner = owners(sizes, steps, &[inputs, outputs].concat(), &mut lives);
-    let mut order: Vec<usize> = (0..sizes.len()).filter(|&i| lives[i].is_some() && owner[i] == i).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
-    let mut placements: Vec<Placement> = sizes.iter().map(|&len| Placement { offset: 0, len }).collect();
-    let mut placed: Vec<(usize, usize, Life)> = Vec::new();
-    for &i in &order {
-        let Some(life) = lives[i] else { continue };
-        let mut busy: Vec<(usize, usize)> = placed.iter().filter(|p| p.2.overlaps(&life)).map(|p| (p.0, p.1)).collect();
-        busy.sort_unstable();
-        let offset = best_fit(&busy, taken(sizes[i]));
-        placements[i].offset = offset;
-        placed.push((offset, offset + taken(sizes[i]), life));
-    }
-    let arena = placed.iter().map(|p| p.1).max().unwrap_or(0).max(taken(0));
-    let alive_at = |at: usize| {
-        order
-            .iter()
-            .filter(|&&i| lives[i].is_some_and(|l| l.first <= at && at <= l.last))
-            .map(|&i| taken(sizes[i]))
-            .sum()
-    };
-    let report = MemoryReport {
-        arena,
-        lower_bound: (0..=end).map(alive_at).max().unwrap_or(0),
-        total: (0..sizes.len()).filter(|&i| lives[i].is_some()).map(|i| taken(sizes[i])).sum(),
-    };
-    // Buffers that nothing uses still need a valid place.
-    for i in 0..placements.len() {
-        placements[i].offset = placements[owner[i]].offset;
-        if lives[i].is_none() {
-            placements[i].len = 0;
-        }
-    }
-    (placements, report)
+    let kept = [inputs, outputs].concat();
+    let all = Shared::new(sizes, steps.clone(), &kept, &lives, |_, _| true);
+    let smallest = all.arrange(sizes, end);
+    let alive = all.alive(sizes, end);
+    let arena = smallest.1.arena;
+    let needed = |at: usize, result: u32| alive[at] + taken(sizes[result as usize]) > arena;
+    let fewer = Shared::new(sizes, steps, &kept, &lives, needed).arrange(sizes, end);
+    if fewer.1.arena <= arena { fewer } else { smallest }
 }
 
-/// The buffer in whose memory each lies: its own, or that of an operand which a step may overwrite by its result and nothing reads later.
-/// An owner's life becomes that of all in its memory. `kept`: inputs and outputs, which stay as they are.
-fn owners<'s>(
-    sizes: &[usize],
-    steps: impl Iterator<Item = &'s dyn Step>,
-    kept: &[u32],
-    lives: &mut [Option<Life>],
-) -> Vec<usize> {
-    let mut owner: Vec<usize> = (0..sizes.len()).collect();
-    for (at, step) in steps.enumerate() {
-        let mut uses: Vec<u32> = Vec::new();
-        step.visit(&mut |_: Access, slot: &Slot| uses.push(slot.buffer));
-        let once = |buffer: u32| uses.iter().filter(|u| **u == buffer).count() == 1;
-        step.visit_reusable(&mut |operand, result| {
-            let whole = |slot: &Slot| slot.offset == 0 && slot.len == sizes[slot.buffer as usize];
-            let (from, to) = (owner[operand.buffer as usize], result.buffer as usize);
-            let (Some(old), Some(new)) = (lives[from], lives[to]) else { return };
-            // What is in the memory now is the operand alone, and it is not read again.
-            let free = !kept.contains(&operand.buffer) && once(operand.buffer) && old.last == at;
-            if free && whole(operand) && whole(result) && owner[to] == to && new.first == at && once(result.buffer) {
-                owner[to] = from;
-                lives[from] = Some(Life { first: old.first, last: new.last });
-            }
-        });
+/// Which buffers are one.
+struct Shared {
+    /// The buffer in whose memory each lies: its own, or that of an operand.
+    owner: Vec<usize>,
+    /// An owner's is that of all in its memory.
+    lives: Vec<Option<Life>>,
+}
+
+impl Shared {
+    /// Lets results lie where operands do that a step may overwrite and nothing reads later, if `wanted(step, result)`. `kept`: inputs and
+    /// outputs, which stay as they are.
+    fn new<'s>(
+        sizes: &[usize],
+        steps: impl Iterator<Item = &'s dyn Step>,
+        kept: &[u32],
+        lives: &[Option<Life>],
+        wanted: impl Fn(usize, u32) -> bool,
+    ) -> Shared {
+        let mut owner: Vec<usize> = (0..sizes.len()).collect();
+        let mut lives = lives.to_vec();
+        for (at, step) in steps.enumerate() {
+            let mut uses: Vec<u32> = Vec::new();
+            step.visit(&mut |_: Access, slot: &Slot| uses.push(slot.buffer));
+            let once = |buffer: u32| uses.iter().filter(|u| **u == buffer).count() == 1;
+            step.visit_reusable(&mut |operand, result| {
+                let whole = |slot: &Slot| slot.offset == 0 && slot.len == sizes[slot.buffer as usize];
+                let (from, to) = (owner[operand.buffer as usize], result.buffer as usize);
+                let (Some(old), Some(new)) = (lives[from], lives[to]) else { return };
+                // What is in the memory now is the operand alone, and it is not read again.
+                let free = !kept.contains(&operand.buffer) && once(operand.buffer) && old.last == at;
+                let fresh = owner[to] == to && new.first == at && once(result.buffer);
+                if free && fresh && whole(operand) && whole(result) && wanted(at, result.buffer) {
+                    owner[to] = from;
+                    lives[from] = Some(Life { first: old.first, last: new.last });
+                }
+            });
+        }
+        Shared { owner, lives }
     }
-    owner
+
+    /// The buffers that take memory, and when.
+    fn owners(&self) -> impl Iterator<Item = (usize, Life)> {
+        let life = |(i, life): (usize, &Option<Life>)| Some((i, (*life).filter(|_| self.owner[i] == i)?));
+        self.lives.iter().enumerate().filter_map(life)
+    }
+
+    /// Bytes alive at each step, 0 to `end`.
+    fn alive(&self, sizes: &[usize], end: usize) -> Vec<usize> {
+        let (mut more, mut less) = (vec![0; end + 2], vec![0; end + 2]);
+        for (i, life) in self.owners() {
+            more[life.first] += taken(sizes[i]);
+            less[life.last + 1] += taken(sizes[i]);
+        }
+        let mut now = 0;
+        let step = |at: usize| {
+            now = now + more[at] - less[at];
+            now
+        };
+        (0..=end).map(step).collect()
+    }
+
+    /// A place for each buffer, best fit, largest first.
+    fn arrange(&self, sizes: &[usize], end: usize) -> (Vec<Placement>, MemoryReport) {
+        let mut order: Vec<(usize, Life)> = self.owners().collect();
+        order.sort_by_key(|&(i, _)| (std::cmp::Reverse(sizes[i]), i));
+        let mut offsets = vec![0; sizes.len()];
+        let mut placed: Vec<(usize, usize, Life)> = Vec::new();
+        for &(i, life) in &order {
+            let mut busy: Vec<(usize, usize)> =
+                placed.iter().filter(|p| p.2.overlaps(&life)).map(|p| (p.0, p.1)).collect();
+            busy.sort_unstable();
+            offsets[i] = best_fit(&busy, taken(sizes[i]));
+            placed.push((offsets[i], offsets[i] + taken(sizes[i]), life));
+        }
+        let used = |i: usize| self.lives[i].is_some();
+        // Buffers that nothing uses still need a valid place.
+        let place = |i: usize| Placement { offset: offsets[self.owner[i]], len: if used(i) { sizes[i] } else { 0 } };
+        let report = MemoryReport {
+            arena: placed.iter().map(|p| p.1).max().unwrap_or(0).max(taken(0)),
+            lower_bound: self.alive(sizes, end).into_iter().max().unwrap_or(0),
+            total: (0..sizes.len()).filter(|&i| used(i)).map(|i| taken(sizes[i])).sum(),
+        };
+        ((0..sizes.len()).map(place).collect(), report)
+    }
 }
 
 /// The start of the smallest gap between busy ranges (ordered by start) that holds `len`, or the end of them all.
@@ -125,22 +158,25 @@ mod tests {
     use proptest::prelude::*;
     use quantc_runtime::{RunError, StepCx};
 
-    /// Reads the first buffer and writes the second, in place if it may.
-    struct Moves(u32, u32);
+    /// Reads buffers and writes one, in place if it may.
+    struct Maps(&'static [u32], u32);
 
-    impl Step for Moves {
+    fn whole(buffer: u32) -> Slot {
+        Slot { buffer, offset: 0, len: 100 }
+    }
+
+    impl Step for Maps {
         fn kernel(&self) -> &'static str {
             "none"
         }
 
         fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
-            visit(Access::Read, &Slot { buffer: self.0, offset: 0, len: 100 });
-            visit(Access::Write, &Slot { buffer: self.1, offset: 0, len: 100 });
+            self.0.iter().for_each(|&buffer| visit(Access::Read, &whole(buffer)));
+            visit(Access::Write, &whole(self.1));
         }
 
         fn visit_reusable(&self, visit: &mut dyn FnMut(&Slot, &Slot)) {
-            let slot = |buffer| Slot { buffer, offset: 0, len: 100 };
-            visit(&slot(self.0), &slot(self.1));
+            self.0.iter().for_each(|&buffer| visit(&whole(buffer), &whole(self.1)));
         }
 
         fn run(&self, _: &mut StepCx<'_>) -> Result<(), RunError> {
@@ -148,18 +184,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn results_lie_where_their_operands_did_that_nothing_reads_later() {
-        // 0 -> 1 -> 2 -> 3 -> 4, and 1 is read again by the step of 5. 0 is the input, 4 and 5 are outputs.
-        let steps = [Moves(0, 1), Moves(1, 2), Moves(2, 3), Moves(3, 4), Moves(1, 5), Moves(4, 6)];
-        let (placed, report) = place(&[100; 7], steps.iter().map(|s| s as &dyn Step), &[0], &[4, 5]);
-        let at: Vec<usize> = placed.iter().map(|p| p.offset).collect();
-        assert!(at[2] == at[3] && at[3] == at[4], "{at:?}");
-        assert!(at[1] != at[2], "1 is read after 2 is written: {at:?}");
-        assert!(at[1] == at[5], "nothing reads 1 after this: {at:?}");
-        assert!(at[4] != at[6], "4 is an output: {at:?}");
+    fn maps(buffers: usize, steps: &[Maps], outputs: &[u32]) -> (Vec<usize>, usize) {
+        let (placed, report) = place(&vec![100; buffers], steps.iter().map(|s| s as &dyn Step), &[0], outputs);
         assert_eq!(report.lower_bound, report.arena);
-        assert_eq!(report.arena, 3 * taken(100), "{at:?}");
+        (placed.iter().map(|p| p.offset).collect(), report.arena / taken(100))
+    }
+
+    #[test]
+    fn results_lie_where_their_operands_did_where_that_saves_memory() {
+        // Both operands of 3 are needed to make it; 4 has room without taking 3's place.
+        let (at, arena) = maps(5, &[Maps(&[], 1), Maps(&[], 2), Maps(&[1, 2], 3), Maps(&[3], 4)], &[4]);
+        assert_eq!((at[3], arena), (at[1], 2), "{at:?}");
+        assert_ne!(at[4], at[3], "{at:?}");
+        // 1 is read again.
+        let (at, arena) = maps(5, &[Maps(&[], 1), Maps(&[], 2), Maps(&[1, 2], 3), Maps(&[1, 3], 4)], &[4]);
+        assert_eq!((at[3], at[4], arena), (at[2], at[1], 2), "{at:?}");
+        // Outputs, inputs and what is read twice at once stay.
+        for (operands, outputs) in [(&[1, 2][..], &[1, 2, 3][..]), (&[1, 1, 2, 2], &[3])] {
+            assert_eq!(maps(4, &[Maps(&[], 1), Maps(&[], 2), Maps(operands, 3)], outputs).1, 3);
+        }
+        assert_eq!(maps(2, &[Maps(&[0], 1)], &[1]).1, 2);
     }
 
     struct Uses(Vec<u32>);

@@ -9,6 +9,7 @@ use quantc_pattern::Mode;
 use quantc_tensor::{DType, QParams, Tensor};
 
 use crate::calibrate::ActivationQParams;
+use crate::custom_config::quantize_ports;
 use crate::error::QuantError;
 use crate::group::{Group, Plan};
 use crate::half::Halves;
@@ -68,6 +69,7 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
         let q = qparams.get(slot).ok_or(QuantError::NoCalibrationData)?;
         replace_observer(&mut graph, id, q)?;
     }
+    (report.quantized_inputs, report.quantized_outputs) = quantize_ports(&mut graph, &prepared.ports)?;
     graph.eliminate_dead();
     graph.verify()?;
     report.observers = prepared

@@ -3,6 +3,7 @@
 use quantc_interp::InterpError;
 use quantc_ir::IrError;
 
+use crate::custom_config::CustomConfigError;
 use crate::observer::ObserverError;
 use crate::qconfig_mapping::MappingError;
 
@@ -46,6 +47,9 @@ pub enum QuantError {
     /// Rewriting failed.
     #[error(transparent)]
     Rewrite(#[from] Box<quantc_rewrite::RewriteError>),
+    /// A custom configuration can't be used.
+    #[error(transparent)]
+    CustomConfig(#[from] CustomConfigError),
     /// The mapping can't be used.
     #[error(transparent)]
     Mapping(#[from] MappingError),

@@ -6,6 +6,7 @@ use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, RuleSet};
 use quantc_rewrite::{RewriteReport, canonicalize};
 
+use crate::custom_config::Edges;
 use crate::error::QuantError;
 use crate::group::find_groups;
 use crate::qconfig_mapping::QConfigMapping;
@@ -38,7 +39,7 @@ pub struct FusedGroup {
 /// If a constant can't be evaluated, or a rule is unsound.
 pub fn fuse_fx(graph: &Graph, rules: &RuleSet, backend: &BackendConfig) -> Result<FusedModel, QuantError> {
     let (graph, report) = canonicalize(graph, rules).map_err(Box::new)?;
-    let groups = find_groups(&graph, &QConfigMapping::default(), backend, &HashSet::new())
+    let groups = find_groups(&graph, &QConfigMapping::default(), backend, &HashSet::new(), &Edges::default())
         .into_iter()
         .filter(|group| group.nodes.len() > 1)
         .map(|group| FusedGroup {

@@ -11,6 +11,7 @@ use quantc_pattern::{
 use quantc_tensor::DType;
 
 use crate::constraints::choose_dtype_config;
+use crate::custom_config::Edges;
 use crate::qconfig::{ObserverKind, QConfig};
 use crate::qconfig_mapping::{QConfigMapping, Resolved, Resolver};
 use crate::report::{Decision, FloatReason, NodeReport};
@@ -68,22 +69,23 @@ impl Group {
 /// Finds the groups: in reverse order of execution, the largest pattern first, ties by order of registration
 /// (torch.ao.quantization.fx `_find_matches`). Calls whose QConfigs keep them apart get smaller groups, where PyTorch refuses the
 /// mapping; so do those of a pattern that the QConfig's mode, static or dynamic, rules out: a linear layer is quantized dynamically without
-/// the addition behind it. No group with the root in `apart` is a [sum](Group::is_sum). Returns the groups in order of execution.
+/// the addition behind it. No group with the root in `apart` is a [sum](Group::is_sum), and none has a call that `edges` takes out. Returns the groups in order of execution.
 pub(crate) fn find_groups(
     graph: &Graph,
     mapping: &QConfigMapping,
     backend: &BackendConfig,
     apart: &HashSet<NodeId>,
+    edges: &Edges,
 ) -> Vec<Group> {
     let resolver = mapping.resolver(graph);
     let mut taken: HashSet<NodeId> = HashSet::new();
     let mut groups = Vec::new();
     for root in graph.order_reversed() {
-        if graph.node(root).call().is_none() || taken.contains(&root) {
+        if graph.node(root).call().is_none() || taken.contains(&root) || edges.apart.contains_key(&root) {
             continue;
         }
         let mut matches = backend.matches_at(graph, root);
-        matches.retain(|(_, m)| m.nodes.iter().all(|n| !taken.contains(n)));
+        matches.retain(|(_, m)| m.nodes.iter().all(|n| !taken.contains(n) && !edges.apart.contains_key(n)));
         if apart.contains(&root) {
             matches.retain(|(_, m)| !is_sum(graph, &m.nodes));
         }
@@ -254,6 +256,7 @@ pub(crate) fn report(
     graph: &Graph,
     backend: &BackendConfig,
     groups: &[Group],
+    edges: &Edges,
     observer_of: &dyn Fn(NodeId, usize) -> Option<usize>,
     output_observer: &dyn Fn(NodeId) -> Option<usize>,
 ) -> Vec<NodeReport> {
@@ -277,6 +280,10 @@ pub(crate) fn report(
         let decision = match group_of.get(&id).map(|g| (*g, &g.plan)) {
             None if node.types().iter().all(|t| t.dtype != DType::F32) => {
                 Decision::Float { reason: FloatReason::NotFloat }
+            }
+            None if edges.apart.contains_key(&id) => {
+                let module = edges.apart.get(&id).cloned().unwrap_or_default();
+                Decision::Float { reason: FloatReason::Apart { module } }
             }
             None => match backend.unsupported.get(op.name()) {
                 Some(unsupported) => {

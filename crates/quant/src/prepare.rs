@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use quantc_ir::{Graph, ValueRef};
+use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attrs, lookup};
 use quantc_pattern::{BackendConfig, FixedQParams};
 
+use crate::custom_config::{self, PrepareCustomConfig, QuantizedPorts};
 use crate::error::QuantError;
 use crate::group::{Group, Plan, report};
 use crate::placement::{Placed, Placement, Site};
-use crate::qconfig::ObserverSpec;
+use crate::qconfig::{ObserverDType, ObserverSpec};
 use crate::qconfig_mapping::QConfigMapping;
 use crate::report::{FloatReason, QuantReport};
 use crate::unroll::unroll_recurrent;
@@ -32,6 +33,16 @@ pub struct ObserverSlot {
     pub values: Vec<String>,
 }
 
+impl Observing {
+    /// The type of the observed value; `None` if it has no integers.
+    pub(crate) fn dtype(&self) -> Option<ObserverDType> {
+        match self {
+            Observing::Calibrated(spec) => Some(spec.dtype),
+            Observing::Fixed(fixed) => ObserverDType::ALL.iter().copied().find(|d| fixed.dtype == *d),
+        }
+    }
+}
+
 impl ObserverSlot {
     /// The class name, as PyTorch has it.
     pub fn name(&self) -> &'static str {
@@ -52,6 +63,7 @@ pub struct PreparedModel {
     /// What was decided.
     pub report: QuantReport,
     pub(crate) groups: Vec<Group>,
+    pub(crate) ports: QuantizedPorts,
 }
 
 impl PreparedModel {
@@ -85,9 +97,24 @@ pub fn prepare_fx_with(
     backend: &BackendConfig,
     placement: Placement,
 ) -> Result<PreparedModel, QuantError> {
+    prepare_fx_custom(graph, mapping, backend, placement, &PrepareCustomConfig::default())
+}
+
+/// [`prepare_fx_with`] with parts of the model apart, and quantized inputs and outputs (the `prepare_custom_config` of PyTorch's prepare_fx).
+///
+/// # Errors
+/// If the graph is not valid, or the configuration names what it does not have.
+pub fn prepare_fx_custom(
+    graph: &Graph,
+    mapping: &QConfigMapping,
+    backend: &BackendConfig,
+    placement: Placement,
+    custom: &PrepareCustomConfig,
+) -> Result<PreparedModel, QuantError> {
     let mut graph = graph.clone();
     let reasons = unroll_recurrent(&mut graph, mapping)?;
-    let Placed { mut groups, observers, sites } = placement.place(&graph, mapping, backend);
+    let (Placed { mut groups, observers, sites }, edges) =
+        custom_config::place(&graph, mapping, backend, placement, custom)?;
     for group in &mut groups {
         if let Some(detail) = reasons.get(graph.node(group.root).name()) {
             group.plan = Plan::Float(FloatReason::Unsupported { detail: detail.clone() });
@@ -108,19 +135,15 @@ pub fn prepare_fx_with(
         &graph,
         backend,
         &groups,
+        &edges,
         &|node, input| graph.node(node).inputs()[input].and_then(observer_id),
         &|root| slot_of_value.get(&ValueRef::from(root)).copied(),
     )
     .into_iter()
     .filter(|row| row.op != "observer")
     .collect();
-    let report = QuantReport {
-        backend: backend.name.to_string(),
-        nodes: rows,
-        observers: Vec::new(),
-        bias_corrected: Vec::new(),
-    };
-    Ok(PreparedModel { graph, observers: slots, report, groups })
+    let report = QuantReport { backend: backend.name.to_string(), nodes: rows, ..QuantReport::default() };
+    Ok(PreparedModel { graph, observers: slots, report, groups, ports: custom.into() })
 }
 
 /// Puts an `observer` node at every site.
@@ -142,6 +165,13 @@ pub(crate) fn insert_observers(
 fn insert_observer(graph: &mut Graph, site: &Site) -> Result<(), QuantError> {
     let op = lookup("observer").ok_or(QuantError::MissingOperator("observer"))?;
     let value = site.value;
+    // Who reads what is observed already, as at the edge of a standalone module, observes that.
+    let observed = |(user, input): &(NodeId, usize)| {
+        let before = graph.node(*user).inputs().get(*input).copied().flatten()?;
+        (graph.node(before.node).is_op("observer") && graph.node(before.node).inputs().first() == Some(&Some(value)))
+            .then_some(before)
+    };
+    let value = site.readers.first().and_then(observed).unwrap_or(value);
     // Right behind the producer; inputs and parameters have no call to stand behind.
     let before = graph
         .order()

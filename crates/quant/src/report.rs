@@ -14,6 +14,25 @@ pub struct QuantReport {
     /// The calls whose bias was corrected for the rounding of the weight ([`crate::correct_biases`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bias_corrected: Vec<String>,
+    /// The inputs that arrive as integers ([`crate::PrepareCustomConfig`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantized_inputs: Vec<QuantizedPort>,
+    /// The outputs that leave as integers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantized_outputs: Vec<QuantizedPort>,
+}
+
+/// An input or output of the model that is integers: `(q - zero_point) * scale` is what they stand for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizedPort {
+    /// Its name.
+    pub name: String,
+    /// Integer type.
+    pub dtype: String,
+    /// Scale.
+    pub scale: f32,
+    /// Zero point.
+    pub zero_point: i32,
 }
 
 /// One call of the float graph.
@@ -87,6 +106,11 @@ pub enum FloatReason {
     },
     /// The operator computes on integers or booleans: nothing to quantize.
     NotFloat,
+    /// It is in a module that is not looked into, or prepared on its own, where no pattern covers it.
+    Apart {
+        /// The module.
+        module: String,
+    },
     /// Its weight is not a constant.
     WeightNotConstant,
     /// The members of its group have different QConfigs.
@@ -112,6 +136,9 @@ impl std::fmt::Display for FloatReason {
             }
             FloatReason::NotObserved { pattern } => write!(f, "the pattern `{pattern}` is not observed"),
             FloatReason::NotFloat => f.write_str("it does not compute on floats"),
+            FloatReason::Apart { module } => {
+                write!(f, "it is in the module `{module}`, which PrepareCustomConfig sets apart")
+            }
             FloatReason::WeightNotConstant => f.write_str("its weight is not a constant"),
             FloatReason::MixedQConfigs { entries } => {
                 write!(f, "the members of its group have different QConfigs: {}", entries.join(", "))

@@ -1,12 +1,16 @@
 //! PyTorch's placement against PyTorch: which values have observers, who reads what is observed, and which observers are one
-//! (`golden/placement.json`, written by `scripts/golden_placement.py`).
+//! (`golden/placement.json`, written by `scripts/golden_placement.py`); the same with parts of a model apart (`golden/custom_config.json`,
+//! written by `scripts/golden_custom_config.py`).
 
 mod golden_file;
 mod torch_models;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quantc_ir::NodeId;
+use quantc_frontend::trace::{Description, Weights};
+use quantc_ir::{NodeId, ValueRef};
+use quantc_pattern::Library;
+use quantc_quant::{Placement, PrepareCustomConfig, prepare_fx_custom};
 use serde_json::Value as Json;
 use torch_models::{Units, keys};
 
@@ -114,4 +118,103 @@ fn observers_are_where_prepare_fx_puts_them() {
     }
     assert!(failures.is_empty(), "{} of {compared} differ\n{}", failures.len(), failures.join("\n"));
     assert!(compared > 100, "{compared}");
+}
+
+/// Where observers are, seen through the edges of modules: what is watched, who reads what is observed, and the class.
+fn flat(units: &Units<'_>, opaque: &[&str]) -> Vec<(String, Vec<String>, String)> {
+    let graph = units.graph;
+    let unit = |id: NodeId| {
+        let inside = |module: &&&str| {
+            graph
+                .node(id)
+                .origins()
+                .iter()
+                .any(|o| o.module_path.strip_prefix(**module).is_some_and(|r| r.is_empty() || r.starts_with('.')))
+        };
+        opaque.iter().find(inside).map_or_else(|| units.of_node[&id].clone(), |module| (*module).to_owned())
+    };
+    let mut places = Vec::new();
+    for id in graph.calls().filter(|id| units.observer(*id).is_some()) {
+        let mut value: ValueRef = graph.node(id).inputs()[0].expect("an observer has an input");
+        while units.observer(value.node).is_some() {
+            value = graph.node(value.node).inputs()[0].expect("an observer has an input");
+        }
+        let readers = graph.users(id).into_iter().map(|u| u.0).filter(|u| units.observer(*u).is_none());
+        let readers: BTreeSet<String> = readers.map(unit).collect();
+        places.push((unit(value.node), readers.into_iter().collect(), String::new()));
+    }
+    places
+}
+
+#[test]
+fn parts_that_are_apart_are_observed_as_in_prepare_fx() {
+    let golden = golden_file::read("custom_config.json");
+    let description = Description::parse(&golden["model"].to_string()).unwrap_or_else(|e| panic!("{e}"));
+    let traced = description.trace(Weights::random(1)).unwrap_or_else(|e| panic!("{e}"));
+    let backend = torch_models::backend("fbgemm");
+    let rules = Library::builtin().unwrap_or_else(|e| panic!("{e}")).rules_for(backend).fusing_only();
+    let (graph, _) = quantc_rewrite::canonicalize(&traced, &rules).unwrap_or_else(|e| panic!("{e}"));
+    let cases = golden["cases"].as_array().expect("cases");
+    let mut failures = Vec::new();
+    for case in cases {
+        let mut config = case["config"].clone();
+        give_mappings(&mut config);
+        let custom = PrepareCustomConfig::from_json(&config.to_string()).unwrap_or_else(|e| panic!("{e}"));
+        let mapping = torch_models::mapping("fbgemm");
+        let prepared = prepare_fx_custom(&graph, &mapping, backend, Placement::PyTorch, &custom)
+            .unwrap_or_else(|e| panic!("{}: {e}", case["name"]));
+        let units = Units::new(&prepared);
+        let opaque: &[&str] = match case["name"].as_str() {
+            Some("non-traceable by name") => &["block"],
+            Some("non-traceable by class" | "non-traceable in standalone") => &["block.inner"],
+            _ => &[],
+        };
+        let mut ours = flat(&units, opaque);
+        let classes = graph_classes(&prepared);
+        for (place, class) in ours.iter_mut().zip(classes) {
+            place.2 = class;
+        }
+        // An input that arrives as integers is observed here to find what they are; PyTorch's tensors know.
+        ours.retain(|place| place.0 != "input:x" || custom.input_quantized_indexes().is_empty());
+        let unit = |key: &Json| {
+            let key = key.as_str().expect("a key");
+            let module = key.strip_suffix("#0").filter(|m| opaque.contains(m));
+            match module {
+                Some(module) => module.to_owned(),
+                None if key == "output" || key.starts_with("input:") => key.to_owned(),
+                None => units.of_key.get(key).unwrap_or_else(|| panic!("no call has the key {key}")).clone(),
+            }
+        };
+        let mut theirs: Vec<(String, Vec<String>, String)> = Vec::new();
+        for place in case["places"].as_array().expect("places") {
+            let readers: BTreeSet<String> = place["readers"].as_array().expect("readers").iter().map(unit).collect();
+            let class = place["class"].as_str().expect("a class").to_owned();
+            theirs.push((unit(&place["value"]), readers.into_iter().collect(), class));
+        }
+        ours.sort();
+        theirs.sort();
+        if ours != theirs {
+            failures.push(format!("{}:\n  ours {ours:#?}\n  PyTorch's {theirs:#?}\n{}", case["name"], prepared.graph));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} differ\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert_eq!(cases.len(), 15);
+}
+
+/// The class of each observer, in order of the calls.
+fn graph_classes(prepared: &quantc_quant::PreparedModel) -> Vec<String> {
+    let units = Units::new(prepared);
+    let slots = prepared.graph.calls().filter_map(|id| units.observer(id));
+    slots.map(|slot| prepared.observers[slot].name().to_owned()).collect()
+}
+
+/// The golden file has names of QConfigs where a configuration has mappings.
+fn give_mappings(config: &mut Json) {
+    let Some(rows) = config.get_mut("standalone_module_name").and_then(Json::as_array_mut) else { return };
+    for row in rows {
+        if let Some(name) = row[1].as_str().map(str::to_owned) {
+            row[1] = serde_json::json!({ "": name });
+        }
+        give_mappings(&mut row[3]);
+    }
 }

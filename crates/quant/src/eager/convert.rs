@@ -68,7 +68,8 @@ pub(super) fn assemble(
 ) -> Result<ConvertedModel, EagerError> {
     let mut graph = graph.clone();
     let observers = insert_observers(&mut graph, observing, sites)?;
-    let mut converted = convert_fx(&PreparedModel { graph, observers, report, groups }, qparams)?;
+    let mut converted =
+        convert_fx(&PreparedModel { graph, observers, report, groups, ports: Default::default() }, qparams)?;
     let graph = &mut converted.graph;
     let is_stub = |id: &NodeId| graph.node(*id).is_op("quant_stub") || graph.node(*id).is_op("dequant_stub");
     for stub in graph.calls().filter(is_stub).collect::<Vec<_>>() {

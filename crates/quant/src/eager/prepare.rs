@@ -76,7 +76,13 @@ pub fn prepare(model: &EagerModel) -> Result<EagerPrepared, EagerError> {
     }
     let observers: Vec<ObserverSlot> = insert_observers(&mut graph, observing, &sites)?;
     graph.verify()?;
-    let prepared = PreparedModel { graph, observers, report: QuantReport::default(), groups: Vec::new() };
+    let prepared = PreparedModel {
+        graph,
+        observers,
+        report: QuantReport::default(),
+        groups: Vec::new(),
+        ports: Default::default(),
+    };
     Ok(EagerPrepared { model, prepared, slots })
 }
 

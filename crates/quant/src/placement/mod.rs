@@ -10,6 +10,7 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::BackendConfig;
 use quantc_tensor::DType;
 
+use crate::custom_config::Edges;
 use crate::group::{Group, Plan};
 use crate::prepare::Observing;
 use crate::qconfig_mapping::QConfigMapping;
@@ -46,10 +47,16 @@ pub(crate) struct Placed {
 }
 
 impl Placement {
-    pub(crate) fn place(self, graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Placed {
+    pub(crate) fn place(
+        self,
+        graph: &Graph,
+        mapping: &QConfigMapping,
+        backend: &BackendConfig,
+        edges: &Edges,
+    ) -> Placed {
         match self {
-            Placement::Quantc => quantc::place(graph, mapping, backend),
-            Placement::PyTorch => pytorch::place(graph, mapping, backend),
+            Placement::Quantc => quantc::place(graph, mapping, backend, edges),
+            Placement::PyTorch => pytorch::place(graph, mapping, backend, edges),
         }
     }
 }

@@ -7,16 +7,23 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::BackendConfig;
 
 use super::{Members, Placed, Site, float_outputs};
+use crate::custom_config::Edges;
 use crate::group::{Group, Plan, find_groups};
 use crate::prepare::Observing;
 use crate::qconfig::{ObserverDType, ObserverSpec};
 use crate::qconfig_mapping::QConfigMapping;
 
 /// The groups of the backend's patterns, and the observers of all their inputs and outputs.
-pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Placed {
-    let groups = find_groups(graph, mapping, backend, &Default::default());
-    let mut placing =
-        Placing { graph, groups: &groups, members: Members::new(&groups), sites: Vec::new(), outputs: HashMap::new() };
+pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig, edges: &Edges) -> Placed {
+    let groups = find_groups(graph, mapping, backend, &Default::default(), edges);
+    let mut placing = Placing {
+        graph,
+        groups: &groups,
+        members: Members::new(&groups),
+        edges,
+        sites: Vec::new(),
+        outputs: HashMap::new(),
+    };
     for group in &groups {
         if let Plan::Static { qconfig, .. } = &group.plan {
             if !group.reuses_input {
@@ -43,6 +50,7 @@ struct Placing<'g> {
     graph: &'g Graph,
     groups: &'g [Group],
     members: Members,
+    edges: &'g Edges,
     sites: Vec<Proposed>,
     /// The place behind a value that a quantized group gives: everything that reads the value reads what is observed.
     outputs: HashMap<ValueRef, usize>,
@@ -52,6 +60,9 @@ impl Placing<'_> {
     /// The type that a value has where it is made: of its group's observers, or none if it is real. What reuses its input's observer is real
     /// if that has none; PyTorch takes it for quantized, and leaves the layer behind it without an input's observer.
     fn dtype(&self, value: ValueRef) -> Option<ObserverDType> {
+        if let Some(dtype) = self.edges.quantized.get(&value) {
+            return Some(*dtype);
+        }
         let group = self.members.quantized(self.groups, value.node)?;
         match &group.plan {
             Plan::Static { .. } if group.reuses_input && !self.outputs.contains_key(&value) => None,
@@ -101,7 +112,10 @@ impl Placing<'_> {
         for value in float_outputs(self.graph, group.root) {
             let fixed = group.fixed.iter().copied().find(|f| f.dtype == spec.dtype);
             let observing = fixed.map_or_else(|| Observing::Calibrated(spec.clone()), Observing::Fixed);
-            if !group.share {
+            // What a standalone module gives has its observer inside. PyTorch shares one further back then, whatever that has seen.
+            let first_value = tensors.first().and_then(|(node, input)| self.graph.node(*node).inputs()[*input]);
+            let observed_inside = first_value.is_some_and(|v| self.edges.quantized.contains_key(&v));
+            if !group.share || observed_inside {
                 let site = self.add(value, observing, self.graph.users(value));
                 self.outputs.insert(value, site);
                 continue;

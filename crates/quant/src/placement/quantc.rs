@@ -8,6 +8,7 @@ use quantc_ops::OpClass;
 use quantc_pattern::{BackendConfig, FixedQParams};
 
 use super::{Members, Placed, Site, float_outputs};
+use crate::custom_config::Edges;
 use crate::group::{Group, Plan, find_groups};
 use crate::prepare::Observing;
 use crate::qconfig::QConfig;
@@ -15,11 +16,11 @@ use crate::qconfig_mapping::QConfigMapping;
 use crate::report::FloatReason;
 
 /// The groups that are worth quantizing, and one observer for each class of values that quantized operators take.
-pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Placed {
-    let groups = worthwhile_groups(graph, mapping, backend);
+pub(super) fn place(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig, edges: &Edges) -> Placed {
+    let groups = worthwhile_groups(graph, mapping, backend, edges);
     let (mut observers, mut sites) = (Vec::new(), Vec::new());
     for class in observed_values(graph, &groups) {
-        for (value, everywhere) in class.values {
+        for (value, everywhere) in class.values.into_iter().filter(|(v, _)| !edges.quantized.contains_key(v)) {
             let takes = |use_: &(NodeId, usize)| {
                 everywhere
                     || groups.iter().any(|g| matches!(g.plan, Plan::Static { .. }) && g.activations.contains(use_))
@@ -60,14 +61,19 @@ impl ObserverClasses {
 
 /// The groups that are worth quantizing. A residual addition is part of a layer's group only if a quantized operator takes the sum:
 /// one that stays real needs no residual of 8 bits. In a transformer the sums go to layer norms.
-pub(crate) fn worthwhile_groups(graph: &Graph, mapping: &QConfigMapping, backend: &BackendConfig) -> Vec<Group> {
+pub(crate) fn worthwhile_groups(
+    graph: &Graph,
+    mapping: &QConfigMapping,
+    backend: &BackendConfig,
+    edges: &Edges,
+) -> Vec<Group> {
     let mut apart = HashSet::new();
     loop {
-        let mut groups = find_groups(graph, mapping, backend, &apart);
-        keep_worthwhile(graph, &mut groups);
+        let mut groups = find_groups(graph, mapping, backend, &apart, edges);
+        keep_worthwhile(graph, &mut groups, edges);
         let members = Members::new(&groups);
         let alone = |g: &&Group| {
-            matches!(g.plan, Plan::Static { .. }) && g.is_sum(graph) && !members.take_output(graph, &groups, g)
+            matches!(g.plan, Plan::Static { .. }) && g.is_sum(graph) && !members.take_output(graph, &groups, g, edges)
         };
         let unread: Vec<NodeId> = groups.iter().filter(alone).map(|g| g.root).collect();
         if unread.is_empty() {
@@ -83,16 +89,16 @@ impl Members {
         self.quantized(groups, user.0).is_some_and(|g| g.activations.contains(&user))
     }
 
-    /// Whether a quantized operator takes an output of a group.
-    fn take_output(&self, graph: &Graph, groups: &[Group], group: &Group) -> bool {
-        let outputs = float_outputs(graph, group.root);
-        outputs.iter().any(|v| graph.users(*v).iter().any(|user| self.take(groups, *user)))
+    /// Whether a quantized operator takes an output of a group, or it leaves the graph quantized.
+    fn take_output(&self, graph: &Graph, groups: &[Group], group: &Group, edges: &Edges) -> bool {
+        let taken = |v: &ValueRef| graph.users(*v).iter().any(|user| self.take(groups, *user));
+        float_outputs(graph, group.root).iter().any(|v| edges.leaving.contains(v) || taken(v))
     }
 }
 
 /// Turns groups to float where quantizing would only add conversions: an operator without heavy work is worth quantizing only
 /// between quantized neighbours (one that produces an input, one that takes the output). Heavy ones always are.
-fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
+fn keep_worthwhile(graph: &Graph, groups: &mut [Group], edges: &Edges) {
     let members = Members::new(groups);
     let heavy: Vec<bool> = groups
         .iter()
@@ -106,7 +112,7 @@ fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
             if heavy[i] || !matches!(groups[i].plan, Plan::Static { .. }) {
                 continue;
             }
-            if !members.take_output(graph, groups, &groups[i]) {
+            if !members.take_output(graph, groups, &groups[i], edges) {
                 let detail = "no quantized operator takes its output".to_owned();
                 groups[i].plan = Plan::Float(FloatReason::Neighbours { detail });
                 changed = true;
@@ -122,7 +128,7 @@ fn keep_worthwhile(graph: &Graph, groups: &mut [Group]) {
                 let by_group = members.quantized(groups, v.node).is_some();
                 // An input of the graph that another quantized operator takes is quantized anyway.
                 let anyway = || graph.users(v).iter().any(|user| user.0 != *node && members.take(groups, *user));
-                by_group || anyway()
+                by_group || edges.quantized.contains_key(&v) || anyway()
             });
             if !produced {
                 let detail = "none of its inputs is quantized".to_owned();

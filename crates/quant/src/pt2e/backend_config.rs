@@ -9,6 +9,7 @@ use quantc_tensor::QRange;
 use super::error::Pt2eError;
 use super::quantizer::{AnnotatedGraph, Quantizer};
 use super::spec::{EdgeOrNode, FixedQParamsQuantizationSpec, QuantizationSpec, QuantizationSpecBase};
+use crate::custom_config::Edges;
 use crate::group::{Group, Plan};
 use crate::placement::{float_outputs, worthwhile_groups};
 use crate::qconfig_mapping::QConfigMapping;
@@ -56,7 +57,7 @@ impl Quantizer for BackendConfigQuantizer {
     }
 
     fn annotate(&self, model: &mut AnnotatedGraph) -> Result<(), Pt2eError> {
-        let mut groups = worthwhile_groups(&model.graph, &self.mapping, &self.backend);
+        let mut groups = worthwhile_groups(&model.graph, &self.mapping, &self.backend, &Edges::default());
         groups.retain(|g| g.nodes.iter().all(|n| !model.is_annotated(*n)));
         let taken: HashSet<ValueRef> =
             groups.iter().filter(|g| is_static(g)).flat_map(|g| activations(model, g)).map(EdgeOrNode::value).collect();

@@ -18,8 +18,8 @@ pub use defaults::{
     get_symmetric_qnnpack_qconfig_mapping,
 };
 use entry::{Entry, ObjectType};
-pub(crate) use resolve::parent_of;
 pub use resolve::{Resolved, Resolver, Shadowed, Surprise};
+pub(crate) use resolve::{parent_of, self_and_ancestors};
 
 use crate::qconfig::{MaybeQConfig, QConfig};
 use crate::weight_only::mode_of;

@@ -177,6 +177,14 @@ impl<'a> Resolver<'a> {
             .map_or_else(|| Resolved { qconfig: None, entry: Entry::Global.to_string() }, Candidate::resolved)
     }
 
+    /// The QConfig of a module as a whole, as one that is not looked into has it.
+    pub(crate) fn resolve_module(&self, path: &str, class: &str) -> MaybeQConfig {
+        let origin = Origin::new(path, class, "", 0);
+        // The output is no call: no entry for an operator names it.
+        let node = self.graph.node(self.graph.output_node()?);
+        self.mapping.candidates(node, Some(&origin), None).first().and_then(|c| c.qconfig.clone())
+    }
+
     /// What the entries for a call give it, in falling priority: the first counts.
     pub fn resolve_all(&self, id: NodeId) -> Vec<Resolved> {
         self.candidates(id).iter().map(Candidate::resolved).collect()
@@ -232,6 +240,6 @@ pub(crate) fn parent_of(path: &str) -> &str {
 }
 
 /// A path and those of the modules around it, the root left out.
-pub(super) fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |p| Some(parent_of(p))).take_while(|p| !p.is_empty())
 }

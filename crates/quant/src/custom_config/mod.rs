@@ -1,0 +1,102 @@
+//! Custom configurations of prepare (torch.ao.quantization.fx.custom_config): parts of a model that are left alone or prepared on their own,
+//! and inputs and outputs that are quantized.
+
+mod error;
+mod json;
+mod ports;
+mod scope;
+mod standalone;
+#[cfg(test)]
+mod tests;
+
+use quantc_pattern::BackendConfig;
+
+pub use error::CustomConfigError;
+pub(crate) use ports::{QuantizedPorts, observe_outputs, quantize_ports};
+pub(crate) use scope::Edges;
+pub(crate) use standalone::place;
+
+use crate::qconfig_mapping::QConfigMapping;
+
+/// How a standalone module is prepared (PyTorch `StandaloneModuleConfigEntry`, without the example inputs, which a graph does not need).
+#[derive(Clone, Debug, Default)]
+pub struct StandaloneModuleConfigEntry {
+    /// QConfigs by names relative to the module; `None`: the module's own QConfig for all of it.
+    pub qconfig_mapping: Option<QConfigMapping>,
+    /// Which of the module's inputs and outputs are quantized, and what is apart inside.
+    pub prepare_custom_config: PrepareCustomConfig,
+    /// What runs it; `None`: the backend of what is around.
+    pub backend_config: Option<BackendConfig>,
+}
+
+/// What prepare leaves alone or treats apart (PyTorch `PrepareCustomConfig`). Entries set twice have what was set last.
+#[derive(Clone, Debug, Default)]
+pub struct PrepareCustomConfig {
+    standalone_module_names: Vec<(String, StandaloneModuleConfigEntry)>,
+    standalone_module_classes: Vec<(String, StandaloneModuleConfigEntry)>,
+    non_traceable_module_names: Vec<String>,
+    non_traceable_module_classes: Vec<String>,
+    input_quantized_indexes: Vec<usize>,
+    output_quantized_indexes: Vec<usize>,
+}
+
+impl PrepareCustomConfig {
+    /// Nothing is apart.
+    pub fn new() -> PrepareCustomConfig {
+        PrepareCustomConfig::default()
+    }
+
+    /// Prepares a module on its own: no pattern reaches across its edge, and its edge is float but for the inputs and outputs that its own
+    /// configuration names. A name comes before a class.
+    pub fn set_standalone_module_name(mut self, module_name: &str, entry: StandaloneModuleConfigEntry) -> Self {
+        set(&mut self.standalone_module_names, module_name, entry);
+        self
+    }
+
+    /// The same for every module of a class.
+    pub fn set_standalone_module_class(mut self, module_class: &str, entry: StandaloneModuleConfigEntry) -> Self {
+        set(&mut self.standalone_module_classes, module_class, entry);
+        self
+    }
+
+    /// Modules that stay float as a whole, by their paths.
+    pub fn set_non_traceable_module_names(mut self, names: &[&str]) -> Self {
+        self.non_traceable_module_names = names.iter().map(|n| (*n).to_owned()).collect();
+        self
+    }
+
+    /// Modules that stay float as a whole, by their classes.
+    pub fn set_non_traceable_module_classes(mut self, classes: &[&str]) -> Self {
+        self.non_traceable_module_classes = classes.iter().map(|n| (*n).to_owned()).collect();
+        self
+    }
+
+    /// Inputs that arrive as integers. Calibration takes them as reals and finds their parameters, which the report gives.
+    pub fn set_input_quantized_indexes(mut self, indexes: &[usize]) -> Self {
+        self.input_quantized_indexes = indexes.to_vec();
+        self
+    }
+
+    /// Outputs that leave as integers; the report gives their parameters.
+    pub fn set_output_quantized_indexes(mut self, indexes: &[usize]) -> Self {
+        self.output_quantized_indexes = indexes.to_vec();
+        self
+    }
+
+    /// The inputs that arrive as integers.
+    pub fn input_quantized_indexes(&self) -> &[usize] {
+        &self.input_quantized_indexes
+    }
+
+    /// The outputs that leave as integers.
+    pub fn output_quantized_indexes(&self) -> &[usize] {
+        &self.output_quantized_indexes
+    }
+}
+
+fn set<T>(entries: &mut Vec<(String, T)>, key: &str, value: T) {
+    match entries.iter_mut().find(|e| e.0 == key) {
+        Some(entry) => entry.1 = value,
+        None => entries.push((key.to_owned(), value)),
+    }
+}

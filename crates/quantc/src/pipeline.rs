@@ -7,8 +7,8 @@ use quantc_frontend::onnx;
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::{
-    Calibrator, Placement, QConfigMapping, QuantError, QuantReport, convert_fx, correct_biases, prepare_fx_with,
-    qconfig,
+    Calibrator, Placement, PrepareCustomConfig, QConfigMapping, QuantError, QuantReport, convert_fx, correct_biases,
+    prepare_fx_custom, qconfig,
 };
 
 use crate::Error;
@@ -35,6 +35,8 @@ pub struct QuantizeOptions {
     pub rules: RuleSet,
     /// Where observers go.
     pub placement: Placement,
+    /// What is apart, and which inputs and outputs are integers.
+    pub prepare_custom_config: PrepareCustomConfig,
     /// Whether biases make up for what rounding the weights does to the mean of each layer's outputs.
     pub bias_correction: bool,
 }
@@ -71,7 +73,14 @@ impl QuantizeOptions {
         let backend = library.backend(backend)?.clone();
         let rules = library.rules_for(&backend);
         let mapping = QConfigMapping::default_for(qconfig);
-        Ok(QuantizeOptions { mapping, backend, rules, placement: Placement::default(), bias_correction: true })
+        Ok(QuantizeOptions {
+            mapping,
+            backend,
+            rules,
+            placement: Placement::default(),
+            prepare_custom_config: PrepareCustomConfig::default(),
+            bias_correction: true,
+        })
     }
 }
 
@@ -148,7 +157,8 @@ pub fn quantize(
     };
     let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
     lap(&mut timings.canonicalize);
-    let prepared = prepare_fx_with(&canonical, &options.mapping, &options.backend, options.placement)?;
+    let QuantizeOptions { mapping, backend, placement, prepare_custom_config, .. } = options;
+    let prepared = prepare_fx_custom(&canonical, mapping, backend, *placement, prepare_custom_config)?;
     lap(&mut timings.prepare);
     let mut calibrator = Calibrator::new(&prepared)?;
     if prepared.needs_calibration()

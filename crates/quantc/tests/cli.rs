@@ -286,6 +286,46 @@ fn mappings_are_printed_read_and_resolved() {
     assert!(!at.join("n.qtc").exists());
 }
 
+/// Integers from the file to the file, with the parameters that inspecting tells.
+#[test]
+fn integers_come_in_and_go_out() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let graph = "graph g(%x: f32[N,2]) {\n  param @w: f32[2,2] = [1, 2, 3, 4]\n  %y = linear(%x, @w) : f32[N,2]  # body.fc: Linear(linear, 0)\n  return y=%y\n}\n";
+    std::fs::write(at.join("m.qg"), graph).expect("written");
+    let samples = ndarray::Array2::from_shape_fn((8, 2), |(i, j)| (2 * i + j) as f32 / 4.0 - 2.0);
+    ndarray_npy::write_npy(at.join("x.npy"), &samples).expect("written");
+    std::fs::write(at.join("c.json"), r#"{"input_quantized_idxs": [0], "output_quantized_idxs": [0]}"#)
+        .expect("written");
+    let base = ["quantize", "m.qg", "--calibration", "x.npy", "-o"];
+    ok(at, &[&base[..], &["m.qtc", "--prepare-custom-config", "c.json"]].concat());
+    let inspected = ok_json(at, &["inspect", "m.qtc", "--json"]);
+    let port = |kind: &str| {
+        let port = &inspected[kind][0];
+        assert_eq!(port["dtype"], "u8", "{inspected}");
+        let number = |key: &str| port[key].as_f64().expect("a number") as f32;
+        (number("scale"), number("zero_point"))
+    };
+    let ((x_scale, x_zero), (y_scale, y_zero)) = (port("quantized_inputs"), port("quantized_outputs"));
+    assert!(ok(at, &["inspect", "m.qtc"]).contains("x: u8, scale "));
+    let codes = samples.mapv(|v| ((v / x_scale).round_ties_even() + x_zero).clamp(0.0, 255.0) as u8);
+    ndarray_npy::write_npy(at.join("q.npy"), &codes).expect("written");
+    ok(at, &["run", "m.qtc", "--input", "q.npy", "-o", "y.npz"]);
+    let mut npz = ndarray_npy::NpzReader::new(std::fs::File::open(at.join("y.npz")).expect("written")).expect("npz");
+    let got: ndarray::Array2<u8> = npz.by_name("y.npy").expect("u8");
+    for (row, x) in got.rows().into_iter().zip(samples.rows()) {
+        let want = [x[0] + 2.0 * x[1], 3.0 * x[0] + 4.0 * x[1]];
+        for (code, want) in row.iter().zip(want) {
+            let real = (f32::from(*code) - y_zero) * y_scale;
+            assert!((real - want).abs() < 2.0 * y_scale + 7.0 * x_scale, "{real} for {want}");
+        }
+    }
+    std::fs::write(at.join("d.json"), r#"{"non_traceable_module_name": ["bady"]}"#).expect("written");
+    let message = refused(at, &[&base[..], &["n.qtc", "--prepare-custom-config", "d.json"]].concat());
+    assert!(message.contains("the model has no module called `bady` (hint: body)"), "{message}");
+    assert!(!at.join("n.qtc").exists());
+}
+
 #[test]
 fn a_plan_of_open_sizes_takes_shapes() {
     let folder = tempfile::tempdir().expect("folder");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::{Compiled, Error, Model, ModelKind};
+use quantc_quant::report::QuantizedPort;
 use serde_json::json;
 
 use super::inputs::{ShapeOption, bind_shapes};
@@ -58,6 +59,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
             "parameter_bytes": param_bytes,
             "inputs": inputs,
             "outputs": outputs,
+            "quantized_inputs": report.quantized_inputs,
+            "quantized_outputs": report.quantized_outputs,
             "operators": ops,
             "isa": compiled.isa().name(),
             "memory": memory,
@@ -73,6 +76,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         inputs.join(", "),
         outputs.join(", ")
     );
+    for port in report.quantized_inputs.iter().chain(&report.quantized_outputs) {
+        let QuantizedPort { name, dtype, scale, zero_point } = port;
+        text.push_str(&format!("  {name}: {dtype}, scale {scale:?}, zero point {zero_point}\n"));
+    }
     let counts: Vec<String> = ops.iter().map(|(op, n)| format!("{op} x{n}")).collect();
     text.push_str(&format!("  operators: {}\n", counts.join(", ")));
     match plan {

@@ -8,7 +8,7 @@ use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantiz
 use quantc_ir::Graph;
 use quantc_quant::qconfig_mapping::Shadowed;
 use quantc_quant::report::Decision;
-use quantc_quant::{Placement, QConfigMapping, qconfig};
+use quantc_quant::{Placement, PrepareCustomConfig, QConfigMapping, qconfig};
 use serde_json::json;
 
 use super::inputs::{NamedFile, PatternsOption, ShapeOption, bind_shapes, load_batches};
@@ -100,6 +100,9 @@ pub struct Args {
     /// A JSON file: which QConfig each module or operator gets
     #[arg(long, value_name = "FILE.json", conflicts_with = "qconfig")]
     qconfig_mapping: Option<PathBuf>,
+    /// A JSON file: modules that stay float or are prepared on their own, inputs and outputs that are integers
+    #[arg(long, value_name = "FILE.json")]
+    prepare_custom_config: Option<PathBuf>,
     /// What is quantized, and where observers go
     #[arg(long, value_enum, default_value = "quantc")]
     placement: PlacementArg,
@@ -147,6 +150,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.qconfig_mapping {
         options.mapping =
             QConfigMapping::from_json(&files::read_text(path)?).map_err(|e| Error::file(path, e.to_string()))?;
+    }
+    if let Some(path) = &args.prepare_custom_config {
+        let text = files::read_text(path)?;
+        options.prepare_custom_config =
+            PrepareCustomConfig::from_json(&text).map_err(|e| Error::file(path, e.to_string()))?;
     }
     let batches = if args.calibration.is_empty() {
         None
@@ -244,6 +252,7 @@ fn check_outputs(args: &Args) -> Result<(), Error> {
     let mut inputs = model_files(&args.model);
     inputs.extend(args.calibration.iter().map(|f| (f.path().to_owned(), "the calibration data")));
     inputs.extend(args.preprocess.iter().map(|p| (p.clone(), "the preprocessing")));
+    inputs.extend(args.prepare_custom_config.iter().map(|p| (p.clone(), "the custom configuration")));
     inputs.extend(args.qconfig_mapping.iter().map(|p| (p.clone(), "the mapping")));
     let mut outputs = vec![(args.output.clone(), "the compiled model")];
     for emit in &args.emit {

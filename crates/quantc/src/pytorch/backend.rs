@@ -77,21 +77,77 @@ pub(super) const SECTION: Section = Section {
             "crates/pattern/tests/golden_backend_config.rs::x86_covers_pytorchs_x86",
             "x86 has more patterns than PyTorch's, which fbgemm has"
         ),
-        missing(
+        item!(
+            quantc_quant::PrepareCustomConfig,
             "torch.ao.quantization.fx.custom_config.PrepareCustomConfig",
-            "in work, not merged: quantized inputs and outputs, standalone and non-traceable modules",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx",
+            "without observed classes and preserved attributes, which have rows of their own"
+        ),
+        item!(
+            quantc_quant::custom_config::StandaloneModuleConfigEntry,
+            "torch.ao.quantization.fx.custom_config.StandaloneModuleConfigEntry",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx",
+            "without example inputs, which a graph does not need"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_standalone_module_name,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_standalone_module_name",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_standalone_module_class,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_standalone_module_class",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_non_traceable_module_names,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_non_traceable_module_names",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_non_traceable_module_classes,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_non_traceable_module_classes",
+            "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_input_quantized_indexes,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_input_quantized_indexes",
+            "crates/quant/src/custom_config/tests.rs::integers_come_in_and_go_out",
+            "calibration finds the parameters, the report gives them: a tensor has none of its own"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::set_output_quantized_indexes,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_output_quantized_indexes",
+            "crates/quant/src/custom_config/tests.rs::integers_come_in_and_go_out",
+            "the report gives the parameters: a tensor has none of its own"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::to_json,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.to_dict",
+            "crates/quant/src/custom_config/tests.rs::json_has_pytorchs_keys",
+            "gives JSON; of a backend the name"
+        ),
+        method!(
+            quantc_quant::PrepareCustomConfig::from_json,
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.from_dict",
+            "crates/quant/src/custom_config/tests.rs::json_has_pytorchs_keys",
+            "of JSON; a backend by its name"
+        ),
+        missing(
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_float_to_observed_mapping",
+            "observed classes are Python code that replaces a module; attention and recurrent layers, PyTorch's own cases, are written out as operators",
+        ),
+        missing(
+            "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_preserved_attributes",
+            "a graph has no attributes but the parameters that its calls read",
         ),
         missing(
             "torch.ao.quantization.fx.custom_config.ConvertCustomConfig",
-            "in work, not merged: quantized inputs and outputs, standalone and non-traceable modules",
+            "holds observed classes and preserved attributes only, neither of which is here",
         ),
         missing(
             "torch.ao.quantization.fx.custom_config.FuseCustomConfig",
-            "in work, not merged: quantized inputs and outputs, standalone and non-traceable modules",
-        ),
-        missing(
-            "torch.ao.quantization.fx.custom_config.StandaloneModuleConfigEntry",
-            "in work, not merged: quantized inputs and outputs, standalone and non-traceable modules",
+            "holds preserved attributes only, and a graph has none",
         ),
         item!(
             quantc_quant::qconfig_mapping::get_default_qconfig_mapping,

@@ -163,18 +163,43 @@ def dynamic():
                     "b": {"type": "Linear", "in_features": 32, "out_features": 8}},
         "forward": ["return b(relu(a(x)))"],
     }
+    recurrent = lambda module, forward, **inputs: {
+        "name": "recurrent", "inputs": inputs, "outputs": ["y"],
+        "modules": {"m": {"input_size": 12, "hidden_size": 16, **module}, "fc": {"type": "Linear", "in_features": 16, "out_features": 6}},
+        "forward": forward,
+    }
+    table = lambda module, forward, **inputs: {
+        "name": "table", "inputs": inputs, "outputs": ["y"],
+        "modules": {"m": {"num_embeddings": 10, "embedding_dim": 16, **module}, "fc": {"type": "Linear", "in_features": 16, "out_features": 6}},
+        "forward": forward,
+    }
+    sequence, one = {"x": "f32[5,N,12]"}, {"x": "f32[N,12]", "h": "f32[N,16]"}
+    layers = {
+        "lstm": recurrent({"type": "LSTM", "num_layers": 2}, ["y, h, c = m(x)", "return fc(y)"], **sequence),
+        "gru": recurrent({"type": "GRU"}, ["y, h = m(x)", "return fc(y)"], **sequence),
+        "lstm_cell": recurrent({"type": "LSTMCell"}, ["h, c = m(x, h, c)", "return fc(h)"], **one, c="f32[N,16]"),
+        "gru_cell": recurrent({"type": "GRUCell"}, ["return fc(m(x, h))"], **one),
+        "rnn_cell": recurrent({"type": "RNNCell"}, ["return fc(m(x, h))"], **one),
+    }
+    embedding = table({"type": "Embedding"}, ["return fc(m(x))"], x="i64[N,4]")
+    bag = table({"type": "EmbeddingBag", "mode": "sum"}, ["return fc(m(x))"], x="i64[N,4]")
     cases = []
 
-    def case(description, spec, dtype, fuse=()):
+    def case(description, spec, dtype, fuse=(), mapping=None):
         model = descriptions.build(description)
+        weights = {name: list(t.shape) for name, t in model.state_dict().items()}
         if fuse:
             model = q.fuse_modules(model, list(fuse))
-        quantized = q.quantize_dynamic(model, spec, dtype)
+        every = quantization_mappings.get_default_dynamic_quant_module_mappings()
+        rows = mapping and {float_: to for float_, to in every.items() if float_.__name__ in mapping}
+        quantized = q.quantize_dynamic(model, spec, dtype, mapping=rows)
         x = descriptions.example(description, {"N": 3}, "c")
         with torch.no_grad():
             cases.append({
-                "description": description, "spec": sorted(spec) if spec else None, "dtype": str(dtype).split(".")[1], "fuse": list(fuse),
-                "inputs": {"x": list(x[0].shape)}, "output": quantized(*x).flatten().tolist(), "float": model(*x).flatten().tolist(),
+                "description": description, "dtype": str(dtype).split(".")[1], "fuse": list(fuse), "mapping": mapping,
+                "spec": sorted(s if isinstance(s, str) else s.__name__ for s in spec) if spec else None,
+                "inputs": {name: list(t.shape) for name, t in zip(description["inputs"], x)},
+                "weights": weights, "output": quantized(*x).flatten().tolist(), "float": model(*x).flatten().tolist(),
             })
 
     case(mlp, None, torch.qint8)
@@ -182,6 +207,15 @@ def dynamic():
     case(mlp, None, torch.qint8, ("a", "relu"))
     case(mlp, None, torch.float16)
     case(mlp, {"a", "b"}, torch.qint8, ("a", "relu"))
+    for layer in layers.values():
+        case(layer, None, torch.qint8)
+        case(layer, None, torch.float16)
+    case(layers["lstm"], None, torch.qint8, mapping=["Linear"])
+    case(layers["gru"], {nn.GRU}, torch.float16)
+    case(embedding, None, torch.quint8)
+    # With 4 bits PyTorch's Embedding gives rows of another length.
+    case(bag, None, torch.quint8)
+    case(bag, None, torch.quint4x2)
     return cases
 
 

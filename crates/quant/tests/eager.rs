@@ -10,14 +10,15 @@ use quantc_frontend::trace::{Description, Weights};
 use quantc_interp::Interpreter;
 use quantc_ir::Graph;
 use quantc_quant::eager::{
-    DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict, add_quant_dequant, convert,
-    default_eval_fn, fuse_modules, fuse_modules_qat, prepare, prepare_qat, propagate_qconfig, quantize,
-    quantize_dynamic, quantize_qat,
+    DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict,
+    add_quant_dequant, convert, default_eval_fn, fuse_modules, fuse_modules_qat,
+    get_default_dynamic_quant_module_mappings, prepare, prepare_qat, propagate_qconfig, quantize, quantize_dynamic,
+    quantize_dynamic_with, quantize_qat,
 };
-use quantc_quant::report::{Decision, FloatReason};
+use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use quantc_quant::{ActivationQParams, Calibrator, QConfig, qconfig};
 use quantc_tensor::Tensor;
-use quantc_testkit::hashed::{hashed_input, with_hashed_params};
+use quantc_testkit::hashed::{hashed_indices, hashed_input, hashed_weight, with_hashed_params};
 use quantc_testkit::sqnr;
 use serde_json::{Value as Json, json};
 
@@ -209,67 +210,119 @@ fn qconfigs_are_propagated_as_pytorch_does() {
 fn dynamic_quantization_gives_pytorchs_outputs() {
     let golden = read("eager.json");
     let cases = golden["dynamic"].as_array().expect("cases");
+    let (mut lines, mut failed) = (Vec::new(), false);
     for case in cases {
-        let mut model = model(&case["description"]);
-        if !case["fuse"].as_array().expect("names").is_empty() {
-            let names = case["fuse"].as_array().expect("names").iter().map(|n| n.as_str().expect("a name")).collect();
-            model = fuse_modules(&model, &[names]).unwrap_or_else(|e| panic!("{e}"));
+        let description = Description::parse(&case["description"].to_string()).unwrap_or_else(|e| panic!("{e}"));
+        // Recurrent layers are traced with weights stacked and reordered, so those of the description are hashed.
+        let shapes = case["weights"].as_object().expect("shapes");
+        let size = |s: &Json| -> Vec<usize> { floats(s).into_iter().map(|v| v as usize).collect() };
+        let weights = shapes.iter().map(|(name, s)| (name.clone(), hashed_weight(name, &size(s))));
+        let graph = description.trace(Weights::from_tensors("hashed", weights.collect()));
+        let mut model = EagerModel::new(graph.unwrap_or_else(|e| panic!("{case}: {e}")), description.modules());
+        let names = |key: &str| -> Vec<&str> {
+            let list = case[key].as_array().into_iter().flatten();
+            list.map(|n| n.as_str().expect("a name")).collect()
+        };
+        if !names("fuse").is_empty() {
+            model = fuse_modules(&model, &[names("fuse")]).unwrap_or_else(|e| panic!("{e}"));
         }
-        let half = case["dtype"] == "float16";
         // PyTorch's layers always halve the range of activations.
-        let mut qconfig = qconfig::named("per_tensor_dynamic").expect("a preset");
-        qconfig.activation.reduce_range = true;
-        let spec =
-            match (half, case["spec"].as_array()) {
-                (true, _) => DynamicSpec::Default,
-                (_, None) => DynamicSpec::QConfigs(QConfigDict::default().set_type("Linear", Some(qconfig))),
-                (_, Some(names)) => DynamicSpec::QConfigs(names.iter().fold(QConfigDict::default(), |d, n| {
-                    d.set_name(n.as_str().expect("a name"), Some(qconfig.clone()))
-                })),
-            };
-        let dtype = if half { DynamicDType::Float16 } else { DynamicDType::Qint8 };
-        let converted = quantize_dynamic(&model, &spec, dtype).unwrap_or_else(|e| panic!("{case}: {e}"));
-        let ours = run(Interpreter::new(&converted.graph), &inputs(&case["inputs"], "c"));
-        let theirs = floats(&case["output"]);
-        assert!(sqnr(&theirs, &ours) > 60.0, "{:.1} dB: {case}", sqnr(&theirs, &ours));
+        let mut halved = qconfig::named("per_tensor_dynamic").expect("a preset");
+        halved.activation.reduce_range = true;
+        let dtype = match case["dtype"].as_str() {
+            Some("qint8") => DynamicDType::Qint8,
+            Some("float16") => DynamicDType::Float16,
+            Some("quint8") => DynamicDType::Quint8,
+            _ => DynamicDType::Quint4x2,
+        };
+        let spec = match (dtype, case["spec"].is_null()) {
+            (DynamicDType::Qint8, all) => {
+                let keys = if all { DEFAULT_DYNAMIC_TYPES.to_vec() } else { names("spec") };
+                let entry =
+                    |d: QConfigDict, k: &&str| d.set_type(k, Some(halved.clone())).set_name(k, Some(halved.clone()));
+                DynamicSpec::QConfigs(keys.iter().fold(QConfigDict::default(), entry))
+            }
+            (_, true) => DynamicSpec::Default,
+            (_, false) => DynamicSpec::Modules(names("spec").into_iter().map(str::to_owned).collect()),
+        };
+        let mapping: Vec<(&str, &str)> = get_default_dynamic_quant_module_mappings()
+            .iter()
+            .filter(|row| case["mapping"].is_null() || names("mapping").contains(&row.0))
+            .copied()
+            .collect();
+        let converted = quantize_dynamic_with(&model, &spec, dtype, &mapping).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let sizes = case["inputs"].as_object().expect("inputs");
+        let input = |(name, s): (&String, &Json)| {
+            let indices = case["description"]["inputs"][name].as_str().is_some_and(|ty| ty.starts_with("i64"));
+            let of = if indices { hashed_indices } else { hashed_input };
+            (name.clone(), of("c", name, &size(s)))
+        };
+        let ours = run(Interpreter::new(&converted.graph), &sizes.iter().map(input).collect::<Vec<_>>());
+        let (theirs, float) = (floats(&case["output"]), floats(&case["float"]));
+        let decided = converted.report.nodes.iter().filter_map(|r| match &r.decision {
+            Decision::Quantized { mode, .. } => Some(format!("{} {mode}", r.op)),
+            Decision::Float { .. } => None,
+        });
+        let (to_theirs, decided) = (sqnr(&theirs, &ours), decided.collect::<Vec<_>>().join(", "));
+        lines.push(format!(
+            "{} {} {}: {to_theirs:.1} dB to PyTorch's, {:.1} to float, PyTorch's {:.1}: {decided}",
+            case["description"]["name"],
+            case["dtype"],
+            case["spec"],
+            sqnr(&float, &ours),
+            sqnr(&float, &theirs)
+        ));
+        // Measured: 89 dB where activations are quantized (PyTorch chooses their parameters with another rounding), 134 for sums in another
+        // order, 73 for 4 bits, whose scales PyTorch stores as halves.
+        let limit = match dtype {
+            DynamicDType::Qint8 => 85.0,
+            DynamicDType::Float16 | DynamicDType::Quint8 => 130.0,
+            DynamicDType::Quint4x2 => 70.0,
+        };
+        failed |= to_theirs < limit;
     }
-    assert_eq!(cases.len(), 5);
+    println!("{}", lines.join("\n"));
+    assert!(!failed && cases.len() == 20, "{}", lines.join("\n"));
 }
 
 #[test]
 fn dynamic_quantization_says_what_it_leaves_and_refuses() {
     let source = described(LSTM);
-    let converted = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Qint8).expect("quantizes");
-    let decision = |op: &str| &converted.report.nodes.iter().find(|r| r.op == op).expect("a row").decision;
-    let Decision::Float { reason: FloatReason::Unsupported { detail } } = decision("lstm") else {
-        panic!("it is there?")
+    let quantized = |spec: &DynamicSpec, dtype| -> Vec<String> {
+        let converted = quantize_dynamic(&source, spec, dtype).unwrap_or_else(|e| panic!("{e}"));
+        let quantized = |r: &&NodeReport| matches!(r.decision, Decision::Quantized { .. });
+        converted.report.nodes.iter().filter(quantized).map(|r| r.name.clone()).collect()
     };
-    assert_eq!(detail, "torch.ao.nn.quantized.dynamic.LSTM of qint8 is not there");
-    assert!(matches!(decision("linear"), Decision::Quantized { mode, .. } if mode == "dynamic"));
-    for dtype in [DynamicDType::Quint8, DynamicDType::Quint4x2] {
-        let error = quantize_dynamic(&source, &DynamicSpec::Default, dtype).expect_err("no embeddings");
-        assert!(matches!(error, EagerError::DynamicDType { .. }), "{error}");
-    }
+    assert_eq!(quantized(&DynamicSpec::Default, DynamicDType::Qint8), ["lstm", "fc"]);
+    assert!(quantized(&DynamicSpec::Default, DynamicDType::Quint8).is_empty(), "there is no table");
     let only_fc = DynamicSpec::Modules(vec!["fc".to_owned()]);
+    assert_eq!(quantized(&only_fc, DynamicDType::Qint8), ["fc"]);
+    let error = quantize_dynamic(&source, &only_fc, DynamicDType::Quint8).expect_err("no table");
+    assert!(matches!(&error, EagerError::QConfig { path, .. } if path == "fc"), "{error}");
+    // The report names the attribute that keeps a module in float.
     let converted = quantize_dynamic(&source, &only_fc, DynamicDType::Qint8).expect("quantizes");
-    let quantized = converted.report.nodes.iter().filter(|r| matches!(r.decision, Decision::Quantized { .. }));
-    assert_eq!(quantized.map(|r| r.name.as_str()).collect::<Vec<_>>(), ["fc"]);
+    let lstm = converted.report.nodes.iter().find(|r| r.op == "lstm").map(|r| &r.decision);
+    let none = FloatReason::QConfigNone { entry: "qconfig of lstm".to_owned() };
+    assert_eq!(lstm, Some(&Decision::Float { reason: none }));
     // In half precision the weights are rounded, biases are not.
-    let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes");
-    let mut changed = Vec::new();
-    for (name, param) in source.graph().params() {
-        let values = |p: &quantc_ir::Param| p.value.as_ref().expect("it has a value").to_f32_vec();
-        let (before, after) = (values(param), values(&half.graph.params()[name]));
-        assert!(
-            before.iter().zip(&after).all(|(b, a)| (b - a).abs() <= (b.abs() / 2048.0).max(2f32.powi(-25))),
-            "{name}"
-        );
-        if before != after {
-            changed.push(name.to_string());
-        }
+    let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes").graph;
+    let rounded = half.calls().filter(|id| half.node(*id).is_op("round_to_half"));
+    let mut rounded: Vec<&str> = rounded
+        .filter_map(|id| half.node(id).inputs().first().copied().flatten())
+        .map(|value| half.node(value.node).name())
+        .collect();
+    rounded.sort_unstable();
+    assert_eq!(rounded, ["@fc.weight", "@lstm.r_l0", "@lstm.w_l0"]);
+    // A mapping may leave types out, and nothing else.
+    let linear = [("Linear", "torch.ao.nn.quantized.dynamic.Linear")];
+    let converted = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &linear);
+    let lstm = converted.expect("quantizes").report.nodes.into_iter().find(|r| r.op == "lstm").map(|r| r.decision);
+    assert_eq!(lstm, Some(Decision::Float { reason: FloatReason::NoPattern }));
+    for row in [("Linear", "mine.Linear"), ("Classifier", "torch.ao.nn.quantized.dynamic.Linear")] {
+        let error = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &[row])
+            .expect_err("no such row");
+        assert!(matches!(&error, EagerError::Mapping { module_type, .. } if module_type == row.0), "{error}");
     }
-    changed.sort_unstable();
-    assert_eq!(changed, ["fc.weight", "lstm.r_l0", "lstm.w_l0"]);
 }
 
 const LSTM: &str = r#"{"inputs": {"x": "f32[5,N,8]"}, "outputs": ["y"], "modules": {

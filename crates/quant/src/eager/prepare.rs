@@ -49,13 +49,21 @@ impl EagerPrepared {
 /// If a QConfig is dynamic or has a scale for each channel of activations, or a module with one is a recurrent or attention layer, which
 /// PyTorch replaces by modules of `torch.ao.nn.quantizable`.
 pub fn prepare(model: &EagerModel) -> Result<EagerPrepared, EagerError> {
+    prepare_with(model, &get_default_qconfig_propagation_list())
+}
+
+/// [`prepare`] with its argument `allow_list`: the types whose outputs are observed. A fused module and `FloatFunctional` are observed anyway.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_with(model: &EagerModel, allow_list: &[&str]) -> Result<EagerPrepared, EagerError> {
     let mut model = model.clone();
     propagate_qconfig(&mut model, &QConfigDict::default());
     if !model.modules().any(|(_, _, qconfig)| qconfig.is_some()) {
         tracing::warn!("no module has a qconfig: nothing is quantized (hint: EagerModel::set_qconfig)");
     }
     let mut observed: Vec<(String, Arc<QConfig>)> = Vec::new();
-    observe(&model, "", &get_default_qconfig_propagation_list(), &mut observed)?;
+    observe(&model, "", allow_list, &mut observed)?;
     let calls = model.calls();
     let mut graph = model.graph.clone();
     let (mut slots, mut observing, mut sites) = (IndexMap::new(), Vec::new(), Vec::new());
@@ -107,7 +115,9 @@ fn observe(
         }
     }
     let module_type = model.module_type(path);
+    // Tables give floats: their QConfig's activations have a placeholder.
     if let (true, Some(qconfig)) = (children.is_empty(), model.qconfig(path))
+        && !["Embedding", "EmbeddingBag"].contains(&module_type)
         && module_type != "Sequential"
         && module_type != "DeQuantStub"
         && list.contains(&module_type)
@@ -125,8 +135,7 @@ fn check(model: &EagerModel, path: &str, qconfig: Arc<QConfig>) -> Result<Arc<QC
     } else {
         return Ok(qconfig);
     };
-    let module_type = model.module_type(path).to_owned();
-    Err(EagerError::QConfig { path: path.to_owned(), module_type, detail: detail.to_owned() })
+    Err(EagerError::qconfig(model, path, detail.to_owned()))
 }
 
 pub(super) fn unsupported(model: &EagerModel, path: &str, detail: &str) -> EagerError {

@@ -66,6 +66,9 @@ def invoke(module, *args):
     """A module that may be recurrent; in descriptions its states are arguments and results of their own."""
     if len(args) == 3 and type(module).__name__ in ("LSTM", "LSTMCell"):
         args = (args[0], args[1:])
+    if type(module).__name__ == "MultiheadAttention":  # Time first: PyTorch's quantizable form is wrong with the batch first.
+        args = [x.transpose(0, 1) for x in (args if len(args) == 3 else args * 3)]
+        return module(*args)[0].transpose(0, 1)
     result = module(*args)
     return flat(result) if isinstance(result, tuple) else result
 
@@ -102,6 +105,8 @@ def make(item, define, parameters):
     arguments = {k: value(v, parameters) for k, v in item.items() if k != "type"}
     if item["type"] in define:
         return make_class(item["type"], define[item["type"]], define, arguments)
+    if item["type"] == "MultiheadAttention":
+        del arguments["batch_first"]  # `invoke` puts time first.
     return (EAGER.get(item["type"]) or getattr(nn, item["type"]))(**arguments)
 
 

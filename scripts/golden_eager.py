@@ -4,7 +4,7 @@
     pip install torch==2.8.0
 
 `models`: name -> "qconfigs": what `prepare` leaves on each module (a label of QCONFIGS, null), "observers": path of the observed module -> [scale, zero
-point] after the inputs "a" and "b", "types": class of each leaf module after `convert`, "output" and "float": on the input "c"; or "error": what
+point] after the inputs "a" and "b", "weights": shapes where tracing reorders them, "types": class of each leaf module after `convert`, "output" and "float": on the input "c"; or "error": what
 PyTorch says when the converted model runs. `propagate`: attributes and dictionaries against what `propagate_qconfig_` gives each module.
 `mappings`, `fusers`: PyTorch's tables. `kernels`: what operators do with a quantized tensor of scale 0.0625 and zero point 100: [scale, zero point] of
 the result, "float", or null where there is no kernel. `dynamic`: outputs of `quantize_dynamic`. `wrapped`: modules after `add_quant_dequant`.
@@ -32,12 +32,18 @@ ACTIVATION = MinMaxObserver.with_args(dtype=torch.quint8, qscheme=torch.per_tens
 QCONFIGS = {
     "A": q.QConfig(ACTIVATION, PerChannelMinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_channel_symmetric)),
     "B": q.QConfig(ACTIVATION, MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)),
+    "E": q.float_qparams_weight_only_qconfig,
 }
 
 
 def label(qconfig):
     """`prepare` and `propagate_qconfig_` attach copies, which differ in how their weight is observed."""
-    return qconfig and ("A" if isinstance(qconfig.weight(), PerChannelMinMaxObserver) else "B")
+    if not qconfig:
+        return qconfig
+    weight = qconfig.weight()
+    if weight.qscheme == torch.per_channel_affine_float_qparams:
+        return "E"
+    return "A" if isinstance(weight, PerChannelMinMaxObserver) else "B"
 
 
 def submodule(model, path):
@@ -52,6 +58,7 @@ def eager(case):
     description = case["description"]
     model = descriptions.build(description)
     inputs = lambda seed: descriptions.example(description, {"N": 2}, seed)
+    weights = {name: list(t.shape) for name, t in model.state_dict().items()}
     with torch.no_grad():
         float_output = model(*inputs("c"))
     if case["fuse"]:
@@ -75,6 +82,8 @@ def eager(case):
         "float": float_output.flatten().tolist(),
         "inputs": {name: list(x.shape) for name, x in zip(description["inputs"], inputs("c"))},
     }
+    if any("weight_ih" in name for name in weights):
+        result["weights"] = weights
     converted = q.convert(prepared)
     try:
         with torch.no_grad():

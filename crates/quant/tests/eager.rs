@@ -11,9 +11,9 @@ use quantc_interp::Interpreter;
 use quantc_ir::Graph;
 use quantc_quant::eager::{
     DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict,
-    add_quant_dequant, convert, default_eval_fn, fuse_modules, fuse_modules_qat,
-    get_default_dynamic_quant_module_mappings, prepare, prepare_qat, propagate_qconfig, quantize, quantize_dynamic,
-    quantize_dynamic_with, quantize_qat,
+    add_quant_dequant, convert, convert_with, default_eval_fn, fuse_modules, fuse_modules_qat,
+    get_default_dynamic_quant_module_mappings, get_default_static_quant_module_mappings, prepare, prepare_qat,
+    prepare_with, propagate_qconfig, quantize, quantize_dynamic, quantize_dynamic_with, quantize_qat,
 };
 use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use quantc_quant::{ActivationQParams, Calibrator, QConfig, qconfig};
@@ -29,13 +29,14 @@ fn labelled(label: &Json) -> Option<QConfig> {
     match label.as_str()? {
         "A" => Some(qconfig),
         "B" => Some(QConfig { weight: qconfig.weight.to_per_tensor(), ..qconfig }),
+        "E" => qconfig::named("float_qparams_weight_only_qconfig"),
         other => panic!("no qconfig {other}"),
     }
 }
 
 fn label(qconfig: Option<&QConfig>) -> Json {
     let of = |name: &str| labelled(&json!(name)).as_ref() == qconfig;
-    ["A", "B"].into_iter().find(|name| qconfig.is_some() && of(name)).map_or(Json::Null, Json::from)
+    ["A", "B", "E"].into_iter().find(|name| qconfig.is_some() && of(name)).map_or(Json::Null, Json::from)
 }
 
 fn model(description: &Json) -> EagerModel {
@@ -62,10 +63,26 @@ fn floats(json: &Json) -> Vec<f64> {
     json.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
-fn inputs(sizes: &Json, seed: &str) -> Vec<(String, Tensor)> {
-    let sizes = sizes.as_object().expect("inputs");
-    let shape = |s: &Json| -> Vec<usize> { floats(s).into_iter().map(|v| v as usize).collect() };
-    sizes.iter().map(|(name, s)| (name.clone(), hashed_input(seed, name, &shape(s)))).collect()
+fn size(json: &Json) -> Vec<usize> {
+    floats(json).into_iter().map(|v| v as usize).collect()
+}
+
+fn inputs(description: &Json, sizes: &Json, seed: &str) -> Vec<(String, Tensor)> {
+    let input = |(name, s): (&String, &Json)| {
+        let indices = description["inputs"][name].as_str().is_some_and(|ty| ty.starts_with("i64"));
+        let of = if indices { hashed_indices } else { hashed_input };
+        (name.clone(), of(seed, name, &size(s)))
+    };
+    sizes.as_object().expect("inputs").iter().map(input).collect()
+}
+
+/// The model with hashed weights of these shapes: recurrent layers are traced with weights stacked and reordered.
+fn with_weights(description: &Json, shapes: &Json) -> EagerModel {
+    let shapes = shapes.as_object().expect("shapes");
+    let description = Description::parse(&description.to_string()).unwrap_or_else(|e| panic!("{e}"));
+    let weights = shapes.iter().map(|(name, s)| (name.clone(), hashed_weight(name, &size(s))));
+    let graph = description.trace(Weights::from_tensors("hashed", weights.collect()));
+    EagerModel::new(graph.unwrap_or_else(|e| panic!("{}: {e}", description.name())), description.modules())
 }
 
 fn run(interpreter: Interpreter<'_>, inputs: &[(String, Tensor)]) -> Vec<f64> {
@@ -74,15 +91,18 @@ fn run(interpreter: Interpreter<'_>, inputs: &[(String, Tensor)]) -> Vec<f64> {
 }
 
 /// Fused, with QConfigs, prepared.
-fn prepared(case: &Json) -> EagerPrepared {
-    let mut model = fuse_modules(&model(&case["description"]), &lists(&case["fuse"])).unwrap_or_else(|e| panic!("{e}"));
+fn prepared(case: &Json, golden: &Json) -> EagerPrepared {
+    let (description, weights) = (&case["description"], &golden["weights"]);
+    let model = if weights.is_null() { model(description) } else { with_weights(description, weights) };
+    let mut model = fuse_modules(&model, &lists(&case["fuse"])).unwrap_or_else(|e| panic!("{e}"));
     set(&mut model, &case["qconfigs"]);
     prepare(&model).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn calibrated(prepared: &EagerPrepared, sizes: &Json) -> Vec<ActivationQParams> {
+fn calibrated(prepared: &EagerPrepared, case: &Json, golden: &Json) -> Vec<ActivationQParams> {
+    let of = |seed: &str| inputs(&case["description"], &golden["inputs"], seed);
     let mut calibrator = Calibrator::new(prepared.prepared()).unwrap_or_else(|e| panic!("{e}"));
-    default_eval_fn(&mut calibrator, &[inputs(sizes, "a"), inputs(sizes, "b")]).unwrap_or_else(|e| panic!("{e}"));
+    default_eval_fn(&mut calibrator, &[of("a"), of("b")]).unwrap_or_else(|e| panic!("{e}"));
     calibrator.finish().unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -93,14 +113,14 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_none()) {
         let name = case["description"]["name"].as_str().expect("a name");
         let expected = &golden["models"][name];
-        let prepared = prepared(case);
+        let prepared = prepared(case, expected);
 
         let ours: BTreeMap<&str, Json> = prepared.model().modules().map(|(path, _, q)| (path, label(q))).collect();
         let theirs = expected["qconfigs"].as_object().expect("qconfigs");
         let theirs: BTreeMap<&str, Json> = theirs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         assert_eq!(ours, theirs, "{name}: which module has which qconfig");
 
-        let mut qparams = calibrated(&prepared, &expected["inputs"]);
+        let mut qparams = calibrated(&prepared, case, expected);
         let observers = expected["observers"].as_object().expect("observers");
         assert_eq!(prepared.observers().count(), observers.len(), "{name}: {observers:?}");
         for (path, slot) in prepared.observers() {
@@ -114,7 +134,7 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
         }
 
         let converted = convert(&prepared, &qparams).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let input = inputs(&expected["inputs"], "c");
+        let input = inputs(&case["description"], &expected["inputs"], "c");
         let (theirs, float) = (floats(&expected["output"]), floats(&expected["float"]));
         let ours = run(Interpreter::new(&converted.graph), &input);
         let in_floats = run(Interpreter::new(&converted.graph).in_floats(), &input);
@@ -126,16 +146,20 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
             sqnr(&float, &theirs)
         ));
         // Bit for bit but for the float layers. The contract rounds biases to i32, which moves a value here and
-        // there by a step (measured: 3 of 288 in `residual`, 1 of 384 in `called_twice`, none with biases of 0).
-        let step = qparams.iter().map(|q| f64::from(q.scale)).fold(0.0, f64::max);
+        // there by a step (measured: 3 of 288 in `residual`, 1 of 384 in `called_twice`, none with biases of 0). A key or value that
+        // moves is in the sums of every position (`attention`: 15 of 160 by one step, none with biases of 0).
+        let most = if name == "attention" { ours.len() / 10 } else { ours.len() / 50 };
+        // What observed nothing has the scale 1.
+        let scales = qparams.iter().filter(|q| (q.scale, q.zero_point) != (1.0, 0)).map(|q| f64::from(q.scale));
+        let step = scales.fold(0.0, f64::max);
         let moved: Vec<f64> = theirs.iter().zip(&ours).map(|(t, o)| (t - o).abs()).filter(|d| *d > 1e-6).collect();
         let steps = moved.iter().all(|d| *d < 1.001 * step);
-        failures += u32::from(same < 120.0 || moved.len() * 50 > ours.len() || !steps);
+        failures += u32::from(same < 120.0 || moved.len() > most || !steps);
         let unfused = run(Interpreter::new(prepared.model().graph()), &input);
         assert!(sqnr(&float, &unfused) > 100.0, "{name}: the fused float model is the model");
     }
     println!("{}", lines.join("\n"));
-    assert!(failures == 0 && lines.len() == 13, "{}", lines.join("\n"));
+    assert!(failures == 0 && lines.len() == 16, "{}", lines.join("\n"));
 }
 
 #[test]
@@ -144,8 +168,9 @@ fn what_pytorch_refuses_when_it_runs_is_refused_when_converted() {
     let mut refused = Vec::new();
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_some()) {
         let name = case["description"]["name"].as_str().expect("a name");
-        let prepared = prepared(case);
-        let qparams = calibrated(&prepared, &golden["models"][name]["inputs"]);
+        let of_torch = &golden["models"][name];
+        let prepared = prepared(case, of_torch);
+        let qparams = calibrated(&prepared, case, of_torch);
         let error = convert(&prepared, &qparams).expect_err("PyTorch refuses it");
         let stub = match &error {
             EagerError::MissingQuantStub { .. } => "quant",
@@ -212,13 +237,7 @@ fn dynamic_quantization_gives_pytorchs_outputs() {
     let cases = golden["dynamic"].as_array().expect("cases");
     let (mut lines, mut failed) = (Vec::new(), false);
     for case in cases {
-        let description = Description::parse(&case["description"].to_string()).unwrap_or_else(|e| panic!("{e}"));
-        // Recurrent layers are traced with weights stacked and reordered, so those of the description are hashed.
-        let shapes = case["weights"].as_object().expect("shapes");
-        let size = |s: &Json| -> Vec<usize> { floats(s).into_iter().map(|v| v as usize).collect() };
-        let weights = shapes.iter().map(|(name, s)| (name.clone(), hashed_weight(name, &size(s))));
-        let graph = description.trace(Weights::from_tensors("hashed", weights.collect()));
-        let mut model = EagerModel::new(graph.unwrap_or_else(|e| panic!("{case}: {e}")), description.modules());
+        let mut model = with_weights(&case["description"], &case["weights"]);
         let names = |key: &str| -> Vec<&str> {
             let list = case[key].as_array().into_iter().flatten();
             list.map(|n| n.as_str().expect("a name")).collect()
@@ -251,13 +270,7 @@ fn dynamic_quantization_gives_pytorchs_outputs() {
             .copied()
             .collect();
         let converted = quantize_dynamic_with(&model, &spec, dtype, &mapping).unwrap_or_else(|e| panic!("{case}: {e}"));
-        let sizes = case["inputs"].as_object().expect("inputs");
-        let input = |(name, s): (&String, &Json)| {
-            let indices = case["description"]["inputs"][name].as_str().is_some_and(|ty| ty.starts_with("i64"));
-            let of = if indices { hashed_indices } else { hashed_input };
-            (name.clone(), of("c", name, &size(s)))
-        };
-        let ours = run(Interpreter::new(&converted.graph), &sizes.iter().map(input).collect::<Vec<_>>());
+        let ours = run(Interpreter::new(&converted.graph), &inputs(&case["description"], &case["inputs"], "c"));
         let (theirs, float) = (floats(&case["output"]), floats(&case["float"]));
         let decided = converted.report.nodes.iter().filter_map(|r| match &r.decision {
             Decision::Quantized { mode, .. } => Some(format!("{} {mode}", r.op)),
@@ -387,6 +400,63 @@ fn qconfigs_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn layers_without_a_quantizable_form_are_refused() {
+    let recurrent = |ty: &str, sizes: &str, states: &str| {
+        let mut model = described(&format!(
+            r#"{{"inputs": {{"x": "f32[{sizes},8]"}}, "outputs": ["y"], "modules": {{"quant": "QuantStub", "dequant": "DeQuantStub",
+            "m": {{"type": "{ty}", "input_size": 8, "hidden_size": 4}}}}, "forward": ["y, {states} = m(quant(x))", "return dequant(y)"]}}"#
+        ));
+        model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+        prepare(&model)
+    };
+    assert!(recurrent("LSTM", "5,N", "h, c").is_ok());
+    for (ty, sizes, states, why) in
+        [("LSTM", "T,N", "h, c", "length of its sequences is not known"), ("GRU", "5,N", "h", "has no form of it")]
+    {
+        let error = recurrent(ty, sizes, states).expect_err("refused");
+        assert!(matches!(&error, EagerError::Unsupported { path, .. } if path == "m"), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    // Tables need float zero points.
+    let mut model = described(
+        r#"{"inputs": {"x": "i64[N,4]"}, "outputs": ["y"], "modules": {"m": {"type": "Embedding", "num_embeddings": 10,
+        "embedding_dim": 8}}, "forward": ["return m(x)"]}"#,
+    );
+    model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+    let error = quantize(&model, |_| Ok(())).expect_err("not for tables");
+    assert!(matches!(&error, EagerError::QConfig { path, .. } if path == "m"), "{error}");
+}
+
+#[test]
+fn only_allowed_types_are_observed() {
+    let model = || {
+        let mut model = described(
+            r#"{"inputs": {"x": "f32[N,4]"}, "outputs": ["y"], "modules": {"quant": "QuantStub", "dequant": "DeQuantStub",
+            "fc": {"type": "Linear", "in_features": 4, "out_features": 4}, "act": {"type": "LeakyReLU", "negative_slope": 0.1}},
+          "forward": ["return dequant(act(fc(quant(x))))"]}"#,
+        );
+        model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+        model
+    };
+    let observed = |prepared: &EagerPrepared| prepared.observers().map(|o| o.0.to_owned()).collect::<Vec<_>>();
+    assert_eq!(observed(&prepare(&model()).expect("prepares")), ["quant", "fc", "act"]);
+    let fewer = prepare_with(&model(), &["QuantStub", "Linear"]).expect("prepares");
+    assert_eq!(observed(&fewer), ["quant", "fc"]);
+    // Swapped without an observer it has no parameters; left as it is, it runs as PyTorch's kernel for quantized tensors does.
+    let x = [("x".to_owned(), hashed_input("a", "x", &[2, 4]))];
+    let mut calibrator = Calibrator::new(fewer.prepared()).expect("observers");
+    calibrator.observe(&x).expect("runs");
+    let qparams = calibrator.finish().expect("finishes");
+    let error = convert(&fewer, &qparams).expect_err("no observer");
+    assert!(matches!(&error, EagerError::Unsupported { path, .. } if path == "act"), "{error}");
+    let mapping: Vec<(&str, &str)> =
+        get_default_static_quant_module_mappings().iter().filter(|row| row.0 != "LeakyReLU").copied().collect();
+    let converted = convert_with(&fewer, &qparams, &mapping).unwrap_or_else(|e| panic!("{e}"));
+    let act = converted.report.nodes.iter().find(|r| r.name == "act").map(|r| &r.decision);
+    assert!(matches!(act, Some(Decision::Quantized { pattern, .. }) if pattern == "QuantizedCPU kernel"), "{act:?}");
+}
+
+#[test]
 fn converted_graphs_have_no_stubs_and_lower_to_integer_operators() {
     let cases = read("eager_models.json");
     let golden = read("eager.json");
@@ -395,13 +465,14 @@ fn converted_graphs_have_no_stubs_and_lower_to_integer_operators() {
     let mut integer = BTreeMap::new();
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_none()) {
         let name = case["description"]["name"].as_str().expect("a name");
-        let prepared = prepared(case);
-        let qparams = calibrated(&prepared, &golden["models"][name]["inputs"]);
+        let of_torch = &golden["models"][name];
+        let prepared = prepared(case, of_torch);
+        let qparams = calibrated(&prepared, case, of_torch);
         let converted = convert(&prepared, &qparams).unwrap_or_else(|e| panic!("{e}"));
         let ops = |g: &Graph| -> Vec<&str> { g.calls().filter_map(|c| Some(g.node(c).call()?.0.name())).collect() };
         assert!(!ops(&converted.graph).iter().any(|op| op.ends_with("_stub")), "{}", converted.graph);
         let (lowered, _) = quantc_rewrite::lower_quantized(&converted.graph, &rules).unwrap_or_else(|e| panic!("{e}"));
-        let input = inputs(&golden["models"][name]["inputs"], "c");
+        let input = inputs(&case["description"], &of_torch["inputs"], "c");
         let (reference, lowered_output) =
             (run(Interpreter::new(&converted.graph), &input), run(Interpreter::new(&lowered), &input));
         assert_eq!(reference, lowered_output, "{name}");

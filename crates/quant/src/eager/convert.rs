@@ -13,6 +13,7 @@ use super::dynamic::{group_decision, table_group};
 use super::kernels::{QuantizedKernel, quantized_kernel};
 use super::mappings::{ModuleMapping, check_mapping, get_default_static_quant_module_mappings, swap_module};
 use super::prepare::{before_its_relu, is_output, number_of, unsupported};
+use super::quantizable::is_absent_state;
 use super::{EagerError, EagerModel, EagerPrepared};
 use crate::calibrate::ActivationQParams;
 use crate::constraints::unfit_weight;
@@ -213,6 +214,11 @@ impl Walk<'_> {
     /// An operator that belongs to no quantized module.
     fn plain(&mut self, id: NodeId) -> Result<(), EagerError> {
         let graph = &self.model.graph;
+        if is_absent_state(graph, id) {
+            let slot = self.fixed(1.0, 0, QRange { dtype: DType::U8, qmin: 0, qmax: 255 });
+            self.mark(id.into(), slot);
+            return Ok(());
+        }
         let node = graph.node(id);
         let inputs = self.inputs(id);
         let quantized = inputs.iter().find_map(|v| match self.states.get(v) {

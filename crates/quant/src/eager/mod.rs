@@ -12,6 +12,7 @@ mod kernels;
 mod mappings;
 mod model;
 mod prepare;
+mod quantizable;
 
 pub use convert::{convert, convert_with};
 pub use dynamic::{DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, quantize_dynamic, quantize_dynamic_with};

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use quantc_ir::{NodeId, ValueRef};
 use quantc_tensor::Tensor;
 
+use super::quantizable::make_quantizable;
 use super::{EagerError, EagerModel, QConfigDict, convert, get_default_qconfig_propagation_list, propagate_qconfig};
 use crate::calibrate::Calibrator;
 use crate::convert::ConvertedModel;
@@ -43,11 +44,10 @@ impl EagerPrepared {
 
 /// Gives modules the QConfigs of their parents and puts an observer on the output of every leaf module that has one and is in the
 /// [propagation list](get_default_qconfig_propagation_list), of `QuantStub`s, and of the methods of `FloatFunctional` (torch.ao.quantization.prepare). A
-/// module that is called several times has one observer.
+/// module that is called several times has one observer. LSTM and attention layers with a QConfig become modules of `torch.ao.nn.quantizable` first.
 ///
 /// # Errors
-/// If a QConfig is dynamic or has a scale for each channel of activations, or a module with one is a recurrent or attention layer, which
-/// PyTorch replaces by modules of `torch.ao.nn.quantizable`.
+/// If a QConfig is dynamic or has a scale for each channel of activations, or a module with one is a GRU, or an LSTM whose sequences have no known length.
 pub fn prepare(model: &EagerModel) -> Result<EagerPrepared, EagerError> {
     prepare_with(model, &get_default_qconfig_propagation_list())
 }
@@ -62,6 +62,7 @@ pub fn prepare_with(model: &EagerModel, allow_list: &[&str]) -> Result<EagerPrep
     if !model.modules().any(|(_, _, qconfig)| qconfig.is_some()) {
         tracing::warn!("no module has a qconfig: nothing is quantized (hint: EagerModel::set_qconfig)");
     }
+    make_quantizable(&mut model)?;
     let mut observed: Vec<(String, Arc<QConfig>)> = Vec::new();
     observe(&model, "", allow_list, &mut observed)?;
     let calls = model.calls();
@@ -106,8 +107,8 @@ fn observe(
                 observed.push((child.clone(), check(model, child, qconfig)?));
             }
             None if fused || module_type == "FloatFunctional" => {}
-            Some(_) if ["LSTM", "GRU", "MultiheadAttention"].contains(&module_type) => {
-                let detail = "is quantized statically only as a module of torch.ao.nn.quantizable, which is not there \
+            Some(_) if module_type == "GRU" => {
+                let detail = "torch.ao.nn.quantizable has no form of it that is quantized statically \
                               (hint: set its qconfig to None, or quantize_dynamic)";
                 return Err(unsupported(model, child, detail));
             }

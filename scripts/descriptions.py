@@ -57,6 +57,22 @@ def method(module, name, *args, **attributes):
     return getattr(module, name)(*args, **attributes)
 
 
+def flat(values):
+    """The tensors of nested tuples."""
+    return [t for v in values for t in flat(v)] if isinstance(values, (tuple, list)) else [values]
+
+
+def invoke(module, *args):
+    """A module that may be recurrent; in descriptions its states are arguments and results of their own."""
+    if len(args) == 3 and type(module).__name__ in ("LSTM", "LSTMCell"):
+        args = (args[0], args[1:])
+    if type(module).__name__ == "MultiheadAttention":  # Time first: PyTorch's quantizable form is wrong with the batch first.
+        args = [x.transpose(0, 1) for x in (args if len(args) == 3 else args * 3)]
+        return module(*args)[0].transpose(0, 1)
+    result = module(*args)
+    return flat(result) if isinstance(result, tuple) else result
+
+
 # Modules of eager-mode quantization.
 EAGER = {
     "QuantStub": torch.ao.quantization.QuantStub,
@@ -65,6 +81,7 @@ EAGER = {
 }
 FUNCTIONS = {
     "method": method,
+    "invoke": invoke,
     "relu": nn.functional.relu,
     "mean": lambda x, dims, keepdim=False: torch.mean(x, dims, keepdim=keepdim),
     "flatten": torch.flatten,
@@ -88,6 +105,8 @@ def make(item, define, parameters):
     arguments = {k: value(v, parameters) for k, v in item.items() if k != "type"}
     if item["type"] in define:
         return make_class(item["type"], define[item["type"]], define, arguments)
+    if item["type"] == "MultiheadAttention":
+        del arguments["batch_first"]  # `invoke` puts time first.
     return (EAGER.get(item["type"]) or getattr(nn, item["type"]))(**arguments)
 
 
@@ -97,7 +116,7 @@ def make_class(name, definition, define, arguments, inputs=("x",)):
     lines = []
     for statement in definition["forward"]:
         statement = re.sub(r"self\.(\d+)\(", r"getattr(self, '\1')(", statement)
-        call = lambda m: f"getattr(self, '{m[1]}')(" if m[1] in children else m[0]
+        call = lambda m: f"invoke(getattr(self, '{m[1]}'), " if m[1] in children else m[0]
         statement = re.sub(r"(?<![\w.])(\w+)\(", call, statement)
         functional = lambda m: f"method(getattr(self, '{m[1]}'), '{m[2]}', " if m[1] in children else m[0]
         lines.append(re.sub(r"(?<![\w.])(\w+)\.(\w+)\(", functional, statement))
@@ -120,11 +139,15 @@ def build(description: dict, exact: bool = False) -> nn.Module:
 
 
 def example(description: dict, sizes: dict, seed: str) -> list[torch.Tensor]:
-    """Inputs of a description: f32 in -1..1, symbols as `sizes` says."""
+    """Inputs of a description: f32 in -1..1, i64 in 0..9, symbols as `sizes` says."""
     inputs = []
     for name, ty in description["inputs"].items():
         dtype, dims = re.match(r"(\w+)\[(.*)\]", ty).groups()
-        assert dtype == "f32", ty
         shape = [sizes[d] if d in sizes else int(d) for d in dims.split(",")]
-        inputs.append(torch.from_numpy(hashed(f"{seed}.{name}", int(np.prod(shape))).reshape(shape) * np.float32(2)))
+        values = hashed(f"{seed}.{name}", int(np.prod(shape))).reshape(shape)
+        if dtype == "i64":  # Indices of a table with at least 10 rows.
+            inputs.append(torch.from_numpy(np.floor((values + np.float32(0.5)) * 10).astype(np.int64)))
+            continue
+        assert dtype == "f32", ty
+        inputs.append(torch.from_numpy(values * np.float32(2)))
     return inputs

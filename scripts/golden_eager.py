@@ -4,7 +4,7 @@
     pip install torch==2.8.0
 
 `models`: name -> "qconfigs": what `prepare` leaves on each module (a label of QCONFIGS, null), "observers": path of the observed module -> [scale, zero
-point] after the inputs "a" and "b", "types": class of each leaf module after `convert`, "output" and "float": on the input "c"; or "error": what
+point] after the inputs "a" and "b", "weights": shapes where tracing reorders them, "types": class of each leaf module after `convert`, "output" and "float": on the input "c"; or "error": what
 PyTorch says when the converted model runs. `propagate`: attributes and dictionaries against what `propagate_qconfig_` gives each module.
 `mappings`, `fusers`: PyTorch's tables. `kernels`: what operators do with a quantized tensor of scale 0.0625 and zero point 100: [scale, zero point] of
 the result, "float", or null where there is no kernel. `dynamic`: outputs of `quantize_dynamic`. `wrapped`: modules after `add_quant_dequant`.
@@ -32,12 +32,18 @@ ACTIVATION = MinMaxObserver.with_args(dtype=torch.quint8, qscheme=torch.per_tens
 QCONFIGS = {
     "A": q.QConfig(ACTIVATION, PerChannelMinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_channel_symmetric)),
     "B": q.QConfig(ACTIVATION, MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)),
+    "E": q.float_qparams_weight_only_qconfig,
 }
 
 
 def label(qconfig):
     """`prepare` and `propagate_qconfig_` attach copies, which differ in how their weight is observed."""
-    return qconfig and ("A" if isinstance(qconfig.weight(), PerChannelMinMaxObserver) else "B")
+    if not qconfig:
+        return qconfig
+    weight = qconfig.weight()
+    if weight.qscheme == torch.per_channel_affine_float_qparams:
+        return "E"
+    return "A" if isinstance(weight, PerChannelMinMaxObserver) else "B"
 
 
 def submodule(model, path):
@@ -52,6 +58,7 @@ def eager(case):
     description = case["description"]
     model = descriptions.build(description)
     inputs = lambda seed: descriptions.example(description, {"N": 2}, seed)
+    weights = {name: list(t.shape) for name, t in model.state_dict().items()}
     with torch.no_grad():
         float_output = model(*inputs("c"))
     if case["fuse"]:
@@ -75,6 +82,8 @@ def eager(case):
         "float": float_output.flatten().tolist(),
         "inputs": {name: list(x.shape) for name, x in zip(description["inputs"], inputs("c"))},
     }
+    if any("weight_ih" in name for name in weights):
+        result["weights"] = weights
     converted = q.convert(prepared)
     try:
         with torch.no_grad():
@@ -163,18 +172,43 @@ def dynamic():
                     "b": {"type": "Linear", "in_features": 32, "out_features": 8}},
         "forward": ["return b(relu(a(x)))"],
     }
+    recurrent = lambda module, forward, **inputs: {
+        "name": "recurrent", "inputs": inputs, "outputs": ["y"],
+        "modules": {"m": {"input_size": 12, "hidden_size": 16, **module}, "fc": {"type": "Linear", "in_features": 16, "out_features": 6}},
+        "forward": forward,
+    }
+    table = lambda module, forward, **inputs: {
+        "name": "table", "inputs": inputs, "outputs": ["y"],
+        "modules": {"m": {"num_embeddings": 10, "embedding_dim": 16, **module}, "fc": {"type": "Linear", "in_features": 16, "out_features": 6}},
+        "forward": forward,
+    }
+    sequence, one = {"x": "f32[5,N,12]"}, {"x": "f32[N,12]", "h": "f32[N,16]"}
+    layers = {
+        "lstm": recurrent({"type": "LSTM", "num_layers": 2}, ["y, h, c = m(x)", "return fc(y)"], **sequence),
+        "gru": recurrent({"type": "GRU"}, ["y, h = m(x)", "return fc(y)"], **sequence),
+        "lstm_cell": recurrent({"type": "LSTMCell"}, ["h, c = m(x, h, c)", "return fc(h)"], **one, c="f32[N,16]"),
+        "gru_cell": recurrent({"type": "GRUCell"}, ["return fc(m(x, h))"], **one),
+        "rnn_cell": recurrent({"type": "RNNCell"}, ["return fc(m(x, h))"], **one),
+    }
+    embedding = table({"type": "Embedding"}, ["return fc(m(x))"], x="i64[N,4]")
+    bag = table({"type": "EmbeddingBag", "mode": "sum"}, ["return fc(m(x))"], x="i64[N,4]")
     cases = []
 
-    def case(description, spec, dtype, fuse=()):
+    def case(description, spec, dtype, fuse=(), mapping=None):
         model = descriptions.build(description)
+        weights = {name: list(t.shape) for name, t in model.state_dict().items()}
         if fuse:
             model = q.fuse_modules(model, list(fuse))
-        quantized = q.quantize_dynamic(model, spec, dtype)
+        every = quantization_mappings.get_default_dynamic_quant_module_mappings()
+        rows = mapping and {float_: to for float_, to in every.items() if float_.__name__ in mapping}
+        quantized = q.quantize_dynamic(model, spec, dtype, mapping=rows)
         x = descriptions.example(description, {"N": 3}, "c")
         with torch.no_grad():
             cases.append({
-                "description": description, "spec": sorted(spec) if spec else None, "dtype": str(dtype).split(".")[1], "fuse": list(fuse),
-                "inputs": {"x": list(x[0].shape)}, "output": quantized(*x).flatten().tolist(), "float": model(*x).flatten().tolist(),
+                "description": description, "dtype": str(dtype).split(".")[1], "fuse": list(fuse), "mapping": mapping,
+                "spec": sorted(s if isinstance(s, str) else s.__name__ for s in spec) if spec else None,
+                "inputs": {name: list(t.shape) for name, t in zip(description["inputs"], x)},
+                "weights": weights, "output": quantized(*x).flatten().tolist(), "float": model(*x).flatten().tolist(),
             })
 
     case(mlp, None, torch.qint8)
@@ -182,6 +216,15 @@ def dynamic():
     case(mlp, None, torch.qint8, ("a", "relu"))
     case(mlp, None, torch.float16)
     case(mlp, {"a", "b"}, torch.qint8, ("a", "relu"))
+    for layer in layers.values():
+        case(layer, None, torch.qint8)
+        case(layer, None, torch.float16)
+    case(layers["lstm"], None, torch.qint8, mapping=["Linear"])
+    case(layers["gru"], {nn.GRU}, torch.float16)
+    case(embedding, None, torch.quint8)
+    # With 4 bits PyTorch's Embedding gives rows of another length.
+    case(bag, None, torch.quint8)
+    case(bag, None, torch.quint4x2)
     return cases
 
 

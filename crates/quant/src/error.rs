@@ -49,7 +49,7 @@ pub enum QuantError {
     Rewrite(#[from] Box<quantc_rewrite::RewriteError>),
     /// A custom configuration can't be used.
     #[error(transparent)]
-    CustomConfig(#[from] CustomConfigError),
+    CustomConfig(Box<CustomConfigError>),
     /// The mapping can't be used.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -61,4 +61,11 @@ pub enum QuantError {
     /// The operator table lacks an operator that quantization inserts.
     #[error("this build has no operator `{0}`")]
     MissingOperator(&'static str),
+}
+
+// Boxed, so that a result stays small.
+impl From<CustomConfigError> for QuantError {
+    fn from(error: CustomConfigError) -> QuantError {
+        QuantError::CustomConfig(Box::new(error))
+    }
 }

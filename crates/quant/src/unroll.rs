@@ -65,22 +65,30 @@ enum Cell {
 }
 
 /// A layer that can be written out.
-struct Layer {
+pub(crate) struct Layer {
     id: NodeId,
     cell: Cell,
-    hidden: usize,
-    backwards: Vec<bool>,
-    batch_first: bool,
-    steps: usize,
-    w: Tensor,
-    r: Tensor,
-    b: Option<Tensor>,
+    pub(crate) hidden: usize,
+    /// Whether each direction goes backwards.
+    pub(crate) backwards: Vec<bool>,
+    pub(crate) batch_first: bool,
+    pub(crate) steps: usize,
+    pub(crate) w: Tensor,
+    pub(crate) r: Tensor,
+    pub(crate) b: Option<Tensor>,
     x: ValueRef,
-    initial: [Option<ValueRef>; 2],
+    pub(crate) initial: [Option<ValueRef>; 2],
 }
 
+/// Every state, the last state and the last cell of one direction.
+pub(crate) type Direction = [Option<ValueRef>; 3];
+
 impl Layer {
-    fn new(graph: &Graph, id: NodeId) -> Result<Layer, String> {
+    /// The layer of a call.
+    ///
+    /// # Errors
+    /// Why it cannot be written out.
+    pub(crate) fn new(graph: &Graph, id: NodeId) -> Result<Layer, String> {
         let node = graph.node(id);
         let Some((op, attrs)) = node.call() else { return Err("it is no call".to_owned()) };
         let attr = |name: &str| op.signature().attr(attrs, name);
@@ -125,12 +133,22 @@ impl Layer {
     }
 
     fn unroll(self, graph: &mut Graph) -> Result<(), QuantError> {
+        self.unroll_with(graph, Layer::direction)
+    }
+
+    /// Writes the layer out with a function for its directions.
+    pub(crate) fn unroll_with(
+        self,
+        graph: &mut Graph,
+        direction: impl Fn(&Layer, &mut Builder<'_>, usize, bool, ValueRef) -> Result<Direction, QuantError>,
+    ) -> Result<(), QuantError> {
         let (name, origins) = (graph.node(self.id).name().to_owned(), graph.node(self.id).origins().to_vec());
-        let mut build = Builder { graph, before: self.id, base: name, origins };
+        let mut build = Builder { graph, before: self.id, base: name, origins: origins.clone() };
         let x = if self.batch_first { build.permute(self.x, &[1, 0, 2])? } else { self.x };
         let (mut ys, mut hs, mut cs) = (Vec::new(), Vec::new(), Vec::new());
         for (d, &reverse) in self.backwards.iter().enumerate() {
-            let [y, h, c] = self.direction(&mut build, d, reverse, x)?;
+            let [y, h, c] = direction(&self, &mut build, d, reverse, x)?;
+            build.origins.clone_from(&origins);
             ys.extend(y);
             hs.extend(h);
             cs.extend(c);
@@ -152,7 +170,7 @@ impl Layer {
     }
 
     /// Rows of one of the weights of a direction, or of its bias: those of some gates.
-    fn rows(&self, stacked: &Tensor, d: usize, gates: std::ops::Range<usize>) -> Result<Tensor, QuantError> {
+    pub(crate) fn rows(&self, stacked: &Tensor, d: usize, gates: std::ops::Range<usize>) -> Result<Tensor, QuantError> {
         let shape = stacked.shape();
         let depth: usize = shape[2..].iter().product();
         let at = |row: usize| (d * shape[1] + row) * depth;
@@ -191,7 +209,7 @@ impl Layer {
         d: usize,
         reverse: bool,
         x: ValueRef,
-    ) -> Result<[Option<ValueRef>; 3], QuantError> {
+    ) -> Result<Direction, QuantError> {
         let gates = self.gates();
         let suffix = if reverse { "_reverse" } else { "" };
         let [of_x, of_h] = self.biases(d)?;
@@ -367,11 +385,11 @@ impl StateWeights {
 }
 
 /// Adds calls before a node, under its origins.
-struct Builder<'g> {
+pub(crate) struct Builder<'g> {
     graph: &'g mut Graph,
     before: NodeId,
     base: String,
-    origins: Vec<Origin>,
+    pub(crate) origins: Vec<Origin>,
 }
 
 fn invalid(source: quantc_ops::OpError) -> QuantError {
@@ -393,29 +411,34 @@ impl Builder<'_> {
         Ok(self.graph.call_before(Some(self.before), &fresh, Builder::op(name)?, inputs, attrs, &self.origins)?)
     }
 
-    fn call(&mut self, name: &'static str, inputs: &[ValueRef], attrs: Attrs) -> Result<ValueRef, QuantError> {
+    pub(crate) fn call(
+        &mut self,
+        name: &'static str,
+        inputs: &[ValueRef],
+        attrs: Attrs,
+    ) -> Result<ValueRef, QuantError> {
         let inputs: Vec<Option<ValueRef>> = inputs.iter().copied().map(Some).collect();
         Ok(self.optional(name, &inputs, attrs)?.into())
     }
 
-    fn param(&mut self, name: &str, value: Tensor) -> ValueRef {
+    pub(crate) fn param(&mut self, name: &str, value: Tensor) -> ValueRef {
         let fresh = self.graph.fresh_param_name(&format!("{}.{name}", self.base));
         self.graph.param(&fresh, value).into()
     }
 
-    fn linear(&mut self, x: ValueRef, w: ValueRef, b: Option<ValueRef>) -> Result<ValueRef, QuantError> {
+    pub(crate) fn linear(&mut self, x: ValueRef, w: ValueRef, b: Option<ValueRef>) -> Result<ValueRef, QuantError> {
         Ok(self.optional("linear", &[Some(x), Some(w), b], Attrs::new())?.into())
     }
 
-    fn sum(&mut self, a: ValueRef, b: ValueRef) -> Result<ValueRef, QuantError> {
+    pub(crate) fn sum(&mut self, a: ValueRef, b: ValueRef) -> Result<ValueRef, QuantError> {
         self.call("add", &[a, b], Attrs::new())
     }
 
-    fn sigmoid(&mut self, x: ValueRef) -> Result<ValueRef, QuantError> {
+    pub(crate) fn sigmoid(&mut self, x: ValueRef) -> Result<ValueRef, QuantError> {
         self.call("sigmoid", &[x], Attrs::new())
     }
 
-    fn tanh(&mut self, x: ValueRef) -> Result<ValueRef, QuantError> {
+    pub(crate) fn tanh(&mut self, x: ValueRef) -> Result<ValueRef, QuantError> {
         self.call("tanh", &[x], Attrs::new())
     }
 
@@ -423,12 +446,12 @@ impl Builder<'_> {
         self.call("permute", &[x], Attrs::new().with("dims", dims))
     }
 
-    fn unsqueeze(&mut self, x: ValueRef, dims: &[i64]) -> Result<ValueRef, QuantError> {
+    pub(crate) fn unsqueeze(&mut self, x: ValueRef, dims: &[i64]) -> Result<ValueRef, QuantError> {
         self.call("unsqueeze", &[x], Attrs::new().with("dims", dims))
     }
 
     /// One index of an axis, which is dropped.
-    fn index(&mut self, x: ValueRef, axis: i64, at: usize) -> Result<ValueRef, QuantError> {
+    pub(crate) fn index(&mut self, x: ValueRef, axis: i64, at: usize) -> Result<ValueRef, QuantError> {
         let at = at as i64;
         let attrs = Attrs::new().with("starts", vec![at]).with("ends", vec![at + 1]).with("axes", vec![axis]);
         let one = self.call("slice", &[x], attrs)?;
@@ -436,13 +459,13 @@ impl Builder<'_> {
     }
 
     /// Parts of `size` of the last axis.
-    fn split<const N: usize>(&mut self, x: ValueRef, size: usize) -> Result<[ValueRef; N], QuantError> {
+    pub(crate) fn split<const N: usize>(&mut self, x: ValueRef, size: usize) -> Result<[ValueRef; N], QuantError> {
         let attrs = Attrs::new().with("sizes", vec![size as i64; N]).with("dim", 1i64);
         let node = self.optional("split", &[Some(x)], attrs)?;
         Ok(std::array::from_fn(|output| ValueRef { node, output: output as u32 }))
     }
 
-    fn cat(&mut self, parts: &[ValueRef], dim: i64) -> Result<ValueRef, QuantError> {
+    pub(crate) fn cat(&mut self, parts: &[ValueRef], dim: i64) -> Result<ValueRef, QuantError> {
         match parts {
             [one] => Ok(*one),
             _ => self.call("cat", parts, Attrs::new().with("dim", dim)),

@@ -10,14 +10,15 @@ use quantc_frontend::trace::{Description, Weights};
 use quantc_interp::Interpreter;
 use quantc_ir::Graph;
 use quantc_quant::eager::{
-    DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict, add_quant_dequant, convert,
-    default_eval_fn, fuse_modules, fuse_modules_qat, prepare, prepare_qat, propagate_qconfig, quantize,
-    quantize_dynamic, quantize_qat,
+    DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict,
+    add_quant_dequant, convert, convert_with, default_eval_fn, fuse_modules, fuse_modules_qat,
+    get_default_dynamic_quant_module_mappings, get_default_static_quant_module_mappings, prepare, prepare_qat,
+    prepare_with, propagate_qconfig, quantize, quantize_dynamic, quantize_dynamic_with, quantize_qat,
 };
-use quantc_quant::report::{Decision, FloatReason};
+use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use quantc_quant::{ActivationQParams, Calibrator, QConfig, qconfig};
 use quantc_tensor::Tensor;
-use quantc_testkit::hashed::{hashed_input, with_hashed_params};
+use quantc_testkit::hashed::{hashed_indices, hashed_input, hashed_weight, with_hashed_params};
 use quantc_testkit::sqnr;
 use serde_json::{Value as Json, json};
 
@@ -28,13 +29,14 @@ fn labelled(label: &Json) -> Option<QConfig> {
     match label.as_str()? {
         "A" => Some(qconfig),
         "B" => Some(QConfig { weight: qconfig.weight.to_per_tensor(), ..qconfig }),
+        "E" => qconfig::named("float_qparams_weight_only_qconfig"),
         other => panic!("no qconfig {other}"),
     }
 }
 
 fn label(qconfig: Option<&QConfig>) -> Json {
     let of = |name: &str| labelled(&json!(name)).as_ref() == qconfig;
-    ["A", "B"].into_iter().find(|name| qconfig.is_some() && of(name)).map_or(Json::Null, Json::from)
+    ["A", "B", "E"].into_iter().find(|name| qconfig.is_some() && of(name)).map_or(Json::Null, Json::from)
 }
 
 fn model(description: &Json) -> EagerModel {
@@ -61,10 +63,26 @@ fn floats(json: &Json) -> Vec<f64> {
     json.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
-fn inputs(sizes: &Json, seed: &str) -> Vec<(String, Tensor)> {
-    let sizes = sizes.as_object().expect("inputs");
-    let shape = |s: &Json| -> Vec<usize> { floats(s).into_iter().map(|v| v as usize).collect() };
-    sizes.iter().map(|(name, s)| (name.clone(), hashed_input(seed, name, &shape(s)))).collect()
+fn size(json: &Json) -> Vec<usize> {
+    floats(json).into_iter().map(|v| v as usize).collect()
+}
+
+fn inputs(description: &Json, sizes: &Json, seed: &str) -> Vec<(String, Tensor)> {
+    let input = |(name, s): (&String, &Json)| {
+        let indices = description["inputs"][name].as_str().is_some_and(|ty| ty.starts_with("i64"));
+        let of = if indices { hashed_indices } else { hashed_input };
+        (name.clone(), of(seed, name, &size(s)))
+    };
+    sizes.as_object().expect("inputs").iter().map(input).collect()
+}
+
+/// The model with hashed weights of these shapes: recurrent layers are traced with weights stacked and reordered.
+fn with_weights(description: &Json, shapes: &Json) -> EagerModel {
+    let shapes = shapes.as_object().expect("shapes");
+    let description = Description::parse(&description.to_string()).unwrap_or_else(|e| panic!("{e}"));
+    let weights = shapes.iter().map(|(name, s)| (name.clone(), hashed_weight(name, &size(s))));
+    let graph = description.trace(Weights::from_tensors("hashed", weights.collect()));
+    EagerModel::new(graph.unwrap_or_else(|e| panic!("{}: {e}", description.name())), description.modules())
 }
 
 fn run(interpreter: Interpreter<'_>, inputs: &[(String, Tensor)]) -> Vec<f64> {
@@ -73,15 +91,18 @@ fn run(interpreter: Interpreter<'_>, inputs: &[(String, Tensor)]) -> Vec<f64> {
 }
 
 /// Fused, with QConfigs, prepared.
-fn prepared(case: &Json) -> EagerPrepared {
-    let mut model = fuse_modules(&model(&case["description"]), &lists(&case["fuse"])).unwrap_or_else(|e| panic!("{e}"));
+fn prepared(case: &Json, golden: &Json) -> EagerPrepared {
+    let (description, weights) = (&case["description"], &golden["weights"]);
+    let model = if weights.is_null() { model(description) } else { with_weights(description, weights) };
+    let mut model = fuse_modules(&model, &lists(&case["fuse"])).unwrap_or_else(|e| panic!("{e}"));
     set(&mut model, &case["qconfigs"]);
     prepare(&model).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn calibrated(prepared: &EagerPrepared, sizes: &Json) -> Vec<ActivationQParams> {
+fn calibrated(prepared: &EagerPrepared, case: &Json, golden: &Json) -> Vec<ActivationQParams> {
+    let of = |seed: &str| inputs(&case["description"], &golden["inputs"], seed);
     let mut calibrator = Calibrator::new(prepared.prepared()).unwrap_or_else(|e| panic!("{e}"));
-    default_eval_fn(&mut calibrator, &[inputs(sizes, "a"), inputs(sizes, "b")]).unwrap_or_else(|e| panic!("{e}"));
+    default_eval_fn(&mut calibrator, &[of("a"), of("b")]).unwrap_or_else(|e| panic!("{e}"));
     calibrator.finish().unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -92,14 +113,14 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_none()) {
         let name = case["description"]["name"].as_str().expect("a name");
         let expected = &golden["models"][name];
-        let prepared = prepared(case);
+        let prepared = prepared(case, expected);
 
         let ours: BTreeMap<&str, Json> = prepared.model().modules().map(|(path, _, q)| (path, label(q))).collect();
         let theirs = expected["qconfigs"].as_object().expect("qconfigs");
         let theirs: BTreeMap<&str, Json> = theirs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         assert_eq!(ours, theirs, "{name}: which module has which qconfig");
 
-        let mut qparams = calibrated(&prepared, &expected["inputs"]);
+        let mut qparams = calibrated(&prepared, case, expected);
         let observers = expected["observers"].as_object().expect("observers");
         assert_eq!(prepared.observers().count(), observers.len(), "{name}: {observers:?}");
         for (path, slot) in prepared.observers() {
@@ -113,7 +134,7 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
         }
 
         let converted = convert(&prepared, &qparams).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let input = inputs(&expected["inputs"], "c");
+        let input = inputs(&case["description"], &expected["inputs"], "c");
         let (theirs, float) = (floats(&expected["output"]), floats(&expected["float"]));
         let ours = run(Interpreter::new(&converted.graph), &input);
         let in_floats = run(Interpreter::new(&converted.graph).in_floats(), &input);
@@ -125,16 +146,20 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
             sqnr(&float, &theirs)
         ));
         // Bit for bit but for the float layers. The contract rounds biases to i32, which moves a value here and
-        // there by a step (measured: 3 of 288 in `residual`, 1 of 384 in `called_twice`, none with biases of 0).
-        let step = qparams.iter().map(|q| f64::from(q.scale)).fold(0.0, f64::max);
+        // there by a step (measured: 3 of 288 in `residual`, 1 of 384 in `called_twice`, none with biases of 0). A key or value that
+        // moves is in the sums of every position (`attention`: 15 of 160 by one step, none with biases of 0).
+        let most = if name == "attention" { ours.len() / 10 } else { ours.len() / 50 };
+        // What observed nothing has the scale 1.
+        let scales = qparams.iter().filter(|q| (q.scale, q.zero_point) != (1.0, 0)).map(|q| f64::from(q.scale));
+        let step = scales.fold(0.0, f64::max);
         let moved: Vec<f64> = theirs.iter().zip(&ours).map(|(t, o)| (t - o).abs()).filter(|d| *d > 1e-6).collect();
         let steps = moved.iter().all(|d| *d < 1.001 * step);
-        failures += u32::from(same < 120.0 || moved.len() * 50 > ours.len() || !steps);
+        failures += u32::from(same < 120.0 || moved.len() > most || !steps);
         let unfused = run(Interpreter::new(prepared.model().graph()), &input);
         assert!(sqnr(&float, &unfused) > 100.0, "{name}: the fused float model is the model");
     }
     println!("{}", lines.join("\n"));
-    assert!(failures == 0 && lines.len() == 13, "{}", lines.join("\n"));
+    assert!(failures == 0 && lines.len() == 16, "{}", lines.join("\n"));
 }
 
 #[test]
@@ -143,8 +168,9 @@ fn what_pytorch_refuses_when_it_runs_is_refused_when_converted() {
     let mut refused = Vec::new();
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_some()) {
         let name = case["description"]["name"].as_str().expect("a name");
-        let prepared = prepared(case);
-        let qparams = calibrated(&prepared, &golden["models"][name]["inputs"]);
+        let of_torch = &golden["models"][name];
+        let prepared = prepared(case, of_torch);
+        let qparams = calibrated(&prepared, case, of_torch);
         let error = convert(&prepared, &qparams).expect_err("PyTorch refuses it");
         let stub = match &error {
             EagerError::MissingQuantStub { .. } => "quant",
@@ -209,67 +235,107 @@ fn qconfigs_are_propagated_as_pytorch_does() {
 fn dynamic_quantization_gives_pytorchs_outputs() {
     let golden = read("eager.json");
     let cases = golden["dynamic"].as_array().expect("cases");
+    let (mut lines, mut failed) = (Vec::new(), false);
     for case in cases {
-        let mut model = model(&case["description"]);
-        if !case["fuse"].as_array().expect("names").is_empty() {
-            let names = case["fuse"].as_array().expect("names").iter().map(|n| n.as_str().expect("a name")).collect();
-            model = fuse_modules(&model, &[names]).unwrap_or_else(|e| panic!("{e}"));
+        let mut model = with_weights(&case["description"], &case["weights"]);
+        let names = |key: &str| -> Vec<&str> {
+            let list = case[key].as_array().into_iter().flatten();
+            list.map(|n| n.as_str().expect("a name")).collect()
+        };
+        if !names("fuse").is_empty() {
+            model = fuse_modules(&model, &[names("fuse")]).unwrap_or_else(|e| panic!("{e}"));
         }
-        let half = case["dtype"] == "float16";
         // PyTorch's layers always halve the range of activations.
-        let mut qconfig = qconfig::named("per_tensor_dynamic").expect("a preset");
-        qconfig.activation.reduce_range = true;
-        let spec =
-            match (half, case["spec"].as_array()) {
-                (true, _) => DynamicSpec::Default,
-                (_, None) => DynamicSpec::QConfigs(QConfigDict::default().set_type("Linear", Some(qconfig))),
-                (_, Some(names)) => DynamicSpec::QConfigs(names.iter().fold(QConfigDict::default(), |d, n| {
-                    d.set_name(n.as_str().expect("a name"), Some(qconfig.clone()))
-                })),
-            };
-        let dtype = if half { DynamicDType::Float16 } else { DynamicDType::Qint8 };
-        let converted = quantize_dynamic(&model, &spec, dtype).unwrap_or_else(|e| panic!("{case}: {e}"));
-        let ours = run(Interpreter::new(&converted.graph), &inputs(&case["inputs"], "c"));
-        let theirs = floats(&case["output"]);
-        assert!(sqnr(&theirs, &ours) > 60.0, "{:.1} dB: {case}", sqnr(&theirs, &ours));
+        let mut halved = qconfig::named("per_tensor_dynamic").expect("a preset");
+        halved.activation.reduce_range = true;
+        let dtype = match case["dtype"].as_str() {
+            Some("qint8") => DynamicDType::Qint8,
+            Some("float16") => DynamicDType::Float16,
+            Some("quint8") => DynamicDType::Quint8,
+            _ => DynamicDType::Quint4x2,
+        };
+        let spec = match (dtype, case["spec"].is_null()) {
+            (DynamicDType::Qint8, all) => {
+                let keys = if all { DEFAULT_DYNAMIC_TYPES.to_vec() } else { names("spec") };
+                let entry =
+                    |d: QConfigDict, k: &&str| d.set_type(k, Some(halved.clone())).set_name(k, Some(halved.clone()));
+                DynamicSpec::QConfigs(keys.iter().fold(QConfigDict::default(), entry))
+            }
+            (_, true) => DynamicSpec::Default,
+            (_, false) => DynamicSpec::Modules(names("spec").into_iter().map(str::to_owned).collect()),
+        };
+        let mapping: Vec<(&str, &str)> = get_default_dynamic_quant_module_mappings()
+            .iter()
+            .filter(|row| case["mapping"].is_null() || names("mapping").contains(&row.0))
+            .copied()
+            .collect();
+        let converted = quantize_dynamic_with(&model, &spec, dtype, &mapping).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let ours = run(Interpreter::new(&converted.graph), &inputs(&case["description"], &case["inputs"], "c"));
+        let (theirs, float) = (floats(&case["output"]), floats(&case["float"]));
+        let decided = converted.report.nodes.iter().filter_map(|r| match &r.decision {
+            Decision::Quantized { mode, .. } => Some(format!("{} {mode}", r.op)),
+            Decision::Float { .. } => None,
+        });
+        let (to_theirs, decided) = (sqnr(&theirs, &ours), decided.collect::<Vec<_>>().join(", "));
+        lines.push(format!(
+            "{} {} {}: {to_theirs:.1} dB to PyTorch's, {:.1} to float, PyTorch's {:.1}: {decided}",
+            case["description"]["name"],
+            case["dtype"],
+            case["spec"],
+            sqnr(&float, &ours),
+            sqnr(&float, &theirs)
+        ));
+        // Measured: 89 dB where activations are quantized (PyTorch chooses their parameters with another rounding), 134 for sums in another
+        // order, 73 for 4 bits, whose scales PyTorch stores as halves.
+        let limit = match dtype {
+            DynamicDType::Qint8 => 85.0,
+            DynamicDType::Float16 | DynamicDType::Quint8 => 130.0,
+            DynamicDType::Quint4x2 => 70.0,
+        };
+        failed |= to_theirs < limit;
     }
-    assert_eq!(cases.len(), 5);
+    println!("{}", lines.join("\n"));
+    assert!(!failed && cases.len() == 20, "{}", lines.join("\n"));
 }
 
 #[test]
 fn dynamic_quantization_says_what_it_leaves_and_refuses() {
     let source = described(LSTM);
-    let converted = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Qint8).expect("quantizes");
-    let decision = |op: &str| &converted.report.nodes.iter().find(|r| r.op == op).expect("a row").decision;
-    let Decision::Float { reason: FloatReason::Unsupported { detail } } = decision("lstm") else {
-        panic!("it is there?")
+    let quantized = |spec: &DynamicSpec, dtype| -> Vec<String> {
+        let converted = quantize_dynamic(&source, spec, dtype).unwrap_or_else(|e| panic!("{e}"));
+        let quantized = |r: &&NodeReport| matches!(r.decision, Decision::Quantized { .. });
+        converted.report.nodes.iter().filter(quantized).map(|r| r.name.clone()).collect()
     };
-    assert_eq!(detail, "torch.ao.nn.quantized.dynamic.LSTM of qint8 is not there");
-    assert!(matches!(decision("linear"), Decision::Quantized { mode, .. } if mode == "dynamic"));
-    for dtype in [DynamicDType::Quint8, DynamicDType::Quint4x2] {
-        let error = quantize_dynamic(&source, &DynamicSpec::Default, dtype).expect_err("no embeddings");
-        assert!(matches!(error, EagerError::DynamicDType { .. }), "{error}");
-    }
+    assert_eq!(quantized(&DynamicSpec::Default, DynamicDType::Qint8), ["lstm", "fc"]);
+    assert!(quantized(&DynamicSpec::Default, DynamicDType::Quint8).is_empty(), "there is no table");
     let only_fc = DynamicSpec::Modules(vec!["fc".to_owned()]);
+    assert_eq!(quantized(&only_fc, DynamicDType::Qint8), ["fc"]);
+    let error = quantize_dynamic(&source, &only_fc, DynamicDType::Quint8).expect_err("no table");
+    assert!(matches!(&error, EagerError::QConfig { path, .. } if path == "fc"), "{error}");
+    // The report names the attribute that keeps a module in float.
     let converted = quantize_dynamic(&source, &only_fc, DynamicDType::Qint8).expect("quantizes");
-    let quantized = converted.report.nodes.iter().filter(|r| matches!(r.decision, Decision::Quantized { .. }));
-    assert_eq!(quantized.map(|r| r.name.as_str()).collect::<Vec<_>>(), ["fc"]);
+    let lstm = converted.report.nodes.iter().find(|r| r.op == "lstm").map(|r| &r.decision);
+    let none = FloatReason::QConfigNone { entry: "qconfig of lstm".to_owned() };
+    assert_eq!(lstm, Some(&Decision::Float { reason: none }));
     // In half precision the weights are rounded, biases are not.
-    let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes");
-    let mut changed = Vec::new();
-    for (name, param) in source.graph().params() {
-        let values = |p: &quantc_ir::Param| p.value.as_ref().expect("it has a value").to_f32_vec();
-        let (before, after) = (values(param), values(&half.graph.params()[name]));
-        assert!(
-            before.iter().zip(&after).all(|(b, a)| (b - a).abs() <= (b.abs() / 2048.0).max(2f32.powi(-25))),
-            "{name}"
-        );
-        if before != after {
-            changed.push(name.to_string());
-        }
+    let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes").graph;
+    let rounded = half.calls().filter(|id| half.node(*id).is_op("round_to_half"));
+    let mut rounded: Vec<&str> = rounded
+        .filter_map(|id| half.node(id).inputs().first().copied().flatten())
+        .map(|value| half.node(value.node).name())
+        .collect();
+    rounded.sort_unstable();
+    assert_eq!(rounded, ["@fc.weight", "@lstm.r_l0", "@lstm.w_l0"]);
+    // A mapping may leave types out, and nothing else.
+    let linear = [("Linear", "torch.ao.nn.quantized.dynamic.Linear")];
+    let converted = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &linear);
+    let lstm = converted.expect("quantizes").report.nodes.into_iter().find(|r| r.op == "lstm").map(|r| r.decision);
+    assert_eq!(lstm, Some(Decision::Float { reason: FloatReason::NoPattern }));
+    for row in [("Linear", "mine.Linear"), ("Classifier", "torch.ao.nn.quantized.dynamic.Linear")] {
+        let error = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &[row])
+            .expect_err("no such row");
+        assert!(matches!(&error, EagerError::Mapping { module_type, .. } if module_type == row.0), "{error}");
     }
-    changed.sort_unstable();
-    assert_eq!(changed, ["fc.weight", "lstm.r_l0", "lstm.w_l0"]);
 }
 
 const LSTM: &str = r#"{"inputs": {"x": "f32[5,N,8]"}, "outputs": ["y"], "modules": {
@@ -334,6 +400,63 @@ fn qconfigs_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn layers_without_a_quantizable_form_are_refused() {
+    let recurrent = |ty: &str, sizes: &str, states: &str| {
+        let mut model = described(&format!(
+            r#"{{"inputs": {{"x": "f32[{sizes},8]"}}, "outputs": ["y"], "modules": {{"quant": "QuantStub", "dequant": "DeQuantStub",
+            "m": {{"type": "{ty}", "input_size": 8, "hidden_size": 4}}}}, "forward": ["y, {states} = m(quant(x))", "return dequant(y)"]}}"#
+        ));
+        model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+        prepare(&model)
+    };
+    assert!(recurrent("LSTM", "5,N", "h, c").is_ok());
+    for (ty, sizes, states, why) in
+        [("LSTM", "T,N", "h, c", "length of its sequences is not known"), ("GRU", "5,N", "h", "has no form of it")]
+    {
+        let error = recurrent(ty, sizes, states).expect_err("refused");
+        assert!(matches!(&error, EagerError::Unsupported { path, .. } if path == "m"), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    // Tables need float zero points.
+    let mut model = described(
+        r#"{"inputs": {"x": "i64[N,4]"}, "outputs": ["y"], "modules": {"m": {"type": "Embedding", "num_embeddings": 10,
+        "embedding_dim": 8}}, "forward": ["return m(x)"]}"#,
+    );
+    model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+    let error = quantize(&model, |_| Ok(())).expect_err("not for tables");
+    assert!(matches!(&error, EagerError::QConfig { path, .. } if path == "m"), "{error}");
+}
+
+#[test]
+fn only_allowed_types_are_observed() {
+    let model = || {
+        let mut model = described(
+            r#"{"inputs": {"x": "f32[N,4]"}, "outputs": ["y"], "modules": {"quant": "QuantStub", "dequant": "DeQuantStub",
+            "fc": {"type": "Linear", "in_features": 4, "out_features": 4}, "act": {"type": "LeakyReLU", "negative_slope": 0.1}},
+          "forward": ["return dequant(act(fc(quant(x))))"]}"#,
+        );
+        model.set_qconfig("", qconfig::named("minmax")).expect("the root");
+        model
+    };
+    let observed = |prepared: &EagerPrepared| prepared.observers().map(|o| o.0.to_owned()).collect::<Vec<_>>();
+    assert_eq!(observed(&prepare(&model()).expect("prepares")), ["quant", "fc", "act"]);
+    let fewer = prepare_with(&model(), &["QuantStub", "Linear"]).expect("prepares");
+    assert_eq!(observed(&fewer), ["quant", "fc"]);
+    // Swapped without an observer it has no parameters; left as it is, it runs as PyTorch's kernel for quantized tensors does.
+    let x = [("x".to_owned(), hashed_input("a", "x", &[2, 4]))];
+    let mut calibrator = Calibrator::new(fewer.prepared()).expect("observers");
+    calibrator.observe(&x).expect("runs");
+    let qparams = calibrator.finish().expect("finishes");
+    let error = convert(&fewer, &qparams).expect_err("no observer");
+    assert!(matches!(&error, EagerError::Unsupported { path, .. } if path == "act"), "{error}");
+    let mapping: Vec<(&str, &str)> =
+        get_default_static_quant_module_mappings().iter().filter(|row| row.0 != "LeakyReLU").copied().collect();
+    let converted = convert_with(&fewer, &qparams, &mapping).unwrap_or_else(|e| panic!("{e}"));
+    let act = converted.report.nodes.iter().find(|r| r.name == "act").map(|r| &r.decision);
+    assert!(matches!(act, Some(Decision::Quantized { pattern, .. }) if pattern == "QuantizedCPU kernel"), "{act:?}");
+}
+
+#[test]
 fn converted_graphs_have_no_stubs_and_lower_to_integer_operators() {
     let cases = read("eager_models.json");
     let golden = read("eager.json");
@@ -342,13 +465,14 @@ fn converted_graphs_have_no_stubs_and_lower_to_integer_operators() {
     let mut integer = BTreeMap::new();
     for case in cases.as_array().expect("cases").iter().filter(|c| c.get("fails").is_none()) {
         let name = case["description"]["name"].as_str().expect("a name");
-        let prepared = prepared(case);
-        let qparams = calibrated(&prepared, &golden["models"][name]["inputs"]);
+        let of_torch = &golden["models"][name];
+        let prepared = prepared(case, of_torch);
+        let qparams = calibrated(&prepared, case, of_torch);
         let converted = convert(&prepared, &qparams).unwrap_or_else(|e| panic!("{e}"));
         let ops = |g: &Graph| -> Vec<&str> { g.calls().filter_map(|c| Some(g.node(c).call()?.0.name())).collect() };
         assert!(!ops(&converted.graph).iter().any(|op| op.ends_with("_stub")), "{}", converted.graph);
         let (lowered, _) = quantc_rewrite::lower_quantized(&converted.graph, &rules).unwrap_or_else(|e| panic!("{e}"));
-        let input = inputs(&golden["models"][name]["inputs"], "c");
+        let input = inputs(&case["description"], &of_torch["inputs"], "c");
         let (reference, lowered_output) =
             (run(Interpreter::new(&converted.graph), &input), run(Interpreter::new(&lowered), &input));
         assert_eq!(reference, lowered_output, "{name}");

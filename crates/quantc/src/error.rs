@@ -50,6 +50,9 @@ pub enum Error {
     /// Quantizing failed.
     #[error(transparent)]
     Quant(Box<quantc_quant::QuantError>),
+    /// The eager workflow refused the model.
+    #[error(transparent)]
+    Eager(Box<quantc_quant::eager::EagerError>),
     /// Reference execution failed.
     #[error(transparent)]
     Interp(Box<quantc_interp::InterpError>),
@@ -91,6 +94,7 @@ boxed! {
     FileTest(quantc_testkit::FileTestError);
     Rewrite(quantc_rewrite::RewriteError);
     Quant(quantc_quant::QuantError);
+    Eager(quantc_quant::eager::EagerError);
     Interp(quantc_interp::InterpError);
     Lower(quantc_lower::LowerError);
     Runtime(quantc_runtime::RunError);

@@ -7,6 +7,7 @@
 
 mod compiled;
 pub mod data;
+pub mod eager;
 mod error;
 pub mod files;
 mod independence;

@@ -7,8 +7,8 @@ use quantc_frontend::onnx;
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::{
-    Calibrator, Placement, PrepareCustomConfig, QConfigMapping, QuantError, QuantReport, convert_fx, correct_biases,
-    prepare_fx_custom, qconfig,
+    Calibrator, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport, convert_fx,
+    correct_biases, prepare_fx_custom, qconfig,
 };
 
 use crate::Error;
@@ -60,16 +60,7 @@ impl QuantizeOptions {
         backend: &str,
         qconfig_name: Option<&str>,
     ) -> Result<QuantizeOptions, Error> {
-        let name = qconfig_name.unwrap_or(match (mode, backend) {
-            (Mode::Dynamic, _) => "dynamic",
-            (Mode::Static, "qnnpack" | "onednn" | "fbgemm") => backend,
-            (Mode::Static, "native") => "fbgemm",
-            (Mode::Static, _) => "x86",
-        });
-        let qconfig = qconfig::named(name).ok_or_else(|| {
-            let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
-            Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
-        })?;
+        let qconfig = qconfig_for(mode, backend, qconfig_name)?;
         let backend = library.backend(backend)?.clone();
         let rules = library.rules_for(&backend);
         let mapping = QConfigMapping::default_for(qconfig);
@@ -82,6 +73,20 @@ impl QuantizeOptions {
             bias_correction: true,
         })
     }
+}
+
+/// The QConfig of a name, or the default of a mode and a backend.
+pub(crate) fn qconfig_for(mode: Mode, backend: &str, name: Option<&str>) -> Result<QConfig, Error> {
+    let name = name.unwrap_or(match (mode, backend) {
+        (Mode::Dynamic, _) => "dynamic",
+        (Mode::Static, "qnnpack" | "onednn" | "fbgemm") => backend,
+        (Mode::Static, "native") => "fbgemm",
+        (Mode::Static, _) => "x86",
+    });
+    qconfig::named(name).ok_or_else(|| {
+        let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
+        Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
+    })
 }
 
 /// The graph after each stage.
@@ -164,10 +169,7 @@ pub fn quantize(
     if prepared.needs_calibration()
         && let Some(batches) = calibration
     {
-        for (start, count) in batches.ranges() {
-            calibrator.observe(&batches.get(start, count)?)?;
-            progress(start + count);
-        }
+        observe(&mut calibrator, batches, &mut progress)?;
     }
     lap(&mut timings.calibrate);
     let means = calibrator.input_means().clone();
@@ -184,6 +186,19 @@ pub fn quantize(
         report: converted.report,
         timings,
     })
+}
+
+/// Runs the samples through the observers.
+pub(crate) fn observe(
+    calibrator: &mut Calibrator<'_>,
+    batches: &Batches,
+    progress: &mut impl FnMut(usize),
+) -> Result<(), Error> {
+    for (start, count) in batches.ranges() {
+        calibrator.observe(&batches.get(start, count)?)?;
+        progress(start + count);
+    }
+    Ok(())
 }
 
 /// The graph as far as the backend can use it: where it has no pattern for a composed operator, its parts are quantized one by one.

@@ -375,3 +375,58 @@ fn a_rule_is_asked_about_from_any_node_and_by_the_name_of_its_definition() {
         assert!(text.contains(message), "{text}");
     }
 }
+
+/// The calls that `explain` says are quantized, with mode and class.
+fn quantized_calls(folder: &Path, qtc: &str) -> Vec<String> {
+    let explained: serde_json::Value = ok_json(folder, &["explain", qtc, "--json"]);
+    let nodes = explained.as_array().unwrap_or_else(|| panic!("{explained}"));
+    let quantized = nodes.iter().filter(|n| n["decision"]["kind"] == "quantized");
+    quantized
+        .map(|n| format!("{} {} {}", n["name"], n["decision"]["mode"], n["decision"]["pattern"]).replace('"', ""))
+        .collect()
+}
+
+#[test]
+fn the_eager_workflow_fuses_calibrates_and_quantizes_dynamically() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let (cnn, classifier) = (models.join("eager_cnn.json"), models.join("lstm_classifier.json"));
+    let x = (0..8 * 3 * 16 * 16).map(|i: usize| (i * 2_654_435_761 % 1000) as f32 / 500.0 - 1.0).collect();
+    common::write_array(&at.join("x.npy"), &[8, 3, 16, 16], x);
+    let eager = ["quantize", arg(&cnn), "-o", "m.qtc", "--workflow", "eager"];
+    let fuse = ["--fuse", "stem,bn,relu", "blocks.0.conv,blocks.0.bn", "blocks.1.conv,blocks.1.bn"];
+    ok(at, &[&eager[..], &fuse, &["--calibration", "x.npy", "--emit", "prepared=p.qg"]].concat());
+    let all = quantized_calls(at, "m.qtc");
+    assert!(std::fs::read_to_string(at.join("p.qg")).expect("emitted").contains("observer("));
+    let compared = ok_json(at, &["compare", arg(&cnn), "m.qtc", "--data", "x.npy", "--json"]);
+    assert!(compared["outputs"][0]["sqnr_db"].as_f64().expect("a number") > 30.0, "{compared}");
+
+    let mapping = r#"{"": "fbgemm", "object_type": [["torch.nn.Linear", null]], "module_name": [["blocks.1", null]]}"#;
+    std::fs::write(at.join("mapping.json"), mapping).expect("written");
+    let message = refused(at, &[&eager[..], &["--qconfig-mapping", "mapping.json", "--calibration", "x.npy"]].concat());
+    assert!(message.contains("a DeQuantStub is missing between them"), "{message}");
+    std::fs::write(at.join("mapping.json"), r#"{"object_type": [["Linear", "per_tensor_dynamic"]]}"#).expect("written");
+    ok(at, &[&eager[..], &["--qconfig-mapping", "mapping.json"]].concat());
+    let by_mapping = quantized_calls(at, "m.qtc");
+
+    let mut dynamic = Vec::new();
+    for extra in [
+        &[][..],
+        &["--dtype", "float16"],
+        &["--dtype", "quint8"],
+        &["--dtype", "quint4x2", "--qconfig-spec", "embedding"],
+        &["--qconfig-spec", "fc"],
+        &["--qconfig", "per_channel_dynamic_qconfig"],
+    ] {
+        let command = ["quantize", arg(&classifier), "-o", "d.qtc", "--workflow", "eager", "--mode", "dynamic"];
+        ok(at, &[&command[..], extra].concat());
+        dynamic.push(format!("{}: {}", extra.join(" "), quantized_calls(at, "d.qtc").join("; ")));
+    }
+    insta::assert_snapshot!(format!(
+        "static:\n{}\n\nmapping: {}\n\ndynamic\n{}",
+        all.join("\n"),
+        by_mapping.join("; "),
+        dynamic.join("\n")
+    ));
+}

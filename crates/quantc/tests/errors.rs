@@ -210,3 +210,63 @@ fn wrong_usage_has_its_own_exit_code() {
         assert_eq!(quantc(folder.path(), args).status.code(), Some(2), "{args:?}");
     }
 }
+
+#[test]
+fn what_the_eager_workflow_refuses() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    fs::copy(demo("digits_cnn.onnx"), at.join("digits.onnx")).expect("copied");
+    let model = |forward: &str| {
+        format!(
+            r#"{{"inputs": {{"x": "f32[N,4]"}}, "outputs": ["y"], "modules": {{"quant": "QuantStub", "dequant": "DeQuantStub",
+            "fc": {{"type": "Linear", "in_features": 4, "out_features": 4}}, "act": "Softplus", "relu": "ReLU"}}, "forward": ["{forward}"]}}"#
+        )
+    };
+    for (name, forward) in [
+        ("good", "return dequant(relu(fc(quant(x))))"),
+        ("no_quant", "return dequant(fc(x))"),
+        ("no_dequant", "return act(fc(quant(x)))"),
+        ("added", "y = quant(x)\", \"return dequant(fc(y) + y)"),
+    ] {
+        fs::write(at.join(format!("{name}.json")), model(forward)).expect("written");
+    }
+    for (name, mapping) in [
+        ("regex", r#"{"module_name_regex": [["f.*", "x86"]]}"#),
+        ("function", r#"{"object_type": [["torch.nn.functional.linear", "x86"]]}"#),
+        ("order", r#"{"module_name_object_type_order": [["", "linear", 0, "x86"]]}"#),
+        ("nobody", r#"{"module_name": [["fd", "x86"]]}"#),
+        ("mixed", r#"{"": "x86", "module_name": [["fc", "dynamic"]]}"#),
+    ] {
+        fs::write(at.join(format!("{name}.map.json")), mapping).expect("written");
+    }
+    write_npy(&at.join("x.npy"), &[8, 4], |i| (i % 7) as f32 - 3.0);
+    let statically = ["--workflow", "eager", "--calibration", "x.npy"];
+    let dynamically = ["--workflow", "eager", "--mode", "dynamic"];
+    let mapped = |name: &'static str| [&statically[..], &["--qconfig-mapping", name]].concat();
+    let mut messages = Vec::new();
+    for (model, options) in [
+        ("digits.onnx", statically.to_vec()),
+        ("no_quant.json", statically.to_vec()),
+        ("no_dequant.json", statically.to_vec()),
+        ("added.json", statically.to_vec()),
+        ("good.json", vec!["--workflow", "eager"]),
+        ("good.json", vec!["--fuse", "fc,relu", "--calibration", "x.npy"]),
+        ("good.json", [&statically[..], &["--fuse", "fc,nope"]].concat()),
+        ("good.json", [&statically[..], &["--fuse", "relu,fc"]].concat()),
+        ("good.json", [&statically[..], &["--placement", "pytorch"]].concat()),
+        ("good.json", [&statically[..], &["--dtype", "float16"]].concat()),
+        ("good.json", [&statically[..], &["--qconfig-spec", "fc"]].concat()),
+        ("good.json", mapped("regex.map.json")),
+        ("good.json", mapped("function.map.json")),
+        ("good.json", mapped("order.map.json")),
+        ("good.json", mapped("nobody.map.json")),
+        ("good.json", mapped("mixed.map.json")),
+        ("good.json", [&dynamically[..], &["--qconfig-spec", "fd"]].concat()),
+        ("good.json", [&dynamically[..], &["--dtype", "quint8", "--qconfig-spec", "Linear"]].concat()),
+        ("good.json", [&dynamically[..], &["--dtype", "qint8", "--qconfig", "dynamic"]].concat()),
+    ] {
+        let message = fails(at, &[&["quantize", model, "-o", "y.qtc"][..], &options].concat());
+        messages.push(format!("{model} {}\n  {}", options.join(" "), message.trim_end()));
+    }
+    insta::assert_snapshot!(messages.join("\n"));
+}

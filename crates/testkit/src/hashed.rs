@@ -24,18 +24,29 @@ pub fn hashed(name: &str, count: usize) -> Vec<f32> {
 /// # Panics
 /// If a parameter's sizes are not known.
 pub fn with_hashed_params(graph: &Graph) -> Graph {
-    filled(graph, |name, shape| {
-        let mut values = hashed(name, shape.iter().product());
-        if name.ends_with("running_var") {
-            values.iter_mut().for_each(|v| *v += 1.0);
-        } else if shape.len() > 1 {
-            let scale = weight_scale(shape);
-            values.iter_mut().for_each(|v| *v *= scale);
-        } else if name.ends_with("weight") {
-            values.iter_mut().for_each(|v| *v = *v * 0.5 + 1.0);
-        }
-        values
-    })
+    filled(graph, hashed_param)
+}
+
+/// The values of such a parameter.
+fn hashed_param(name: &str, shape: &[usize]) -> Vec<f32> {
+    let mut values = hashed(name, shape.iter().product());
+    if name.ends_with("running_var") {
+        values.iter_mut().for_each(|v| *v += 1.0);
+    } else if shape.len() > 1 {
+        let scale = weight_scale(shape);
+        values.iter_mut().for_each(|v| *v *= scale);
+    } else if name.ends_with("weight") {
+        values.iter_mut().for_each(|v| *v = *v * 0.5 + 1.0);
+    }
+    values
+}
+
+/// Such a parameter, for a model that stacks or reorders it when it is traced.
+///
+/// # Panics
+/// Never: the numbers are as many as the shape has.
+pub fn hashed_weight(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::from_vec(shape, hashed_param(name, shape)).expect("as many as the shape has")
 }
 
 /// The same with parameters for which float arithmetic on dequantized values is exact, if the scales of activations are powers of two: those of
@@ -80,6 +91,16 @@ fn filled(graph: &Graph, values: impl Fn(&str, &[usize]) -> Vec<f32>) -> Graph {
         }
     }
     filled
+}
+
+/// Indices 0..9 as an input of that name.
+///
+/// # Panics
+/// Never: the numbers are as many as the shape has.
+pub fn hashed_indices(seed: &str, name: &str, shape: &[usize]) -> Tensor {
+    let values = hashed(&format!("{seed}.{name}"), shape.iter().product());
+    let indices = values.into_iter().map(|v| ((v + 0.5) * 10.0).floor() as i64).collect();
+    Tensor::from_vec(shape, indices).expect("as many as the shape has")
 }
 
 /// An input of that name: numbers in -1..1.

@@ -9,9 +9,12 @@ use quantc_ops::OpClass;
 use quantc_pattern::{DTypeConfig, FixedQParams};
 use quantc_tensor::{DType, QRange};
 
+use super::dynamic::{group_decision, table_group};
 use super::kernels::{QuantizedKernel, quantized_kernel};
+use super::mappings::{ModuleMapping, check_mapping, get_default_static_quant_module_mappings, swap_module};
 use super::prepare::{before_its_relu, is_output, number_of, unsupported};
-use super::{EagerError, EagerModel, EagerPrepared, get_default_static_quant_module_mappings, swap_module};
+use super::quantizable::is_absent_state;
+use super::{EagerError, EagerModel, EagerPrepared};
 use crate::calibrate::ActivationQParams;
 use crate::constraints::unfit_weight;
 use crate::convert::{ConvertedModel, convert_fx};
@@ -31,12 +34,26 @@ use crate::report::{Decision, FloatReason, NodeReport, QuantReport};
 /// If a float tensor reaches a quantized module or a quantized one an operator without a quantized kernel (PyTorch: "Could not run ... with
 /// arguments from the 'CPU' backend" when the model runs); or as [`convert_fx`].
 pub fn convert(prepared: &EagerPrepared, qparams: &[ActivationQParams]) -> Result<ConvertedModel, EagerError> {
+    convert_with(prepared, qparams, get_default_static_quant_module_mappings())
+}
+
+/// [`convert()`] with its argument `mapping`: the types that are swapped, and for which class.
+///
+/// # Errors
+/// As [`convert()`]; if the mapping gives a type a class that it cannot become here.
+pub fn convert_with(
+    prepared: &EagerPrepared,
+    qparams: &[ActivationQParams],
+    mapping: ModuleMapping<'_>,
+) -> Result<ConvertedModel, EagerError> {
+    check_mapping(mapping, get_default_static_quant_module_mappings())?;
     let model = &prepared.model;
     if qparams.len() != prepared.slots.len() {
         return Err(QuantError::NoCalibrationData.into());
     }
     let mut walk = Walk {
         model,
+        mapping,
         slots: &prepared.slots,
         // A narrower range of the observer has made the scale; the quantized tensors of PyTorch have the whole type's.
         qparams: qparams
@@ -93,6 +110,7 @@ enum State {
 
 struct Walk<'m> {
     model: &'m EagerModel,
+    mapping: ModuleMapping<'m>,
     slots: &'m IndexMap<String, usize>,
     qparams: Vec<ActivationQParams>,
     observing: Vec<Observing>,
@@ -107,7 +125,7 @@ impl Walk<'_> {
         let model = self.model;
         let swapped = model.unit(id).and_then(|unit| {
             let qconfig = model.qconfig(unit)?;
-            let class = swap_module(model.module_type(unit), true, get_default_static_quant_module_mappings())?;
+            let class = swap_module(model.module_type(unit), true, self.mapping)?;
             Some((unit, qconfig, class))
         });
         let Some((unit, qconfig, class)) = swapped else { return self.plain(id) };
@@ -125,7 +143,13 @@ impl Walk<'_> {
                 self.quantized_inputs(id)?;
                 self.plain(id)?;
             }
-            "Embedding" | "EmbeddingBag" | "PReLU" => {
+            "Embedding" | "EmbeddingBag" => {
+                let group = table_group(model, id, qconfig, class, &format!("qconfig of {unit}"))?;
+                let decision = group_decision(model, &group);
+                self.row(id, decision);
+                self.groups.push(group);
+            }
+            "PReLU" => {
                 let detail = format!("{class} is not there (hint: set its qconfig to None)");
                 return Err(unsupported(model, unit, &detail));
             }
@@ -191,6 +215,11 @@ impl Walk<'_> {
     /// An operator that belongs to no quantized module.
     fn plain(&mut self, id: NodeId) -> Result<(), EagerError> {
         let graph = &self.model.graph;
+        if is_absent_state(graph, id) {
+            let slot = self.fixed(1.0, 0, QRange { dtype: DType::U8, qmin: 0, qmax: 255 });
+            self.mark(id.into(), slot);
+            return Ok(());
+        }
         let node = graph.node(id);
         let inputs = self.inputs(id);
         let quantized = inputs.iter().find_map(|v| match self.states.get(v) {
@@ -199,14 +228,8 @@ impl Walk<'_> {
         });
         let name = node.call().map_or("", |(op, _)| op.name());
         let Some((value, slot)) = quantized else {
-            let reason = match self.model.unit(id) {
-                Some(unit) if self.model.qconfig(unit).is_none() => {
-                    FloatReason::QConfigNone { entry: format!("qconfig of {unit}") }
-                }
-                _ => FloatReason::NoPattern,
-            };
             if !["quant_stub", "dequant_stub"].contains(&name) {
-                self.row(id, Decision::Float { reason });
+                self.row(id, Decision::Float { reason: float_reason(self.model, id) });
             }
             return Ok(());
         };
@@ -296,11 +319,7 @@ impl Walk<'_> {
         if let Some((op, _)) = weighted {
             // The weight is observed as the layer inside a fused module says.
             let path = graph.node(main).origins().first().map_or(unit, |o| &*o.module_path);
-            let refused = |detail: String| EagerError::QConfig {
-                path: path.to_owned(),
-                module_type: self.model.module_type(path).to_owned(),
-                detail,
-            };
+            let refused = |detail: String| EagerError::qconfig(self.model, path, detail);
             config = self
                 .model
                 .qconfig(path)
@@ -365,6 +384,7 @@ impl Walk<'_> {
         match self.model.graph.node(id).origins().first() {
             Some(o) if o.module_path.is_empty() => format!("in {}", o.module_type),
             Some(o) => format!("module {}: {}", o.module_path, o.module_type),
+            None if self.model.graph.node(id).call().is_none() => "an input of the model".to_owned(),
             None => "no module".to_owned(),
         }
     }
@@ -390,6 +410,14 @@ impl Walk<'_> {
             reader_module: self.module(reader),
             hint: if functional { format!(" (hint: or FloatFunctional.{op})") } else { String::new() },
         }
+    }
+}
+
+/// Why a call stays float that no quantized module makes.
+pub(super) fn float_reason(model: &EagerModel, id: NodeId) -> FloatReason {
+    match model.unit(id) {
+        Some(unit) if model.qconfig(unit).is_none() => FloatReason::QConfigNone { entry: format!("qconfig of {unit}") },
+        _ => FloatReason::NoPattern,
     }
 }
 

@@ -1,43 +1,65 @@
 //! `quantize_dynamic`: layers with large weights, their activations quantized at each call or not at all.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use half::f16;
-use quantc_ir::{Graph, NodeId, ValueRef};
-use quantc_ops::OpClass;
-use quantc_pattern::DTypeConfig;
-use quantc_tensor::Tensor;
+use quantc_ir::{NodeId, ValueRef};
+use quantc_ops::OpRef;
+use quantc_pattern::{DTypeConfig, Mode};
+use quantc_tensor::QScheme;
 
-use super::convert::{assemble, node_report};
+use super::convert::{assemble, float_reason, node_report};
+use super::mappings::{ModuleMapping, check_mapping, get_default_dynamic_quant_module_mappings, swap_module};
 use super::prepare::is_output;
-use super::{
-    EagerError, EagerModel, QConfigDict, get_default_dynamic_quant_module_mappings, propagate_qconfig, swap_module,
-};
+use super::{EagerError, EagerModel, QConfigDict, propagate_qconfig};
 use crate::constraints::unfit_weight;
 use crate::convert::ConvertedModel;
-use crate::error::QuantError;
 use crate::group::{Group, Plan};
-use crate::qconfig::{ObserverDType, QConfig, named};
-use crate::report::{Decision, FloatReason, QuantReport};
+use crate::qconfig::{ObserverDType, QConfig, presets};
+use crate::report::{Decision, QuantReport};
+use crate::weight_only::{reads_rows, unfit_weight_only};
 
-/// `dtype` of [`quantize_dynamic`]: the type of weights.
+/// `dtype` of [`quantize_dynamic`]: the type of weights, for modules without a QConfig of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DynamicDType {
     /// 8 bits, one scale; activations quint8 from their own range at each call (`default_dynamic_qconfig`).
     Qint8,
     /// Weights rounded to half precision, everything computed in f32 (`float16_dynamic_qconfig`).
     Float16,
-    /// Embeddings with float zero points, 8 bits.
+    /// Embeddings with float zero points, 8 bits (`float_qparams_weight_only_qconfig`).
     Quint8,
-    /// Embeddings with float zero points, 4 bits.
+    /// Embeddings with float zero points, 4 bits (`float_qparams_weight_only_qconfig_4bit`).
     Quint4x2,
 }
+
+impl DynamicDType {
+    /// The QConfig that modules get.
+    fn qconfig(self) -> QConfig {
+        match self {
+            DynamicDType::Qint8 => presets::default_dynamic_qconfig(),
+            DynamicDType::Float16 => presets::float16_dynamic_qconfig(),
+            DynamicDType::Quint8 => presets::float_qparams_weight_only_qconfig(),
+            DynamicDType::Quint4x2 => presets::float_qparams_weight_only_qconfig_4bit(),
+        }
+    }
+
+    /// The types of modules that get it unless told otherwise.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            DynamicDType::Qint8 | DynamicDType::Float16 => DEFAULT_DYNAMIC_TYPES,
+            DynamicDType::Quint8 => &["EmbeddingBag", "Embedding"],
+            DynamicDType::Quint4x2 => &["EmbeddingBag"],
+        }
+    }
+}
+
+/// What [`quantize_dynamic`] quantizes to 8 bits and to half precision.
+pub const DEFAULT_DYNAMIC_TYPES: &[&str] = &["Linear", "LSTM", "GRU", "LSTMCell", "RNNCell", "GRUCell"];
 
 /// `qconfig_spec` of [`quantize_dynamic`]: which modules.
 #[derive(Clone, Debug)]
 pub enum DynamicSpec {
-    /// Linear layers and the recurrent ones.
+    /// Linear layers and the recurrent ones; embeddings to the types that are for them.
     Default,
     /// Types and paths of modules; what is inside them is meant too.
     Modules(Vec<String>),
@@ -45,113 +67,119 @@ pub enum DynamicSpec {
     QConfigs(QConfigDict),
 }
 
-/// Quantizes layers without calibration (torch.ao.quantization.quantize_dynamic). Of the types that PyTorch swaps, `Linear` and `LinearReLU` are
-/// quantized to 8 bits, and to half precision the recurrent layers as well; others stay float, the report says so. A QConfig's range
-/// for activations is its own: PyTorch always halves it.
+/// Quantizes layers without calibration (torch.ao.quantization.quantize_dynamic): linear and recurrent layers and cells to 8 bits or half
+/// precision, tables of embeddings to 8 or 4 bits. Modules that PyTorch does not swap stay float, the report says so. A QConfig's
+/// range for activations is its own: PyTorch always halves it.
 ///
 /// # Errors
-/// If the type has no QConfig here, or a QConfig's weight is not qint8 with zero points 0.
+/// If a QConfig's weight is not one that the module takes: qint8 with zero points 0 or float16, float zero points for embeddings.
 pub fn quantize_dynamic(
     model: &EagerModel,
     spec: &DynamicSpec,
     dtype: DynamicDType,
 ) -> Result<ConvertedModel, EagerError> {
-    let mut model = model.clone().eval();
-    let preset = named("per_tensor_dynamic").map(Arc::new);
-    let all = |keys: &[String]| QConfigDict {
-        types: keys.iter().map(|k| (k.clone(), preset.clone())).collect(),
-        names: keys.iter().map(|k| (k.clone(), preset.clone())).collect(),
-    };
-    let embedding = |dtype| EagerError::DynamicDType {
-        dtype,
-        detail: "it is for embeddings, with float zero points, which eager mode does not have here (hint: qint8 or float16)",
-    };
-    let dict = match (spec, dtype) {
-        (DynamicSpec::QConfigs(dict), _) => dict.clone(),
-        (_, DynamicDType::Quint8) => return Err(embedding("quint8")),
-        (_, DynamicDType::Quint4x2) => return Err(embedding("quint4x2")),
-        (DynamicSpec::Modules(keys), _) => all(keys),
-        (DynamicSpec::Default, _) => {
-            all(&["Linear", "LSTM", "GRU", "LSTMCell", "RNNCell", "GRUCell"].map(str::to_owned))
-        }
-    };
-    propagate_qconfig(&mut model, &dict);
-    let (mut groups, mut rows, mut halves) = (Vec::new(), Vec::new(), Vec::new());
-    let mut inside: HashSet<NodeId> = HashSet::new();
-    for id in model.graph.calls() {
-        let Some((unit, qconfig)) = model.unit(id).and_then(|u| Some((u, model.qconfig(u)?))) else {
-            rows.push(node_report(&model.graph, id, Decision::Float { reason: FloatReason::NoPattern }));
-            continue;
-        };
-        let swapped = swap_module(model.module_type(unit), true, get_default_dynamic_quant_module_mappings());
-        let Some(class) = swapped else {
-            rows.push(node_report(&model.graph, id, Decision::Float { reason: FloatReason::NoPattern }));
-            continue;
-        };
-        let half = dtype == DynamicDType::Float16 && preset.as_ref().is_some_and(|p| Arc::ptr_eq(p, &qconfig));
-        let linear = model.graph.node(id).is_op("linear");
-        let entry = format!("qconfig of {unit}");
-        let dtype_config = if half { "float16" } else { "qint8" };
-        let quantized = linear || inside.contains(&id) || (half && weights(&model.graph, id).next().is_some());
-        let decision = if quantized {
-            Decision::Quantized {
-                mode: "dynamic".to_owned(),
-                pattern: class.to_owned(),
-                dtype_config: dtype_config.to_owned(),
-                group: model.graph.node(id).name().to_owned(),
-                qconfig_entry: entry.clone(),
-                input_observers: Vec::new(),
-                output_observer: None,
-            }
-        } else if model.graph.node(id).call().is_none_or(|(op, _)| op.class() != OpClass::Heavy) {
-            Decision::Float { reason: FloatReason::NoPattern }
-        } else {
-            let detail = format!("{class} of {dtype_config} is not there");
-            Decision::Float { reason: FloatReason::Unsupported { detail } }
-        };
-        rows.push(node_report(&model.graph, id, decision));
-        if linear && !is_output(&model, id) {
-            inside.extend(model.graph.users(ValueRef::from(id)).iter().map(|u| u.0));
-        }
-        if half {
-            halves.extend(weights(&model.graph, id));
-        } else if linear {
-            groups.push(dynamic_group(&model, id, qconfig, class, entry)?);
-        }
-    }
-    let mut graph = model.graph.clone();
-    halves.sort_unstable();
-    halves.dedup();
-    for name in halves {
-        round_to_half(&mut graph, &name)?;
-    }
-    let report = QuantReport { backend: "eager".to_owned(), nodes: rows, ..QuantReport::default() };
-    assemble(&graph, Vec::new(), &[], groups, report, &[])
+    quantize_dynamic_with(model, spec, dtype, get_default_dynamic_quant_module_mappings())
 }
 
+/// [`quantize_dynamic`] with its argument `mapping`: the types that are swapped, and for which class.
+///
+/// # Errors
+/// As [`quantize_dynamic`]; if the mapping gives a type a class that it cannot become here.
+pub fn quantize_dynamic_with(
+    model: &EagerModel,
+    spec: &DynamicSpec,
+    dtype: DynamicDType,
+    mapping: ModuleMapping<'_>,
+) -> Result<ConvertedModel, EagerError> {
+    check_mapping(mapping, get_default_dynamic_quant_module_mappings())?;
+    let mut model = model.clone().eval();
+    let own = Some(Arc::new(dtype.qconfig()));
+    let all = |keys: Vec<String>| QConfigDict {
+        types: keys.iter().map(|k| (k.clone(), own.clone())).collect(),
+        names: keys.iter().map(|k| (k.clone(), own.clone())).collect(),
+    };
+    let dict = match spec {
+        DynamicSpec::QConfigs(dict) => dict.clone(),
+        DynamicSpec::Modules(keys) => all(keys.clone()),
+        DynamicSpec::Default => all(dtype.types().iter().map(|t| (*t).to_owned()).collect()),
+    };
+    propagate_qconfig(&mut model, &dict);
+    let (mut groups, mut rows): (Vec<Group>, Vec<_>) = (Vec::new(), Vec::new());
+    // Calls of fused modules behind the layer, with the layer's group.
+    let mut inside: HashMap<NodeId, usize> = HashMap::new();
+    for id in model.graph.calls() {
+        let swapped = model.unit(id).and_then(|unit| {
+            let qconfig = model.qconfig(unit)?;
+            Some((unit, qconfig, swap_module(model.module_type(unit), true, mapping)?))
+        });
+        let mut decision = Decision::Float { reason: float_reason(&model, id) };
+        if let Some((unit, qconfig, class)) = swapped {
+            let entry = format!("qconfig of {unit}");
+            if let Some(group) = dynamic_group(&model, id, qconfig, class, &entry)? {
+                decision = group_decision(&model, &group);
+                if !is_output(&model, id) {
+                    inside.extend(model.graph.users(ValueRef::from(id)).iter().map(|u| (u.0, groups.len())));
+                }
+                groups.push(group);
+            } else if let Some(layer) = inside.get(&id).and_then(|at| groups.get(*at)) {
+                decision = group_decision(&model, layer);
+            }
+        }
+        rows.push(node_report(&model.graph, id, decision));
+    }
+    let report = QuantReport { backend: "eager".to_owned(), nodes: rows, ..QuantReport::default() };
+    assemble(&model.graph, Vec::new(), &[], groups, report, &[])
+}
+
+/// What the report says of a call of a group.
+pub(super) fn group_decision(model: &EagerModel, group: &Group) -> Decision {
+    let (mode, entry, dtype_config) = match &group.plan {
+        Plan::Dynamic { entry, dtype_config, .. } => (Mode::Dynamic, entry, dtype_config),
+        Plan::WeightOnly { entry, dtype_config, .. } => (Mode::WeightOnly, entry, dtype_config),
+        Plan::Half { entry, dtype_config, mode } => (*mode, entry, dtype_config),
+        Plan::Static { entry, dtype_config, .. } => (Mode::Static, entry, dtype_config),
+        Plan::Float(reason) => return Decision::Float { reason: reason.clone() },
+    };
+    Decision::Quantized {
+        mode: mode.to_string(),
+        pattern: group.pattern.clone(),
+        dtype_config: dtype_config.name.to_string(),
+        group: model.graph.node(group.root).name().to_owned(),
+        qconfig_entry: entry.clone(),
+        input_observers: Vec::new(),
+        output_observer: None,
+    }
+}
+
+/// The group of a layer that has weights; `None` for other calls of a module.
 fn dynamic_group(
     model: &EagerModel,
     id: NodeId,
     qconfig: Arc<QConfig>,
     class: &str,
-    entry: String,
-) -> Result<Group, EagerError> {
+    entry: &str,
+) -> Result<Option<Group>, EagerError> {
     let node = model.graph.node(id);
+    let Some((op, _)) = node.call() else { return Ok(None) };
+    if reads_rows(op) {
+        return table_group(model, id, qconfig, class, entry).map(Some);
+    }
+    let weights = weights(op);
+    let Some(first) = weights.first().copied() else { return Ok(None) };
     // The layer inside a fused module says how its weight is observed.
     let path = node.origins().first().map_or("", |o| &*o.module_path);
     let qconfig = model.qconfig(path).unwrap_or(qconfig);
-    let refused = |detail: String| EagerError::QConfig {
-        path: path.to_owned(),
-        module_type: model.module_type(path).to_owned(),
-        detail,
+    let refused = |detail: String| EagerError::qconfig(model, path, detail);
+    let (entry, dtype_config) = (entry.to_owned(), DTypeConfig::new(qconfig.weight.dtype.name().into()));
+    let plan = match qconfig.weight.dtype {
+        ObserverDType::Float16 => Plan::Half { entry, dtype_config, mode: Mode::Float16Dynamic },
+        ObserverDType::Qint8 => match unfit_weight(op, &qconfig.weight) {
+            Some(detail) => return Err(refused(format!("weight: {detail}"))),
+            None => Plan::Dynamic { qconfig, entry, dtype_config },
+        },
+        other => return Err(refused(format!("the weight must be qint8 or float16, its observer gives {other}"))),
     };
-    if qconfig.weight.dtype != ObserverDType::Qint8 {
-        return Err(refused(format!("the weight must be qint8, its observer gives {}", qconfig.weight.dtype)));
-    }
-    if let Some(detail) = node.call().and_then(|(op, _)| unfit_weight(op, &qconfig.weight)) {
-        return Err(refused(format!("weight: {detail}")));
-    }
-    Ok(Group {
+    Ok(Some(Group {
         root: id,
         nodes: vec![id],
         pattern: class.to_owned(),
@@ -159,28 +187,59 @@ fn dynamic_group(
         reuses_input: false,
         fixed: Vec::new(),
         activations: vec![(id, 0)],
-        weight: Some((id, 1)),
-        weights: vec![(id, 1)],
-        bias: node.inputs().get(2).is_some_and(Option::is_some).then_some((id, 2)),
-        plan: Plan::Dynamic { qconfig, entry, dtype_config: DTypeConfig::new("qint8".into()) },
+        weight: Some((id, first)),
+        weights: weights.into_iter().map(|input| (id, input)).collect(),
+        bias: (op.name() == "linear" && node.inputs().get(2).is_some_and(Option::is_some)).then_some((id, 2)),
+        plan,
+    }))
+}
+
+/// The group of a table of embeddings (torch.ao.nn.quantized.Embedding, EmbeddingBag), whose output is float.
+///
+/// # Errors
+/// If its QConfig's weight has not float zero points and 8 or 4 bits.
+pub(super) fn table_group(
+    model: &EagerModel,
+    id: NodeId,
+    qconfig: Arc<QConfig>,
+    class: &str,
+    entry: &str,
+) -> Result<Group, EagerError> {
+    let node = model.graph.node(id);
+    let weight = &qconfig.weight;
+    let fits = weight.qscheme == QScheme::PerChannelAffineFloatQParams
+        && matches!(weight.dtype, ObserverDType::Quint8 | ObserverDType::Quint4x2);
+    let detail = if fits {
+        node.call().and_then(|(op, _)| unfit_weight_only(op, weight)).map(|detail| format!("weight: {detail}"))
+    } else {
+        let hint = "(hint: float_qparams_weight_only_qconfig, or None)";
+        let dtype = weight.dtype;
+        Some(format!(
+            "a table of embeddings has float zero points and quint8 or quint4x2, its observer gives {dtype} {hint}"
+        ))
+    };
+    if let Some(detail) = detail {
+        let path = node.origins().first().map_or("", |o| &*o.module_path);
+        return Err(EagerError::qconfig(model, path, detail));
+    }
+    let dtype_config = DTypeConfig::new(weight.dtype.name().into());
+    Ok(Group {
+        root: id,
+        nodes: vec![id],
+        pattern: class.to_owned(),
+        share: false,
+        reuses_input: false,
+        fixed: Vec::new(),
+        activations: Vec::new(),
+        weight: Some((id, 0)),
+        weights: vec![(id, 0)],
+        bias: None,
+        plan: Plan::WeightOnly { qconfig, entry: entry.to_owned(), dtype_config },
     })
 }
 
-/// Names of the parameters that are the weights of a layer: biases and states are none.
-fn weights(graph: &Graph, id: NodeId) -> impl Iterator<Item = String> {
-    let node = graph.node(id);
-    let named = node.call().map_or(&[][..], |(op, _)| op.signature().inputs);
-    let weights = named.iter().zip(node.inputs()).filter(|(spec, _)| ["weight", "w", "r"].contains(&spec.name));
-    weights.filter_map(|(_, value)| graph.node((*value)?.node).param().map(ToString::to_string))
-}
-
-/// Rounds a parameter to half precision; what is too large becomes the largest number of that type, as in PyTorch.
-fn round_to_half(graph: &mut Graph, name: &str) -> Result<(), EagerError> {
-    let fail = |message: String| QuantError::Weight { name: name.to_owned(), message };
-    let Some(tensor) = graph.params().get(name).and_then(|p| p.value.clone()) else { return Ok(()) };
-    let largest = f16::MAX.to_f32();
-    let rounded = tensor.to_f32_vec().into_iter().map(|v| f16::from_f32(v.clamp(-largest, largest)).to_f32());
-    let rounded = Tensor::from_vec(tensor.shape(), rounded.collect()).map_err(|e| fail(e.to_string()))?;
-    graph.set_param(name, rounded);
-    Ok(())
+/// The inputs of a layer that are its weights: biases and states are none.
+fn weights(op: OpRef) -> Vec<usize> {
+    let inputs = op.signature().inputs.iter().enumerate();
+    inputs.filter(|(_, spec)| ["weight", "w", "r"].contains(&spec.name)).map(|(input, _)| input).collect()
 }

@@ -2,6 +2,7 @@
 
 use quantc_ir::IrError;
 
+use super::EagerModel;
 use crate::error::QuantError;
 
 /// Why a model cannot be fused, prepared or converted.
@@ -17,6 +18,14 @@ pub enum EagerError {
         path: String,
         /// Paths that exist.
         known: String,
+    },
+    /// An entry of a QConfigMapping that eager mode has no equivalent of.
+    #[error("QConfigMapping: `{entry}`: eager mode gives QConfigs to modules, {detail}")]
+    MappingEntry {
+        /// The entry, as reports print it.
+        entry: String,
+        /// What it cannot do.
+        detail: String,
     },
     /// PyTorch has no fused module for these types.
     #[error("({types}) is no sequence that can be fused (hint: the sequences are: {known})")]
@@ -100,14 +109,23 @@ pub enum EagerError {
         /// PyTorch's function.
         function: &'static str,
     },
-    /// No default QConfig for the type.
-    #[error("quantize_dynamic to {dtype}: {detail}")]
-    DynamicDType {
+    /// A class in a mapping that a type of modules cannot become.
+    #[error("mapping: `{module_type}` can't become `{class}` here: {detail}")]
+    Mapping {
         /// The type.
-        dtype: &'static str,
-        /// What it needs.
-        detail: &'static str,
+        module_type: String,
+        /// The class.
+        class: String,
+        /// What it can.
+        detail: String,
     },
+}
+
+impl EagerError {
+    /// About the QConfig of a module.
+    pub(super) fn qconfig(model: &EagerModel, path: &str, detail: String) -> EagerError {
+        EagerError::QConfig { path: path.to_owned(), module_type: model.module_type(path).to_owned(), detail }
+    }
 }
 
 impl From<IrError> for EagerError {

@@ -1,9 +1,11 @@
 //! Which module types have quantized counterparts (torch.ao.quantization.quantization_mappings), by PyTorch's class names.
 
-/// Module types and the classes they are swapped for.
-pub type ModuleMapping = &'static [(&'static str, &'static str)];
+use super::EagerError;
 
-const STATIC: ModuleMapping = &[
+/// Module types and the classes they are swapped for.
+pub type ModuleMapping<'m> = &'m [(&'m str, &'m str)];
+
+const STATIC: ModuleMapping<'static> = &[
     ("QuantStub", "torch.ao.nn.quantized.Quantize"),
     ("DeQuantStub", "torch.ao.nn.quantized.DeQuantize"),
     ("BatchNorm2d", "torch.ao.nn.quantized.BatchNorm2d"),
@@ -42,7 +44,7 @@ const STATIC: ModuleMapping = &[
     ("LinearTanh", "torch.ao.nn.intrinsic.quantized.LinearTanh"),
 ];
 
-const DYNAMIC: ModuleMapping = &[
+const DYNAMIC: ModuleMapping<'static> = &[
     ("GRUCell", "torch.ao.nn.quantized.dynamic.GRUCell"),
     ("Linear", "torch.ao.nn.quantized.dynamic.Linear"),
     ("NonDynamicallyQuantizableLinear", "torch.ao.nn.quantized.dynamic.Linear"),
@@ -55,7 +57,7 @@ const DYNAMIC: ModuleMapping = &[
     ("Embedding", "torch.ao.nn.quantized.Embedding"),
 ];
 
-const QAT: ModuleMapping = &[
+const QAT: ModuleMapping<'static> = &[
     ("Conv2d", "torch.ao.nn.qat.Conv2d"),
     ("Conv3d", "torch.ao.nn.qat.Conv3d"),
     ("Linear", "torch.ao.nn.qat.Linear"),
@@ -73,17 +75,17 @@ const QAT: ModuleMapping = &[
 ];
 
 /// What [`super::convert`] swaps (torch.ao.quantization.get_default_static_quant_module_mappings).
-pub fn get_default_static_quant_module_mappings() -> ModuleMapping {
+pub fn get_default_static_quant_module_mappings() -> ModuleMapping<'static> {
     STATIC
 }
 
 /// What [`super::quantize_dynamic`] swaps (torch.ao.quantization.get_default_dynamic_quant_module_mappings).
-pub fn get_default_dynamic_quant_module_mappings() -> ModuleMapping {
+pub fn get_default_dynamic_quant_module_mappings() -> ModuleMapping<'static> {
     DYNAMIC
 }
 
 /// What `prepare_qat` swaps (torch.ao.quantization.get_default_qat_module_mappings).
-pub fn get_default_qat_module_mappings() -> ModuleMapping {
+pub fn get_default_qat_module_mappings() -> ModuleMapping<'static> {
     QAT
 }
 
@@ -97,8 +99,18 @@ pub fn get_default_qconfig_propagation_list() -> Vec<&'static str> {
 }
 
 /// The class that a module of this type is swapped for, if it has a QConfig (torch.ao.quantization.swap_module); `None` leaves it as it is.
-pub fn swap_module(module_type: &str, has_qconfig: bool, mapping: ModuleMapping) -> Option<&'static str> {
+pub fn swap_module<'m>(module_type: &str, has_qconfig: bool, mapping: ModuleMapping<'m>) -> Option<&'m str> {
     mapping.iter().find(|row| has_qconfig && row.0 == module_type).map(|row| row.1)
+}
+
+/// Whether a user's mapping has only rows of the default one: a row left out keeps a type in float, another class would need kernels of its own.
+pub(super) fn check_mapping(mapping: ModuleMapping<'_>, default: ModuleMapping<'_>) -> Result<(), EagerError> {
+    let Some((module_type, class)) = mapping.iter().find(|row| !default.contains(row)) else { return Ok(()) };
+    let detail = match swap_module(module_type, true, default) {
+        Some(known) => format!("it becomes `{known}`, or stays as it is without a row"),
+        None => "only rows of the default mapping are known".to_owned(),
+    };
+    Err(EagerError::Mapping { module_type: (*module_type).to_owned(), class: (*class).to_owned(), detail })
 }
 
 #[cfg(test)]

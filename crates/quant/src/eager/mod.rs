@@ -12,9 +12,10 @@ mod kernels;
 mod mappings;
 mod model;
 mod prepare;
+mod quantizable;
 
-pub use convert::convert;
-pub use dynamic::{DynamicDType, DynamicSpec, quantize_dynamic};
+pub use convert::{convert, convert_with};
+pub use dynamic::{DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, quantize_dynamic, quantize_dynamic_with};
 pub use error::EagerError;
 pub use fuse::{fuse_modules, fuse_modules_qat};
 pub use mappings::{
@@ -22,4 +23,4 @@ pub use mappings::{
     get_default_qconfig_propagation_list, get_default_static_quant_module_mappings, swap_module,
 };
 pub use model::{EagerModel, QConfigDict, add_quant_dequant, propagate_qconfig};
-pub use prepare::{EagerPrepared, default_eval_fn, prepare, prepare_qat, quantize, quantize_qat};
+pub use prepare::{EagerPrepared, default_eval_fn, prepare, prepare_qat, prepare_with, quantize, quantize_qat};

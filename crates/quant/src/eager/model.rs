@@ -59,8 +59,8 @@ impl EagerModel {
     /// # Errors
     /// If there is no such module.
     pub fn set_qconfig(&mut self, path: &str, qconfig: Option<QConfig>) -> Result<(), EagerError> {
-        let unknown = self.unknown(path);
-        let module = self.modules.get_mut(path).ok_or(unknown)?;
+        self.check_module(path)?;
+        let Some(module) = self.modules.get_mut(path) else { return Ok(()) };
         module.qconfig = Some(qconfig.map(Arc::new));
         Ok(())
     }
@@ -82,6 +82,14 @@ impl EagerModel {
         self.modules
             .iter()
             .map(|(path, m)| (path.as_str(), m.module_type.as_str(), m.qconfig.as_ref().and_then(|q| q.as_deref())))
+    }
+
+    /// Whether there is such a module.
+    ///
+    /// # Errors
+    /// If not, with those that there are.
+    pub fn check_module(&self, path: &str) -> Result<(), EagerError> {
+        if self.modules.contains_key(path) { Ok(()) } else { Err(self.unknown(path)) }
     }
 
     pub(super) fn unknown(&self, path: &str) -> EagerError {

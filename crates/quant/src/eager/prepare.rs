@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use quantc_ir::{NodeId, ValueRef};
 use quantc_tensor::Tensor;
 
+use super::quantizable::make_quantizable;
 use super::{EagerError, EagerModel, QConfigDict, convert, get_default_qconfig_propagation_list, propagate_qconfig};
 use crate::calibrate::Calibrator;
 use crate::convert::ConvertedModel;
@@ -43,19 +44,27 @@ impl EagerPrepared {
 
 /// Gives modules the QConfigs of their parents and puts an observer on the output of every leaf module that has one and is in the
 /// [propagation list](get_default_qconfig_propagation_list), of `QuantStub`s, and of the methods of `FloatFunctional` (torch.ao.quantization.prepare). A
-/// module that is called several times has one observer.
+/// module that is called several times has one observer. LSTM and attention layers with a QConfig become modules of `torch.ao.nn.quantizable` first.
 ///
 /// # Errors
-/// If a QConfig is dynamic or has a scale for each channel of activations, or a module with one is a recurrent or attention layer, which
-/// PyTorch replaces by modules of `torch.ao.nn.quantizable`.
+/// If a QConfig is dynamic or has a scale for each channel of activations, or a module with one is a GRU, or an LSTM whose sequences have no known length.
 pub fn prepare(model: &EagerModel) -> Result<EagerPrepared, EagerError> {
+    prepare_with(model, &get_default_qconfig_propagation_list())
+}
+
+/// [`prepare`] with its argument `allow_list`: the types whose outputs are observed. A fused module and `FloatFunctional` are observed anyway.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_with(model: &EagerModel, allow_list: &[&str]) -> Result<EagerPrepared, EagerError> {
     let mut model = model.clone();
     propagate_qconfig(&mut model, &QConfigDict::default());
     if !model.modules().any(|(_, _, qconfig)| qconfig.is_some()) {
         tracing::warn!("no module has a qconfig: nothing is quantized (hint: EagerModel::set_qconfig)");
     }
+    make_quantizable(&mut model)?;
     let mut observed: Vec<(String, Arc<QConfig>)> = Vec::new();
-    observe(&model, "", &get_default_qconfig_propagation_list(), &mut observed)?;
+    observe(&model, "", allow_list, &mut observed)?;
     let calls = model.calls();
     let mut graph = model.graph.clone();
     let (mut slots, mut observing, mut sites) = (IndexMap::new(), Vec::new(), Vec::new());
@@ -104,8 +113,8 @@ fn observe(
                 observed.push((child.clone(), check(model, child, qconfig)?));
             }
             None if fused || module_type == "FloatFunctional" => {}
-            Some(_) if ["LSTM", "GRU", "MultiheadAttention"].contains(&module_type) => {
-                let detail = "is quantized statically only as a module of torch.ao.nn.quantizable, which is not there \
+            Some(_) if module_type == "GRU" => {
+                let detail = "torch.ao.nn.quantizable has no form of it that is quantized statically \
                               (hint: set its qconfig to None, or quantize_dynamic)";
                 return Err(unsupported(model, child, detail));
             }
@@ -113,7 +122,9 @@ fn observe(
         }
     }
     let module_type = model.module_type(path);
+    // Tables give floats: their QConfig's activations have a placeholder.
     if let (true, Some(qconfig)) = (children.is_empty(), model.qconfig(path))
+        && !["Embedding", "EmbeddingBag"].contains(&module_type)
         && module_type != "Sequential"
         && module_type != "DeQuantStub"
         && list.contains(&module_type)
@@ -131,8 +142,7 @@ fn check(model: &EagerModel, path: &str, qconfig: Arc<QConfig>) -> Result<Arc<QC
     } else {
         return Ok(qconfig);
     };
-    let module_type = model.module_type(path).to_owned();
-    Err(EagerError::QConfig { path: path.to_owned(), module_type, detail: detail.to_owned() })
+    Err(EagerError::qconfig(model, path, detail.to_owned()))
 }
 
 pub(super) fn unsupported(model: &EagerModel, path: &str, detail: &str) -> EagerError {

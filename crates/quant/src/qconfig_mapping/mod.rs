@@ -2,6 +2,7 @@
 
 mod check;
 mod defaults;
+mod eager;
 mod entry;
 mod json;
 mod resolve;

@@ -16,6 +16,7 @@ mod patterns;
 mod plan;
 mod qconfig_mapping;
 mod quantize;
+mod quantize_eager;
 mod rewrite;
 mod run;
 mod trace;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quantc::data::Batches;
+use quantc::eager::quantize_eager;
 use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
 use quantc_ir::Graph;
 use quantc_quant::qconfig_mapping::Shadowed;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::inputs::{NamedFile, PatternsOption, ShapeOption, bind_shapes, load_batches};
 use super::outputs::{check_distinct, model_files};
+use super::quantize_eager::{EagerArgs, Workflow, eager_model};
 use super::{plan, ui};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -109,6 +111,11 @@ pub struct Args {
     /// Keep the biases as they are, instead of correcting them for what rounding the weights does to each channel's mean
     #[arg(long)]
     no_bias_correction: bool,
+    /// Which of PyTorch's workflows
+    #[arg(long, value_enum, default_value = "fx")]
+    workflow: Workflow,
+    #[command(flatten)]
+    eager: EagerArgs,
     #[command(flatten)]
     patterns: PatternsOption,
     /// Apply rules that change values too, each within the tolerance it states
@@ -156,6 +163,27 @@ pub fn run(args: &Args) -> Result<(), Error> {
         options.prepare_custom_config =
             PrepareCustomConfig::from_json(&text).map_err(|e| Error::file(path, e.to_string()))?;
     }
+    let eager = match args.workflow {
+        Workflow::Fx => {
+            args.eager.none()?;
+            None
+        }
+        Workflow::Eager => {
+            if matches!(args.placement, PlacementArg::Pytorch) {
+                return Err(Error::Data(
+                    "--placement is of --workflow fx: in eager mode stubs and QConfigs place observers".to_owned(),
+                ));
+            }
+            if args.prepare_custom_config.is_some() {
+                return Err(Error::Data(
+                    "--prepare-custom-config is of --workflow fx: in eager mode stubs are put by hand".to_owned(),
+                ));
+            }
+            let source = eager_model(&args.model, &model)?;
+            let mapping = args.qconfig_mapping.is_some();
+            Some((source, args.eager.options(&options, mode, args.qconfig.as_deref(), mapping)?))
+        }
+    };
     let batches = if args.calibration.is_empty() {
         None
     } else {
@@ -165,7 +193,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let has_plan = args.emit.iter().any(|e| e.stage == Stage::Plan);
     let shapes = if has_plan { plan_shapes(args, &model.graph, batches.as_ref())? } else { Vec::new() };
     let bar = ui::progress("calibrating", batches.as_ref().map_or(0, |b| b.samples()));
-    let result = quantize(&model.graph, &options, batches.as_ref(), |done| bar.set_position(done as u64));
+    let progress = |done| bar.set_position(done as u64);
+    let result = match &eager {
+        Some((source, options)) => quantize_eager(source, options, batches.as_ref(), progress),
+        None => quantize(&model.graph, &options, batches.as_ref(), progress),
+    };
     bar.finish_and_clear();
     let quantized = result?;
     let plan = if has_plan { plan_text(&quantized.stages.quantized, &shapes)? } else { String::new() };
@@ -211,7 +243,7 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
         let main: Vec<String> = reasons.iter().take(3).map(|(why, n)| format!("{n} because {why}")).collect();
         warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
     }
-    if args.qconfig_mapping.is_some() {
+    if args.qconfig_mapping.is_some() && args.workflow == Workflow::Fx {
         let resolver = mapping.resolver(&quantized.stages.canonical);
         let unused = resolver.unused();
         warnings.extend(unused.into_iter().map(|entry| format!("the entry `{entry}` of the mapping has no effect")));

@@ -152,8 +152,34 @@ def kernels():
 
 def mapping(table):
     """Rows whose float module is not of quantization-aware training."""
-    name = lambda c: f"{c.__module__.split('.modules')[0]}.{c.__name__}"
-    return {k.__name__: name(v) for k, v in table.items() if ".qat" not in k.__module__}
+    return {k.__name__: class_name(v) for k, v in table.items() if ".qat" not in k.__module__}
+
+
+def class_name(c):
+    return f"{c.__module__.split('.modules')[0]}.{c.__name__}"
+
+
+def custom_classes():
+    custom = sys.modules["torch.ao.quantization.quantize"].get_default_custom_config_dict()
+    first, second = custom["float_to_observed_custom_module_class"], custom["observed_to_quantized_custom_module_class"]
+    return {
+        "float_to_observed": {k.__name__: class_name(v) for k, v in first.items()},
+        "observed_to_quantized": {class_name(k): class_name(v) for k, v in second.items()},
+    }
+
+
+def lists():
+    """Float modules by name, as in the tables; quantized ones with their package."""
+    float_names = {c.__name__ for c in quantization_mappings.get_default_qconfig_propagation_list()}
+    tables = [quantization_mappings.DEFAULT_STATIC_QUANT_MODULE_MAPPINGS, quantization_mappings.DEFAULT_QAT_MODULE_MAPPINGS,
+              quantization_mappings.DEFAULT_DYNAMIC_QUANT_MODULE_MAPPINGS]
+    compared = quantization_mappings.get_default_compare_output_module_list()
+    classes = {class_name(v) for table in tables for v in table.values() if v in compared}
+    return {
+        "propagation": sorted(float_names),
+        "compare": sorted(float_names | classes),
+        "no_observer": sorted(class_name(c) for c in quantization_mappings.no_observer_set()),
+    }
 
 
 def fusers():
@@ -247,6 +273,12 @@ if __name__ == "__main__":
             "static": mapping(quantization_mappings.get_default_static_quant_module_mappings()),
             "dynamic": mapping(quantization_mappings.get_default_dynamic_quant_module_mappings()),
             "qat": mapping(quantization_mappings.get_default_qat_module_mappings()),
+            "reference": mapping(quantization_mappings.get_default_static_quant_reference_module_mappings()),
+            "operators": {
+                f.__name__: str(op) for f, op in quantization_mappings.get_default_float_to_quantized_operator_mappings().items()
+            },
+            **custom_classes(),
+            **lists(),
         },
         "fusers": fusers(),
         "kernels": kernels(),

@@ -19,8 +19,11 @@ pub use dynamic::{DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, quantize_dyn
 pub use error::EagerError;
 pub use fuse::{fuse_modules, fuse_modules_qat};
 pub use mappings::{
-    ModuleMapping, get_default_dynamic_quant_module_mappings, get_default_qat_module_mappings,
-    get_default_qconfig_propagation_list, get_default_static_quant_module_mappings, swap_module,
+    CustomConfig, ModuleMapping, get_default_compare_output_module_list, get_default_custom_config_dict,
+    get_default_dynamic_quant_module_mappings, get_default_float_to_quantized_operator_mappings,
+    get_default_qat_module_mappings, get_default_qconfig_propagation_list, get_default_static_quant_module_mappings,
+    get_default_static_quant_reference_module_mappings, get_dynamic_quant_module_class, get_quantized_operator,
+    get_static_quant_module_class, no_observer_set, swap_module,
 };
 pub use model::{EagerModel, QConfigDict, add_quant_dequant, propagate_qconfig};
 pub use prepare::{EagerPrepared, default_eval_fn, prepare, prepare_qat, prepare_with, quantize, quantize_qat};

@@ -7,6 +7,7 @@ use quantc_ir::{Graph, NodeId, Origin, ValueRef};
 use quantc_ops::{Attrs, lookup};
 use quantc_tensor::Tensor;
 
+use super::mappings::{get_default_custom_config_dict, swap_module};
 use super::model::ModuleInfo;
 use super::prepare::unsupported;
 use super::{EagerError, EagerModel};
@@ -14,18 +15,16 @@ use crate::error::QuantError;
 use crate::qconfig::QConfig;
 use crate::unroll::{Builder, Layer};
 
-/// What PyTorch's `prepare` swaps before it observes (`float_to_observed_custom_module_class` of its default custom config).
-pub(super) const FLOAT_TO_OBSERVED: &[(&str, &str)] =
-    &[("LSTM", "torch.ao.nn.quantizable.LSTM"), ("MultiheadAttention", "torch.ao.nn.quantizable.MultiheadAttention")];
-
 /// Replaces every LSTM and attention layer that has a QConfig by the parts of its quantizable form, modules that have that QConfig.
 ///
 /// # Errors
 /// If the length of an LSTM's sequences or a weight is not known.
 pub(super) fn make_quantizable(model: &mut EagerModel) -> Result<(), EagerError> {
+    let custom = get_default_custom_config_dict().float_to_observed_custom_module_class;
     let wanted = model.modules.iter().filter_map(|(path, module)| {
-        let custom = FLOAT_TO_OBSERVED.iter().any(|row| row.0 == module.module_type);
-        Some((path.clone(), module.module_type.clone(), module.qconfig.clone().flatten().filter(|_| custom)?))
+        let qconfig = module.qconfig.clone().flatten();
+        swap_module(&module.module_type, qconfig.is_some(), custom)?;
+        Some((path.clone(), module.module_type.clone(), qconfig?))
     });
     for (path, module_type, qconfig) in wanted.collect::<Vec<_>>() {
         let calls = model.calls().remove(&path).unwrap_or_default();

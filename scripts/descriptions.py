@@ -87,6 +87,9 @@ FUNCTIONS = {
     "flatten": torch.flatten,
     "reshape": lambda x, shape: x.reshape(shape),
     "permute": lambda x, dims: x.permute(dims),
+    "interpolate": nn.functional.interpolate,
+    "group_norm": nn.functional.group_norm,
+    "bilinear": "bilinear",  # descriptions write words without quotes
     "cat": lambda *xs, dim: torch.cat(xs, dim=dim),
 }
 
@@ -103,6 +106,7 @@ def make(item, define, parameters):
     if item["type"] == "QuantWrapper":
         return torch.ao.quantization.QuantWrapper(make(item["module"], define, parameters))
     arguments = {k: value(v, parameters) for k, v in item.items() if k != "type"}
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     if item["type"] in define:
         return make_class(item["type"], define[item["type"]], define, arguments)
     if item["type"] == "MultiheadAttention":

@@ -15,6 +15,7 @@ import math
 import warnings
 
 import torch
+from torch import nn
 from torch.ao.quantization import QConfig
 from torch.ao.quantization.backend_config import get_fbgemm_backend_config
 from torch.ao.quantization.observer import MinMaxObserver, PerChannelMinMaxObserver
@@ -52,7 +53,12 @@ def reference(description):
     model = descriptions.build(description, exact=deep)
     names = keys(model)
     inputs = lambda seed: descriptions.example(description, {"N": 2}, seed)
-    mapping = default_mapping(False, "fbgemm", qconfig(PowerOfTwoObserver if deep else MinMaxObserver))
+    config = qconfig(PowerOfTwoObserver if deep else MinMaxObserver)
+    mapping = default_mapping(False, "fbgemm", config)
+    # As PyTorch's default mappings have it: it has no scale for each channel of a transposed convolution.
+    whole = MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
+    for transposed in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
+        mapping.set_object_type(transposed, QConfig(config.activation, whole))
     prepared = prepare_fx(model, mapping, tuple(inputs("a")), backend_config=get_fbgemm_backend_config())
     with torch.no_grad():
         for seed in "ab":

@@ -7,6 +7,7 @@ use quantc_frontend::trace::{Description, Module, Proxy, TraceError, Tracer, Wei
 use quantc_interp::Interpreter;
 use quantc_ir::Graph;
 use quantc_tensor::{DType, Tensor, TensorType};
+use quantc_testkit::hashed::{hashed_input, with_hashed_params};
 use quantc_testkit::workspace_root;
 
 fn shipped(name: &str) -> Graph {
@@ -175,6 +176,68 @@ fn weights_in_pytorchs_layout_compute_what_pytorch_does() {
             assert!((a - b).abs() < 2e-6, "{name}: {a} is not {b}");
         }
     }
+}
+
+#[test]
+fn leaf_modules_compute_what_pytorchs_do() {
+    let text = std::fs::read_to_string(golden("modules.json")).expect("golden modules");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+    for case in &cases {
+        let text = case["description"].to_string();
+        let description = Description::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let graph = description.trace(Weights::random(1)).unwrap_or_else(|e| panic!("{text}: {e}"));
+        graph.verify().unwrap_or_else(|e| panic!("{text}: {e}"));
+        let ty = description.name();
+        let origins = graph.calls().flat_map(|id| graph.node(id).origins().to_vec());
+        assert!(origins.into_iter().all(|o| o.module_path == *"m" && o.module_type == *ty), "{text}");
+        let graph = with_hashed_params(&graph);
+        let sizes = graph.ty(graph.placeholders()[0].into()).shape.to_known().expect("known sizes");
+        let outputs = Interpreter::new(&graph).run(&[("x", hashed_input("c", "x", &sizes))]).expect("runs");
+        let shape: Vec<usize> = serde_json::from_value(case["shape"].clone()).expect("shape");
+        let data: Vec<f32> = serde_json::from_value(case["data"].clone()).expect("data");
+        assert_eq!(outputs[0].1.shape(), shape, "{text}");
+        // Sums in another order.
+        let far = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-6 * b.abs().max(1.0);
+        let got = outputs[0].1.to_f32_vec();
+        assert!(!got.iter().zip(&data).any(far), "{text}: {got:?} is not {data:?}");
+    }
+    assert!(cases.len() > 30, "{}", cases.len());
+}
+
+#[test]
+fn leaf_modules_refuse_what_they_cannot_be() {
+    let error = |input: &str, module: &str| {
+        let text = format!(
+            r#"{{"inputs": {{"x": "f32[{input}]"}}, "outputs": ["y"], "modules": {{"m": {module}}}, "forward": ["return m(x)"]}}"#
+        );
+        Description::parse(&text).and_then(|d| d.trace(Weights::random(5))).expect_err(module).to_string()
+    };
+    let transposed = r#"{"type": "ConvTranspose2d", "in_channels": 4, "out_channels": 6, "kernel_size": 2"#;
+    let messages = [
+        error("N,4,8,8", &format!("{transposed}, \"output_padding\": 1}}")),
+        error("N,4,8,8", &format!("{transposed}, \"groups\": 4}}")),
+        error("N,5,8,8", &format!("{transposed}}}")),
+        error("N,4,8,8", r#"{"type": "GroupNorm", "num_groups": 3, "num_channels": 4}"#),
+        error("N,4,8,8", r#"{"type": "GroupNorm", "num_groups": 2, "num_channels": 6}"#),
+        error("N,4,8,8", r#"{"type": "InstanceNorm1d", "num_features": 4}"#),
+        error("N,4,8,8", r#"{"type": "InstanceNorm2d", "num_features": 4, "track_running_stats": true}"#),
+        error("N,4,8,8", r#"{"type": "MaxPool3d", "kernel_size": 2}"#),
+        error("N,4,8,8", r#"{"type": "AdaptiveAvgPool3d", "output_size": [1, 2]}"#),
+        error("N,4,8,8", r#""Upsample""#),
+        error("N,4,8,8", r#"{"type": "Upsample", "scale_factor": 2, "size": 3}"#),
+        error("N,4,8,8", r#"{"type": "Upsample", "size": 2.5}"#),
+        error("N,4,8,8", r#"{"type": "Upsample", "scale_factor": 2, "mode": "bicubic"}"#),
+        error("N,4,8,8", r#"{"type": "Upsample", "scale_factor": 2, "align_corners": true}"#),
+        error("N,4,8,8", r#"{"type": "Upsample", "scale_factor": 2, "mode": "linear"}"#),
+        error("N,4,8,8", r#"{"type": "PixelShuffle", "upscale_factor": 3}"#),
+        error("N,4,7,8", r#"{"type": "PixelUnshuffle", "downscale_factor": 2}"#),
+        error("N,4,H,8", r#"{"type": "PixelUnshuffle", "downscale_factor": 2}"#),
+        error("N,4", r#"{"type": "CELU", "alpha": 0}"#),
+        error("N,4", r#"{"type": "Threshold", "value": 0}"#),
+        error("N,4", r#"{"type": "Hardtanh", "min_val": 2}"#),
+        error("N,4", r#"{"type": "PReLU", "num_parameters": 3}"#),
+    ];
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]

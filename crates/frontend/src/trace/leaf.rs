@@ -42,16 +42,39 @@ const PLAIN: &[(&str, &str)] = &[
     ("DeQuantStub", "dequant_stub"),
 ];
 
+/// Types and operators for 1, 2 and 3 dimensions.
+type OfDims = [(&'static str, &'static str); 3];
+const MAX_POOLS: OfDims = [("MaxPool1d", "max_pool1d"), ("MaxPool2d", "max_pool2d"), ("MaxPool3d", "max_pool3d")];
+const AVG_POOLS: OfDims = [("AvgPool1d", "avg_pool1d"), ("AvgPool2d", "avg_pool2d"), ("AvgPool3d", "avg_pool3d")];
+const ADAPTIVE: OfDims = [
+    ("AdaptiveAvgPool1d", "adaptive_avg_pool1d"),
+    ("AdaptiveAvgPool2d", "adaptive_avg_pool2d"),
+    ("AdaptiveAvgPool3d", "adaptive_avg_pool3d"),
+];
+
+/// The module for `dims` dimensions, 1 to 3.
+fn of_dims(modules: &OfDims, dims: usize, attrs: Attrs) -> nn::Simple {
+    let (ty, op) = modules[dims.clamp(1, 3) - 1];
+    nn::Simple::new(ty, op, attrs)
+}
+
 /// Every other leaf type, for messages.
 const OTHERS: &[&str] = &[
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Linear",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LayerNorm",
+    "GroupNorm",
     "Embedding",
     "EmbeddingBag",
     "LSTM",
@@ -63,15 +86,27 @@ const OTHERS: &[&str] = &[
     "MultiheadAttention",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "Upsample",
+    "UpsamplingNearest2d",
+    "UpsamplingBilinear2d",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "Flatten",
     "Dropout",
     "GELU",
     "LeakyReLU",
     "ELU",
+    "CELU",
+    "PReLU",
+    "Threshold",
+    "Hardtanh",
     "Softmax",
     "LogSoftmax",
     "Sequential",
@@ -116,12 +151,16 @@ impl Leaf<'_, '_, '_> {
         Err(self.builder.error(given, format!("`{name}` of {} is {value}, it must be {least} or more", self.type_name)))
     }
 
-    fn float(&mut self, name: &'static str, default: f32) -> Result<f32, TraceError> {
+    fn opt_float(&mut self, name: &'static str) -> Result<Option<f32>, TraceError> {
         match self.get(name) {
-            None => Ok(default),
-            Some(Spanned { value: Json::Number(v), .. }) => Ok(v as f32),
+            None => Ok(None),
+            Some(Spanned { value: Json::Number(v), .. }) => Ok(Some(v as f32)),
             Some(v) => Err(self.wrong(name, &v, "a number")),
         }
+    }
+
+    fn float(&mut self, name: &'static str, default: f32) -> Result<f32, TraceError> {
+        Ok(self.opt_float(name)?.unwrap_or(default))
     }
 
     fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, TraceError> {
@@ -195,7 +234,11 @@ impl Leaf<'_, '_, '_> {
     fn build(mut self) -> Result<Box<dyn Module>, TraceError> {
         let dims = self.type_name.as_bytes().iter().rev().nth(1).map_or(0, |d| usize::from(d.saturating_sub(b'0')));
         let module: Box<dyn Module> = match self.type_name {
-            "Conv1d" | "Conv2d" | "Conv3d" => self.conv(dims)?,
+            "Conv1d" | "Conv2d" | "Conv3d" => Box::new(self.conv(dims)?),
+            "ConvTranspose1d" | "ConvTranspose2d" | "ConvTranspose3d" => Box::new(nn::ConvTranspose {
+                conv: self.conv(dims)?,
+                output_padding: self.sizes("output_padding", dims, Some(vec![0; dims]), 0)?,
+            }),
             "Linear" => Box::new(nn::Linear {
                 in_features: self.size("in_features")?,
                 out_features: self.size("out_features")?,
@@ -213,8 +256,34 @@ impl Leaf<'_, '_, '_> {
                 };
                 let shape = self.sizes("normalized_shape", n, None, 1)?;
                 let normalized_shape = shape.iter().map(|v| *v as usize).collect();
-                Box::new(nn::LayerNorm { normalized_shape, eps: self.float("eps", 1e-5)? })
+                let affine = self.flag("elementwise_affine", true)?;
+                Box::new(nn::LayerNorm {
+                    normalized_shape,
+                    eps: self.float("eps", 1e-5)?,
+                    weight: affine,
+                    bias: self.flag("bias", true)? && affine,
+                })
             }
+            "GroupNorm" => Box::new(nn::GroupNorm {
+                num_groups: self.size("num_groups")?,
+                num_channels: self.size("num_channels")?,
+                eps: self.float("eps", 1e-5)?,
+                affine: self.flag("affine", true)?,
+            }),
+            "InstanceNorm1d" | "InstanceNorm2d" | "InstanceNorm3d" => {
+                self.only_false("track_running_stats")?;
+                Box::new(nn::InstanceNorm {
+                    dims,
+                    num_features: self.size("num_features")?,
+                    eps: self.float("eps", 1e-5)?,
+                    affine: self.flag("affine", false)?,
+                })
+            }
+            "PixelUnshuffle" => Box::new(nn::PixelUnshuffle { downscale_factor: self.size("downscale_factor")? }),
+            "PReLU" => Box::new(nn::PReLU {
+                num_parameters: self.sizes("num_parameters", 1, Some(vec![1]), 1)?[0] as usize,
+                init: self.float("init", 0.25)?,
+            }),
             "Embedding" => Box::new(nn::Embedding {
                 num_embeddings: self.size("num_embeddings")?,
                 embedding_dim: self.size("embedding_dim")?,
@@ -283,9 +352,9 @@ impl Leaf<'_, '_, '_> {
         }
     }
 
-    fn conv(&mut self, dims: usize) -> Result<Box<dyn Module>, TraceError> {
+    fn conv(&mut self, dims: usize) -> Result<nn::Conv, TraceError> {
         let kernel = self.sizes("kernel_size", dims, None, 1)?;
-        Ok(Box::new(nn::Conv {
+        Ok(nn::Conv {
             in_channels: self.size("in_channels")?,
             out_channels: self.size("out_channels")?,
             kernel_size: kernel.iter().map(|v| *v as usize).collect(),
@@ -294,7 +363,68 @@ impl Leaf<'_, '_, '_> {
             dilation: self.sizes("dilation", dims, Some(vec![1; dims]), 1)?,
             groups: self.sizes("groups", 1, Some(vec![1]), 1)?[0] as usize,
             bias: self.flag("bias", true)?,
-        }))
+        })
+    }
+
+    /// The window of a pooling.
+    fn window(&mut self, dims: usize) -> Result<Attrs, TraceError> {
+        let kernel = self.sizes("kernel_size", dims, None, 1)?;
+        Ok(Attrs::new()
+            .with("stride", self.sizes("stride", dims, Some(kernel.clone()), 1)?)
+            .with("padding", self.sizes("padding", dims, Some(vec![0; dims]), 0)?)
+            .with("ceil_mode", self.flag("ceil_mode", false)?)
+            .with("kernel_size", kernel))
+    }
+
+    /// `size` or `scale_factor` of a resampling, one number or one for each dimension.
+    fn resized(&mut self) -> Result<Attrs, TraceError> {
+        let (size, factor) = (self.get("size"), self.get("scale_factor"));
+        let numbers = |name: &str, v: &Spanned| -> Result<Vec<f64>, TraceError> {
+            let items = match &v.value {
+                Json::Array(items) => items.iter().map(|i| &i.value).collect(),
+                one => vec![one],
+            };
+            let number = |v: &Json| if let Json::Number(v) = v { Some(*v) } else { None };
+            let list: Option<Vec<f64>> = items.into_iter().map(number).collect();
+            list.ok_or_else(|| self.wrong(name, v, "a number or a list of them"))
+        };
+        match (&size, &factor) {
+            (Some(v), None) => {
+                let list = numbers("size", v)?;
+                let sizes = list.iter().map(|n| integer(&Json::Number(*n)).filter(|n| *n > 0));
+                let sizes: Option<Vec<i64>> = sizes.collect();
+                let sizes = sizes.ok_or_else(|| self.builder.error(v, "`size` must be of whole numbers above 0"))?;
+                Ok(Attrs::new().with("size", sizes))
+            }
+            (None, Some(v)) => {
+                let list: Vec<f32> = numbers("scale_factor", v)?.into_iter().map(|n| n as f32).collect();
+                Ok(Attrs::new().with("scale_factor", list))
+            }
+            _ => Err(self.builder.error(self.at, format!("{} needs either `size` or `scale_factor`", self.type_name))),
+        }
+    }
+
+    fn upsample(&mut self) -> Result<Attrs, TraceError> {
+        let attrs = self.resized()?;
+        let mode = self.get("mode");
+        let name = mode.as_ref().map_or(Ok("nearest".to_owned()), |v| self.builder.string(v))?;
+        let align = self.flag("align_corners", false)?;
+        match &*name {
+            "nearest" | "nearest-exact" if align => {
+                let text = format!("`align_corners` of Upsample is not for the mode {name}");
+                Err(self.builder.error(self.at, text).with_hint("only linear modes have it"))
+            }
+            "nearest-exact" => Ok(attrs.with("mode", "nearest").with("coordinates", "tf_half_pixel_for_nn")),
+            "nearest" => Ok(attrs.with("mode", "nearest")),
+            "linear" | "bilinear" | "trilinear" if align => {
+                Ok(attrs.with("mode", &*name).with("coordinates", "align_corners"))
+            }
+            "linear" | "bilinear" | "trilinear" => Ok(attrs.with("mode", &*name)),
+            other => Err(self
+                .builder
+                .error(mode.as_ref().unwrap_or(self.at), format!("`mode` of Upsample is {other:?}"))
+                .with_hint("nearest, nearest-exact, linear, bilinear or trilinear")),
+        }
     }
 
     fn simple(&mut self, dims: usize) -> Result<nn::Simple, TraceError> {
@@ -303,40 +433,32 @@ impl Leaf<'_, '_, '_> {
         }
         let attrs = Attrs::new();
         Ok(match self.type_name {
-            "MaxPool1d" | "MaxPool2d" => {
-                let kernel = self.sizes("kernel_size", dims, None, 1)?;
-                let attrs = attrs
-                    .with("stride", self.sizes("stride", dims, Some(kernel.clone()), 1)?)
-                    .with("padding", self.sizes("padding", dims, Some(vec![0; dims]), 0)?)
-                    .with("ceil_mode", self.flag("ceil_mode", false)?)
-                    .with("kernel_size", kernel);
-                if dims == 1 {
-                    nn::Simple::new("MaxPool1d", "max_pool1d", attrs)
-                } else {
-                    nn::Simple::new("MaxPool2d", "max_pool2d", attrs)
+            "MaxPool1d" | "MaxPool2d" | "MaxPool3d" => {
+                let mut attrs = self.window(dims)?;
+                let dilation = self.sizes("dilation", dims, Some(vec![1; dims]), 1)?;
+                if dilation.iter().any(|d| *d != 1) {
+                    attrs.set("dilation", dilation);
                 }
+                of_dims(&MAX_POOLS, dims, attrs)
             }
-            "AvgPool1d" | "AvgPool2d" => {
-                let kernel = self.sizes("kernel_size", dims, None, 1)?;
-                let attrs = attrs
-                    .with("stride", self.sizes("stride", dims, Some(kernel.clone()), 1)?)
-                    .with("padding", self.sizes("padding", dims, Some(vec![0; dims]), 0)?)
-                    .with("ceil_mode", self.flag("ceil_mode", false)?)
-                    .with("count_include_pad", self.flag("count_include_pad", true)?)
-                    .with("kernel_size", kernel);
-                if dims == 1 {
-                    nn::Simple::new("AvgPool1d", "avg_pool1d", attrs)
-                } else {
-                    nn::Simple::new("AvgPool2d", "avg_pool2d", attrs)
-                }
+            "AvgPool1d" | "AvgPool2d" | "AvgPool3d" => {
+                let attrs = self.window(dims)?.with("count_include_pad", self.flag("count_include_pad", true)?);
+                of_dims(&AVG_POOLS, dims, attrs)
             }
-            "AdaptiveAvgPool1d" | "AdaptiveAvgPool2d" => {
-                let attrs = attrs.with("output_size", self.sizes("output_size", dims, None, 1)?);
-                if dims == 1 {
-                    nn::Simple::new("AdaptiveAvgPool1d", "adaptive_avg_pool1d", attrs)
-                } else {
-                    nn::Simple::new("AdaptiveAvgPool2d", "adaptive_avg_pool2d", attrs)
-                }
+            "AdaptiveAvgPool1d" | "AdaptiveAvgPool2d" | "AdaptiveAvgPool3d" => {
+                of_dims(&ADAPTIVE, dims, attrs.with("output_size", self.sizes("output_size", dims, None, 1)?))
+            }
+            "Upsample" => nn::Simple::new("Upsample", "interpolate", self.upsample()?),
+            "UpsamplingNearest2d" => {
+                nn::Simple::new("UpsamplingNearest2d", "interpolate", self.resized()?.with("mode", "nearest"))
+            }
+            "UpsamplingBilinear2d" => {
+                let attrs = self.resized()?.with("mode", "bilinear").with("coordinates", "align_corners");
+                nn::Simple::new("UpsamplingBilinear2d", "interpolate", attrs)
+            }
+            "PixelShuffle" => {
+                let factor = self.sizes("upscale_factor", 1, None, 1)?[0];
+                nn::Simple::new("PixelShuffle", "pixel_shuffle", attrs.with("upscale_factor", factor))
             }
             "Flatten" => {
                 let attrs = attrs
@@ -362,6 +484,26 @@ impl Leaf<'_, '_, '_> {
                 attrs.with("negative_slope", self.float("negative_slope", 0.01)?),
             ),
             "ELU" => nn::Simple::new("ELU", "elu", attrs.with("alpha", self.float("alpha", 1.0)?)),
+            "CELU" => {
+                let alpha = self.float("alpha", 1.0)?;
+                if alpha == 0.0 {
+                    return Err(self.builder.error(self.at, "`alpha` of CELU can't be 0"));
+                }
+                nn::Simple::new("CELU", "celu", attrs.with("alpha", alpha))
+            }
+            "Threshold" => {
+                let given = [self.opt_float("threshold")?, self.opt_float("value")?];
+                let (threshold, value) = (self.need("threshold", given[0])?, self.need("value", given[1])?);
+                nn::Simple::new("Threshold", "threshold", attrs.with("threshold", threshold).with("value", value))
+            }
+            "Hardtanh" => {
+                let (min, max) = (self.float("min_val", -1.0)?, self.float("max_val", 1.0)?);
+                if min > max {
+                    let text = format!("`min_val` of Hardtanh is {min}, `max_val` {max}");
+                    return Err(self.builder.error(self.at, text));
+                }
+                nn::Simple::new("Hardtanh", "clamp", attrs.with("min", min).with("max", max))
+            }
             "Softmax" | "LogSoftmax" => {
                 let dim = self.opt_int("dim")?;
                 let attrs = attrs.with("dim", self.need("dim", dim)?);

@@ -95,6 +95,16 @@ pub enum Pt2eError {
         /// Why.
         message: String,
     },
+    /// A setting for something that a quantizer has no recipe for.
+    #[error("the quantizer {quantizer} has no recipe for `{name}` (hint: it has for {known})")]
+    NoRecipe {
+        /// The quantizer.
+        quantizer: String,
+        /// The function or module type.
+        name: String,
+        /// Those it knows.
+        known: String,
+    },
     /// Results of two graphs that cannot be compared.
     #[error("the numeric debug handle {handle}: {message}")]
     Compare {

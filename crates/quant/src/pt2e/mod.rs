@@ -12,6 +12,7 @@ mod quantizer;
 mod reference;
 mod sharing;
 mod spec;
+mod x86_inductor;
 mod xnnpack;
 mod xnnpack_annotators;
 
@@ -30,6 +31,7 @@ pub use spec::{
     DeriveQParams, DerivedQuantizationSpec, EdgeOrNode, FixedQParamsQuantizationSpec, QuantizationAnnotation,
     QuantizationSpec, QuantizationSpecBase, SharedQuantizationSpec,
 };
+pub use x86_inductor::{X86InductorQuantization, X86InductorQuantizer, get_default_x86_inductor_quantization_config};
 pub use xnnpack::{QuantizationConfig, SymmetricQuantization, XNNPACKQuantizer, get_symmetric_quantization_config};
 
 /// The example of the page is compiled and run.

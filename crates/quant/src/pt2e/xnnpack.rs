@@ -130,7 +130,7 @@ impl XNNPACKQuantizer {
 }
 
 /// Which modules the calls of a graph are in.
-struct Modules {
+pub(crate) struct Modules {
     /// The type of each module that has calls.
     types: HashMap<Arc<str>, Arc<str>>,
 }
@@ -141,13 +141,13 @@ fn enclosing(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Modules {
-    fn new(graph: &Graph) -> Modules {
+    pub(crate) fn new(graph: &Graph) -> Modules {
         let origins = graph.calls().flat_map(|id| graph.node(id).origins());
         Modules { types: origins.map(|o| (o.module_path.clone(), o.module_type.clone())).collect() }
     }
 
     /// Whether a call is in the module of that path.
-    fn is_in(&self, graph: &Graph, call: NodeId, name: &str) -> bool {
+    pub(crate) fn is_in(&self, graph: &Graph, call: NodeId, name: &str) -> bool {
         graph.node(call).origins().iter().any(|o| enclosing(&o.module_path).any(|path| path == name))
     }
 

@@ -2,16 +2,24 @@
 
 mod attention;
 mod basic;
+mod conv;
 mod eager;
 mod embedding;
+mod norm;
+mod pixels;
+mod prelu;
 mod recurrent;
 
 use super::{Proxy, TraceError};
 
 pub use attention::MultiheadAttention;
-pub use basic::{BatchNorm, Conv, LayerNorm, Linear, Sequential, Simple};
+pub use basic::{Linear, Sequential, Simple};
+pub use conv::{Conv, ConvTranspose};
 pub use eager::{FloatFunctional, FloatFunctionalCall, Method, QuantWrapper};
 pub use embedding::{Embedding, EmbeddingBag};
+pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
+pub use pixels::PixelUnshuffle;
+pub use prelu::PReLU;
 pub use recurrent::{Recurrent, RecurrentCell, RecurrentKind};
 
 /// The only input of a module that takes one.

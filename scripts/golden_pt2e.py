@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.ao.quantization.quantize_pt2e import prepare_pt2e
+from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86
 from torch.ao.quantization.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
 warnings.filterwarnings("ignore")
@@ -242,7 +243,56 @@ class Scalars(nn.Module):
         return F.relu(F.relu(y * y).unsqueeze(0)), F.relu(h)
 
 
+@case("""graph g(%x: f32[1,4,8,8]) {
+  param @a.weight: f32[4,4,3,3]
+  param @a.bias: f32[4]
+  param @b.weight: f32[4,4,3,3]
+  param @b.bias: f32[4]
+  param @fc.weight: f32[6,64]
+  param @fc.bias: f32[6]
+  param @head.weight: f32[6,6]
+  param @head.bias: f32[6]
+  %conv2d = conv2d(%x, @a.weight, @a.bias) {padding=[1,1]} : f32[1,4,8,8]  # a: Conv2d(conv2d, 0)
+  %hardswish = hardswish(%conv2d) : f32[1,4,8,8]  # "": Recipes(hardswish, 0)
+  %conv2d_1 = conv2d(%hardswish, @b.weight, @b.bias) {padding=[1,1]} : f32[1,4,8,8]  # b: Conv2d(conv2d, 0)
+  %add = add(%conv2d_1, %hardswish) : f32[1,4,8,8]  # "": Recipes(add, 0)
+  %max_pool2d = max_pool2d(%add) {kernel_size=[2,2], stride=[2,2]} : f32[1,4,4,4]  # "": Recipes(max_pool2d, 0)
+  %flatten = flatten(%max_pool2d) {start_dim=1} : f32[1,64]  # "": Recipes(flatten, 0)
+  %linear = linear(%flatten, @fc.weight, @fc.bias) : f32[1,6]  # fc: Linear(linear, 0)
+  %gelu = gelu(%linear) : f32[1,6]  # "": Recipes(gelu, 0)
+  %linear_1 = linear(%gelu, @head.weight, @head.bias) : f32[1,6]  # head: Linear(linear, 0)
+  %permute = permute(%linear_1) {dims=[1,0]} : f32[6,1]  # "": Recipes(permute, 0)
+  %matmul = matmul(%linear_1, %permute) : f32[1,1]  # "": Recipes(matmul, 0)
+  return y=%matmul
+}""", (torch.randn(1, 4, 8, 8),))
+class Recipes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.fc, self.head = nn.Linear(64, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        x = F.hardswish(self.a(x))
+        x = F.max_pool2d(self.b(x) + x, 2)
+        x = self.head(F.gelu(self.fc(torch.flatten(x, 1))))
+        return torch.matmul(x, x.permute(1, 0))
+
+
+# Settings of the X86Inductor quantizer for models above.
+X86 = [(name, (("global", "", "x86"),)) for name in ("ConvReluLinear", "Residual", "Cat", "Pool", "Linears", "Recipes")] + [
+    ("Recipes", (("global", "", "x86_reduced"),)),
+    ("Linears", (("global", "", "x86_dynamic"),)),
+    ("Recipes", (("function", "torch.nn.functional.conv2d", "x86"), ("function", "torch.matmul", "x86"))),
+    ("Recipes", (("module_type", "Linear", "x86"),)),
+    ("Recipes", (("global", "", "x86"), ("module_type", "Linear", "none"))),
+    ("ModuleName", (("module_name", "a", "x86"),)),
+    ("ModuleName", (("global", "", "x86"), ("module_name", "b", "none"))),
+]
+
+
 def quantizer(settings):
+    if settings[0][2].startswith("x86"):
+        return x86_quantizer(settings)
     out = XNNPACKQuantizer()
     for what, key, config in settings:
         config = get_symmetric_quantization_config(**CONFIGS[config])
@@ -252,6 +302,22 @@ def quantizer(settings):
             out.set_module_name(key, config)
         else:
             out.set_module_type(getattr(nn, key), config)
+    return out
+
+
+def x86_quantizer(settings):
+    out = x86.X86InductorQuantizer()
+    for what, key, config in settings:
+        arguments = {"x86_reduced": {"reduce_range": True}, "x86_dynamic": {"is_dynamic": True}}.get(config, {})
+        config = None if config == "none" else x86.get_default_x86_inductor_quantization_config(**arguments)
+        if what == "global":
+            out.set_global(config)
+        elif what == "module_name":
+            out.set_module_name_qconfig(key, config)
+        elif what == "function":
+            out.set_function_type_qconfig({"torch.matmul": torch.matmul, "torch.nn.functional.conv2d": F.conv2d}[key], config)
+        else:
+            out.set_module_type_qconfig(getattr(nn, key), config)
     return out
 
 
@@ -302,8 +368,8 @@ def edges(prepared):
 def main():
     default = Path(__file__).parent.parent / "crates/quant/tests/golden/pt2e.json"
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else default
-    cases = []
-    for name, module, inputs, config, graph in CASES:
+    cases, of = [], {c[0]: c for c in CASES}
+    for name, module, inputs, config, graph in CASES + [(*of[name][:3], settings, of[name][4]) for name, settings in X86]:
         model = torch.export.export_for_training(module().eval(), inputs, strict=True).module()
         prepared = prepare_pt2e(model, quantizer(config))
         prepared(*inputs)

@@ -189,9 +189,9 @@ fn leaf_modules_compute_what_pytorchs_do() {
         graph.verify().unwrap_or_else(|e| panic!("{text}: {e}"));
         let ty = description.name();
         let origins = graph.calls().flat_map(|id| graph.node(id).origins().to_vec());
-        assert!(origins.into_iter().all(|o| o.module_path == *"m" && o.module_type == *ty), "{text}");
+        assert!(origins.into_iter().all(|o| *o.module_path == *"m" && *o.module_type == *ty), "{text}");
         let graph = with_hashed_params(&graph);
-        let sizes = graph.ty(graph.placeholders()[0].into()).shape.to_known().expect("known sizes");
+        let sizes = graph.ty(graph.placeholders().next().expect("one")).shape.to_known().expect("known sizes");
         let outputs = Interpreter::new(&graph).run(&[("x", hashed_input("c", "x", &sizes))]).expect("runs");
         let shape: Vec<usize> = serde_json::from_value(case["shape"].clone()).expect("shape");
         let data: Vec<f32> = serde_json::from_value(case["data"].clone()).expect("data");

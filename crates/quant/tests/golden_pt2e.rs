@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use quantc_ir::{Graph, NodeId, ValueRef, text::parse};
 use quantc_quant::pt2e::{
-    PreparedObserver, PreparedPt2e, SymmetricQuantization, XNNPACKQuantizer, get_symmetric_quantization_config,
-    prepare_pt2e,
+    PreparedObserver, PreparedPt2e, SymmetricQuantization, X86InductorQuantization, X86InductorQuantizer,
+    XNNPACKQuantizer, get_default_x86_inductor_quantization_config, get_symmetric_quantization_config, prepare_pt2e,
 };
 use quantc_tensor::QScheme;
 use quantc_testkit::with_random_params;
@@ -52,6 +52,26 @@ struct Case {
     edges: Vec<Edge>,
 }
 
+/// Whether the case is of the X86Inductor quantizer.
+fn is_x86(case: &Case) -> bool {
+    case.config.iter().any(|(.., config)| config.starts_with("x86"))
+}
+
+fn x86_quantizer(case: &Case) -> X86InductorQuantizer {
+    case.config.iter().fold(X86InductorQuantizer::new(), |quantizer, (what, key, config)| {
+        let args =
+            X86InductorQuantization { is_dynamic: config == "x86_dynamic", reduce_range: config == "x86_reduced" };
+        let config = (config != "none").then(|| get_default_x86_inductor_quantization_config(args));
+        match what.as_str() {
+            "global" => quantizer.set_global(config),
+            "module_name" => quantizer.set_module_name_qconfig(key, config),
+            "module_type" => quantizer.set_module_type_qconfig(key, config).expect("a recipe"),
+            "function" => quantizer.set_function_type_qconfig(key, config).expect("a recipe"),
+            other => panic!("setting {other}"),
+        }
+    })
+}
+
 fn quantizer(golden: &Golden, case: &Case) -> XNNPACKQuantizer {
     case.config.iter().fold(XNNPACKQuantizer::new(), |quantizer, (what, key, config)| {
         let config = &golden.configs[config];
@@ -79,9 +99,9 @@ fn describe(observer: &PreparedObserver) -> Observer {
         QScheme::PerChannelSymmetric => "per_channel_symmetric",
         other => panic!("{other:?}"),
     };
-    assert_eq!(spec.dtype.name(), "qint8");
+    let dtype = spec.dtype.name().trim_start_matches('q').to_owned();
     let (lo, hi) = (spec.range().qmin, spec.range().qmax);
-    Observer(observer.name().to_owned(), "int8".to_owned(), lo, hi, scheme.to_owned(), observer.is_dynamic())
+    Observer(observer.name().to_owned(), dtype, lo, hi, scheme.to_owned(), observer.is_dynamic())
 }
 
 /// The producer of a value and the observers behind it, the nearest to the producer first.
@@ -129,7 +149,12 @@ fn golden() -> Golden {
 fn prepared(golden: &Golden, case: &Case) -> PreparedPt2e {
     let graph = parse(&case.graph).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let graph = with_random_params(graph, 1);
-    prepare_pt2e(&graph, &quantizer(golden, case)).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+    let prepared = if is_x86(case) {
+        prepare_pt2e(&graph, &x86_quantizer(case))
+    } else {
+        prepare_pt2e(&graph, &quantizer(golden, case))
+    };
+    prepared.unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
 /// Cases whose placement differs on purpose, tested one by one below.
@@ -139,11 +164,29 @@ const DIFFERENT: &[&str] = &["ModuleName"];
 fn observers_are_where_pytorch_puts_them() {
     let golden = golden();
     assert!(golden.cases.len() >= 10);
-    for case in golden.cases.iter().filter(|c| !DIFFERENT.contains(&c.name.as_str())) {
+    for case in golden.cases.iter().filter(|c| !is_x86(c) && !DIFFERENT.contains(&c.name.as_str())) {
         let (observers, edges) = placement(&prepared(&golden, case));
         assert_eq!(edges, case.edges, "{}", case.name);
         assert_eq!(observers, case.observers, "{}", case.name);
     }
+}
+
+#[test]
+fn the_x86_quantizer_puts_them_where_pytorch_s_does() {
+    let golden = golden();
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for case in golden.cases.iter().filter(|c| is_x86(c)) {
+        let (observers, edges) = placement(&prepared(&golden, case));
+        if edges != case.edges || observers != case.observers {
+            wrong.push(format!(
+                "{} {:?}:\nours      {edges:?}\nPyTorch's {:?}\nours      {observers:?}\nPyTorch's {:?}",
+                case.name, case.config, case.edges, case.observers
+            ));
+        }
+        compared += 1;
+    }
+    assert!(wrong.is_empty(), "{} of {compared} differ\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(compared, 13);
 }
 
 /// PyTorch asks a convolution's parameters for their module, finds none, and leaves the convolution float.

@@ -86,7 +86,7 @@ type Config = Option<QuantizationConfig>;
 /// PyTorch's quantizer for x86. Settings in falling priority: module name (of the module or one around it), operator (by module type or
 /// function), global; `None` leaves the calls float. Convolutions and linear layers are quantized with the addition and the function of one element
 /// behind them, as one; what only moves, pools or joins values is quantized behind something quantized; `matmul` only where a setting names it
-/// or its module. Differences to PyTorch, on purpose, are in docs/pt2e.md.
+/// or its module.
 #[derive(Clone, Debug, Default)]
 pub struct X86InductorQuantizer {
     global: Config,

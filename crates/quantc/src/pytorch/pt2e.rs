@@ -57,9 +57,16 @@ pub(super) const SECTION: Section = Section {
             "crates/quant/tests/pt2e.rs::operator_types_are_set_and_unset",
             "without is_qat, which is for training"
         ),
-        missing(
+        item!(
+            quantc_quant::pt2e::X86InductorQuantizer,
             "torch.ao.quantization.quantizer.x86_inductor_quantizer.X86InductorQuantizer",
-            "not built; `BackendConfigQuantizer` annotates what the backend x86 runs",
+            "crates/quant/tests/golden_pt2e.rs::the_x86_quantizer_puts_them_where_pytorch_s_does"
+        ),
+        item!(
+            quantc_quant::pt2e::get_default_x86_inductor_quantization_config,
+            "torch.ao.quantization.quantizer.x86_inductor_quantizer.get_default_x86_inductor_quantization_config",
+            "crates/quant/tests/golden_pt2e.rs::the_x86_quantizer_puts_them_where_pytorch_s_does",
+            "without is_qat, which is for training"
         ),
         missing(
             "torch.ao.quantization.quantizer.embedding_quantizer.EmbeddingQuantizer",

@@ -135,6 +135,11 @@ impl Module for ConvTranspose {
     fn forward(&self, t: &mut Tracer, inputs: &[Proxy]) -> Result<Vec<Proxy>, TraceError> {
         let Conv { in_channels, out_channels, groups, .. } = self.conv;
         per_group(in_channels, groups)?;
+        let mut sizes = self.output_padding.iter().zip(self.conv.stride.iter().zip(&self.conv.dilation));
+        if let Some((padding, _)) = sizes.find(|(padding, (stride, dilation))| padding >= stride.max(dilation)) {
+            let message = format!("output_padding {padding} is not smaller than the stride or the dilation");
+            return Err(TraceError::new(message));
+        }
         let mut shape = vec![in_channels, per_group(out_channels, groups)?];
         shape.extend(&self.conv.kernel_size);
         let fan_in: usize = shape[1..].iter().product();

@@ -1,8 +1,10 @@
 //! What each class and function of PyTorch's quantization is here: the table behind `quantc ops --pytorch` and `docs/pytorch-map.md`. A row
 //! names our item, which the compiler checks, and a test that runs it, which a test checks; or it says why there is nothing.
 
+mod analysis;
 mod backend;
 mod eager;
+mod fused;
 mod modules;
 mod observers;
 mod presets;
@@ -73,6 +75,8 @@ pub const SECTIONS: &[Section] = &[
     eager::SECTION,
     pt2e::SECTION,
     modules::SECTION,
+    fused::SECTION,
+    analysis::SECTION,
 ];
 
 /// A row for an item (type, trait, function) of ours.

@@ -186,7 +186,7 @@ pub(super) const SECTION: Section = Section {
                 "torch.ao.nn.quantizable.LSTM",
                 "crates/quantc/tests/torch_modules.rs::quantizable_layers_are_as_exact_as_pytorchs",
             ),
-            "written out step by step when prepared, at most 256 steps of a known number",
+            "written out step by step when prepared, at most 256 steps of a known number; in eager mode with PyTorch's modules inside",
         ),
         differs(
             operator(
@@ -194,7 +194,7 @@ pub(super) const SECTION: Section = Section {
                 "torch.ao.nn.quantizable.MultiheadAttention",
                 "crates/quantc/tests/torch_modules.rs::quantizable_layers_are_as_exact_as_pytorchs",
             ),
-            "as traced: linear layers and products; softmax in float",
+            "as traced: linear layers and products; softmax in float; in eager mode with PyTorch's modules inside",
         ),
         operator(
             "op quantized.avg_pool2d",

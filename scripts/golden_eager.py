@@ -82,7 +82,7 @@ def eager(case):
         "float": float_output.flatten().tolist(),
         "inputs": {name: list(x.shape) for name, x in zip(description["inputs"], inputs("c"))},
     }
-    if any("weight_ih" in name for name in weights):
+    if any("weight_ih" in name or "in_proj" in name for name in weights):
         result["weights"] = weights
     converted = q.convert(prepared)
     try:

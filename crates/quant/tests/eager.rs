@@ -159,7 +159,7 @@ fn qconfigs_observers_and_outputs_are_pytorchs() {
         assert!(sqnr(&float, &unfused) > 100.0, "{name}: the fused float model is the model");
     }
     println!("{}", lines.join("\n"));
-    assert!(failures == 0 && lines.len() == 16, "{}", lines.join("\n"));
+    assert!(failures == 0 && lines.len() == 18, "{}", lines.join("\n"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod eager;
 mod fused;
 mod modules;
 mod observers;
+mod patterns;
 mod presets;
 mod pt2e;
 mod tensors;
@@ -15,6 +16,8 @@ mod workflow;
 use std::fmt::Write;
 
 use serde::Serialize;
+
+use crate::Error;
 
 /// How PyTorch's item is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -125,8 +128,11 @@ const fn missing(name: &'static str, why: &'static str) -> Entry {
     Entry { name, ours: "", status: Status::Missing, note: why, test: "" }
 }
 
-/// The table as a page.
-pub fn page() -> String {
+/// The table as a page, and the patterns of backends.
+///
+/// # Errors
+/// If an embedded backend cannot be read.
+pub fn page() -> Result<String, Error> {
     let mut page = "# PyTorch's quantization here\n\n\
         Generated from the table in `crates/quantc/src/pytorch`; `quantc ops --pytorch` prints it. The compiler checks that our items exist, a \
         test that the tests do.\n"
@@ -140,5 +146,6 @@ pub fn page() -> String {
             let _ = writeln!(page, "| `{name}` | {} | {} | {note} | {} |", code(ours), status.name(), code(test));
         }
     }
-    page
+    page.push_str(&patterns::table()?);
+    Ok(page)
 }

@@ -406,8 +406,12 @@ fn the_eager_workflow_fuses_calibrates_and_quantizes_dynamically() {
     std::fs::write(at.join("mapping.json"), mapping).expect("written");
     let message = refused(at, &[&eager[..], &["--qconfig-mapping", "mapping.json", "--calibration", "x.npy"]].concat());
     assert!(message.contains("a DeQuantStub is missing between them"), "{message}");
-    std::fs::write(at.join("mapping.json"), r#"{"object_type": [["Linear", "per_tensor_dynamic"]]}"#).expect("written");
-    ok(at, &[&eager[..], &["--qconfig-mapping", "mapping.json"]].concat());
+    let mapping = r#"{"object_type": [["Linear", "per_tensor_dynamic"], ["GRU", "per_tensor_dynamic"]]}"#;
+    std::fs::write(at.join("mapping.json"), mapping).expect("written");
+    let out = quantc(at, &[&eager[..], &["--qconfig-mapping", "mapping.json"]].concat());
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let unused = "the entry `object_type GRU` of the mapping has no effect: no module is of this type";
+    assert!(out.status.success() && stderr.contains(unused), "{stderr}");
     let by_mapping = quantized_calls(at, "m.qtc");
 
     let mut dynamic = Vec::new();

@@ -165,7 +165,9 @@ fn dynamic_group(
         return table_group(model, id, qconfig, class, entry).map(Some);
     }
     let weights = weights(op);
-    let Some(first) = weights.first().copied() else { return Ok(None) };
+    if weights.is_empty() {
+        return Ok(None);
+    }
     // The layer inside a fused module says how its weight is observed.
     let path = node.origins().first().map_or("", |o| &*o.module_path);
     let qconfig = model.qconfig(path).unwrap_or(qconfig);
@@ -179,19 +181,8 @@ fn dynamic_group(
         },
         other => return Err(refused(format!("the weight must be qint8 or float16, its observer gives {other}"))),
     };
-    Ok(Some(Group {
-        root: id,
-        nodes: vec![id],
-        pattern: class.to_owned(),
-        share: false,
-        reuses_input: false,
-        fixed: Vec::new(),
-        activations: vec![(id, 0)],
-        weight: Some((id, first)),
-        weights: weights.into_iter().map(|input| (id, input)).collect(),
-        bias: (op.name() == "linear" && node.inputs().get(2).is_some_and(Option::is_some)).then_some((id, 2)),
-        plan,
-    }))
+    let bias = (op.name() == "linear" && node.inputs().get(2).is_some_and(Option::is_some)).then_some((id, 2));
+    Ok(Some(group(id, class, vec![(id, 0)], &weights, bias, plan)))
 }
 
 /// The group of a table of embeddings (torch.ao.nn.quantized.Embedding, EmbeddingBag), whose output is float.
@@ -223,19 +214,32 @@ pub(super) fn table_group(
         return Err(EagerError::qconfig(model, path, detail));
     }
     let dtype_config = DTypeConfig::new(weight.dtype.name().into());
-    Ok(Group {
+    Ok(group(id, class, Vec::new(), &[0], None, Plan::WeightOnly { qconfig, entry: entry.to_owned(), dtype_config }))
+}
+
+/// The group of one call.
+fn group(
+    id: NodeId,
+    class: &str,
+    activations: Vec<(NodeId, usize)>,
+    weights: &[usize],
+    bias: Option<(NodeId, usize)>,
+    plan: Plan,
+) -> Group {
+    let weights: Vec<(NodeId, usize)> = weights.iter().map(|input| (id, *input)).collect();
+    Group {
         root: id,
         nodes: vec![id],
         pattern: class.to_owned(),
         share: false,
         reuses_input: false,
         fixed: Vec::new(),
-        activations: Vec::new(),
-        weight: Some((id, 0)),
-        weights: vec![(id, 0)],
-        bias: None,
-        plan: Plan::WeightOnly { qconfig, entry: entry.to_owned(), dtype_config },
-    })
+        activations,
+        weight: weights.first().copied(),
+        weights,
+        bias,
+        plan,
+    }
 }
 
 /// The inputs of a layer that are its weights: biases and states are none.

@@ -296,9 +296,8 @@ fn steps(
     Ok([Some(y), Some(build.unsqueeze(h, &[0])?), Some(build.unsqueeze(c, &[0])?)])
 }
 
-/// Whether a call is a state that is absent: a stub behind a constant.
+/// Whether a call is a state that is absent: a stub in the forward of a cell.
 pub(super) fn is_absent_state(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
-    let input = node.inputs().first().copied().flatten();
-    node.is_op("quant_stub") && input.is_some_and(|value| graph.constant(value).is_some())
+    node.is_op("quant_stub") && node.origins().first().is_some_and(|o| &*o.module_type == "LSTMCell")
 }

@@ -37,6 +37,9 @@ impl QConfigMapping {
                         let class = "a type is the class of modules there (hint: such as Linear or torch.nn.Conv2d)";
                         return Err(refused(format!("the functions that a forward calls have none: {class}")));
                     }
+                    if types.is_empty() {
+                        tracing::warn!("the entry `{entry}` of the mapping has no effect: no module is of this type");
+                    }
                     dict = types.into_iter().fold(dict, |dict, ty| dict.set_type(ty, own()));
                 }
                 Entry::ModuleNameRegex(_) => {

@@ -80,6 +80,7 @@ pub const SECTIONS: &[Section] = &[
     modules::SECTION,
     fused::SECTION,
     analysis::SECTION,
+    patterns::SECTION,
 ];
 
 /// A row for an item (type, trait, function) of ours.

@@ -6,7 +6,28 @@ use std::fmt::Write;
 use quantc_pattern::{Library, export_backend};
 use serde_json::Value as Json;
 
+use super::{Section, missing};
 use crate::Error;
+
+const NOTHING: &str = "its pattern does nothing outside training: calls are removed before patterns are matched";
+const NO_OPERATOR: &str = "its pattern is in no backend: there is no such operator";
+
+/// What every backend of PyTorch's lists, and none here.
+pub(super) const SECTION: Section = Section {
+    title: "Patterns that no backend has",
+    entries: &[
+        missing("torch.nn.Dropout", NOTHING),
+        missing("torch.nn.functional.dropout", NOTHING),
+        missing("torch.nn.Identity", NOTHING),
+        missing("torch.Tensor.contiguous", NOTHING),
+        missing("torch.Tensor.detach", NOTHING),
+        missing("torch.nn.PixelUnshuffle", NO_OPERATOR),
+        missing("torch.nn.functional.pixel_unshuffle", NO_OPERATOR),
+        missing("torch.repeat_interleave", NO_OPERATOR),
+        missing("torch.stack", "it is unsqueeze and cat, which have patterns"),
+        missing("operator.floordiv", "it computes sizes, which are not quantized"),
+    ],
+};
 
 /// Backends that PyTorch has by that name, and x86, which has more than PyTorch's.
 const BACKENDS: &[&str] = &["fbgemm", "native", "onednn", "qnnpack", "x86"];
@@ -29,7 +50,7 @@ pub(super) fn table() -> Result<String, Error> {
     }
     let mut text = "\n## Patterns of backends\n\nWhat `get_fbgemm_backend_config` and its like list, and how the output is observed: on its own, by the \
         input's observer (shared), or not at all. `crates/pattern/tests/golden_backend_config.rs` holds the first four columns to torch 2.8.0, names and \
-        types, and says why a pattern is not here (`ABSENT`) or not on x86 (`NOT_ON_X86`).\n\n"
+        types, and says what x86 has not (`NOT_ON_X86`).\n\n"
         .to_owned();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "| pattern | {} |\n|---|{}", BACKENDS.join(" | "), "---|".repeat(BACKENDS.len()));

@@ -89,7 +89,6 @@ FUNCTIONS = {
     "permute": lambda x, dims: x.permute(dims),
     "interpolate": nn.functional.interpolate,
     "group_norm": nn.functional.group_norm,
-    "bilinear": "bilinear",  # descriptions write words without quotes
     "cat": lambda *xs, dim: torch.cat(xs, dim=dim),
 }
 

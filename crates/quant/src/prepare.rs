@@ -34,6 +34,11 @@ pub struct ObserverSlot {
 }
 
 impl Observing {
+    /// Whether it does what an observer of that specification would, as PyTorch sees it: class and type are the same.
+    pub(crate) fn is_like(&self, spec: &ObserverSpec) -> bool {
+        matches!(self, Observing::Calibrated(own) if own.name() == spec.name() && own.dtype == spec.dtype)
+    }
+
     /// The type of the observed value; `None` if it has no integers.
     pub(crate) fn dtype(&self) -> Option<ObserverDType> {
         match self {

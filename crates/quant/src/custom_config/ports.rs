@@ -1,5 +1,7 @@
 //! Inputs and outputs of the model that are integers.
 
+use std::collections::BTreeSet;
+
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attr, Attrs, lookup};
 use quantc_tensor::{DType, TensorType};
@@ -20,9 +22,10 @@ pub(crate) struct QuantizedPorts {
 
 impl From<&PrepareCustomConfig> for QuantizedPorts {
     fn from(custom: &PrepareCustomConfig) -> QuantizedPorts {
+        let once = |list: &[usize]| BTreeSet::from_iter(list.iter().copied()).into_iter().collect();
         QuantizedPorts {
-            inputs: custom.input_quantized_indexes.clone(),
-            outputs: custom.output_quantized_indexes.clone(),
+            inputs: once(&custom.input_quantized_indexes),
+            outputs: once(&custom.output_quantized_indexes),
         }
     }
 }

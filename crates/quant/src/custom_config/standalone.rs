@@ -128,7 +128,8 @@ impl Part {
         own: Option<&QConfig>,
         custom: &PrepareCustomConfig,
     ) {
-        let quantized = |(i, _): &(usize, NodeId)| custom.input_quantized_indexes.contains(i);
+        // Without a QConfig nobody outside quantizes them: they are observed inside as others are.
+        let quantized = |(i, _): &(usize, NodeId)| own.is_some() && custom.input_quantized_indexes.contains(i);
         let arriving: Vec<NodeId> = self.graph.placeholders().enumerate().filter(quantized).map(|p| p.1).collect();
         let first = placed.observers.len();
         placed.observers.extend(inner.observers);
@@ -158,10 +159,7 @@ impl Part {
             if placed.sites.iter().any(reads) {
                 continue;
             }
-            let same = |s: &&mut Site| {
-                let alike = matches!(&placed.observers[s.observer], Observing::Calibrated(o) if o.name() == own.activation.name() && o.dtype == own.activation.dtype);
-                s.value == value && alike
-            };
+            let same = |s: &&mut Site| s.value == value && placed.observers[s.observer].is_like(&own.activation);
             match placed.sites.iter_mut().find(same) {
                 Some(site) => site.readers.extend(readers),
                 None => {

@@ -50,7 +50,8 @@ fn run(graph: &Graph, input: Tensor) -> Vec<Tensor> {
 fn integers_come_in_and_go_out() {
     for placement in [Placement::Quantc, Placement::PyTorch] {
         let plain = convert(&PrepareCustomConfig::new(), placement).expect("converts");
-        let custom = PrepareCustomConfig::new().set_input_quantized_indexes(&[0]).set_output_quantized_indexes(&[1]);
+        let custom =
+            PrepareCustomConfig::new().set_input_quantized_indexes(&[0, 0]).set_output_quantized_indexes(&[1, 1]);
         let model = convert(&custom, placement).expect("converts");
         let [input] = &model.report.quantized_inputs[..] else { panic!("{:?}", model.report) };
         let [output] = &model.report.quantized_outputs[..] else { panic!("{:?}", model.report) };
@@ -107,6 +108,29 @@ fn a_standalone_module_has_its_own_mapping() {
     // The relu is part of the layer before it.
     assert!(!of("a") && !of("b") && of("c"), "{decisions:?}");
     run(&model.graph, x());
+}
+
+/// PyTorch takes what a standalone module gives for quantized even if nothing inside is, so that the layer behind it has no observer and stays float
+/// (torch 2.8.0: a linear layer behind a module with `QConfigMapping().set_global(None)`).
+#[test]
+fn a_float_standalone_module_hides_nothing() {
+    let entry = StandaloneModuleConfigEntry { qconfig_mapping: Some(QConfigMapping::new()), ..Default::default() };
+    let custom = PrepareCustomConfig::new().set_standalone_module_name("body", entry);
+    let model = convert(&custom, Placement::PyTorch).expect("converts");
+    let watched = model.report.observers.iter().find(|o| o.values.contains(&"b".to_owned()));
+    assert!(watched.is_some_and(|o| o.range != (0.0, 0.0)), "{:?}", model.report.observers);
+    // An input that the module would take as integers has no QConfig to make them: it is observed inside, if at all.
+    let inner = PrepareCustomConfig::new().set_input_quantized_indexes(&[0]);
+    let own = QConfigMapping::new().set_global(named("minmax"));
+    let entry =
+        StandaloneModuleConfigEntry { qconfig_mapping: Some(own), prepare_custom_config: inner, backend_config: None };
+    let graph = net();
+    let backend = Library::builtin().and_then(|l| l.backend("fbgemm")).unwrap_or_else(|e| panic!("{e}"));
+    let custom = PrepareCustomConfig::new().set_standalone_module_name("body", entry);
+    let prepared = prepare_fx_custom(&graph, &QConfigMapping::new(), backend, Placement::PyTorch, &custom);
+    let prepared = prepared.expect("prepares");
+    let watched: Vec<&str> = prepared.observers.iter().flat_map(|o| o.values.iter().map(String::as_str)).collect();
+    assert_eq!(watched, ["x", "b"]);
 }
 
 #[test]

@@ -92,10 +92,7 @@ impl Placing<'_> {
             if self.dtype(value) == Some(spec.dtype) {
                 continue;
             }
-            let same = |s: &Proposed| {
-                let alike = matches!(&s.observing, Observing::Calibrated(o) if o.name() == spec.name() && o.dtype == spec.dtype);
-                s.value == value && alike
-            };
+            let same = |s: &Proposed| s.value == value && s.observing.is_like(spec);
             match self.sites.iter().position(same) {
                 Some(site) => self.sites[site].readers.push((node, input)),
                 None => {

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.ao.quantization.quantize_pt2e import prepare_pt2e
 from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86
+from torch.ao.quantization.quantizer.embedding_quantizer import EmbeddingQuantizer
 from torch.ao.quantization.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
 warnings.filterwarnings("ignore")
@@ -290,7 +291,29 @@ X86 = [(name, (("global", "", "x86"),)) for name in ("ConvReluLinear", "Residual
 ]
 
 
+@case("""graph g(%ids: i64[2,3], %x: f32[2,4]) {
+  param @words.weight: f32[7,4]
+  param @places.weight: f32[3,4]
+  param @fc.weight: f32[5,4]
+  %embedding = gather(@words.weight, %ids) {dim=0} : f32[2,3,4]  # words: Embedding(embedding, 0)
+  %embedding_1 = gather(@places.weight, %ids) {dim=0} : f32[2,3,4]  # places: Embedding(embedding, 0)
+  %add = add(%embedding, %embedding_1) : f32[2,3,4]  # "": Embeddings(add, 0)
+  %linear = linear(%add, @fc.weight, none) : f32[2,3,5]  # fc: Linear(linear, 0)
+  %linear_1 = linear(%x, @words.weight, none) : f32[2,7]  # "": Embeddings(linear, 0)
+  return y=%linear, z=%linear_1
+}""", (torch.tensor([[0, 2, 1], [2, 2, 0]]), torch.randn(2, 4)), (("global", "", "embedding"),))
+class Embeddings(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.places, self.fc = nn.Embedding(7, 4), nn.Embedding(3, 4), nn.Linear(4, 5, bias=False)
+
+    def forward(self, ids, x):
+        return self.fc(self.words(ids) + self.places(ids)), F.linear(x, self.words.weight)
+
+
 def quantizer(settings):
+    if settings[0][2] == "embedding":
+        return EmbeddingQuantizer()
     if settings[0][2].startswith("x86"):
         return x86_quantizer(settings)
     out = XNNPACKQuantizer()

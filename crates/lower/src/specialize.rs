@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quantc_interp::eval_constant;
 use quantc_ir::{Graph, IrError, NodeId, NodeKind, ValueRef};
 use quantc_ops::dims::check_size;
-use quantc_ops::{OpError, Signature};
+use quantc_ops::{OpClass, OpError, Signature};
 use quantc_tensor::{Dim, Shape, Tensor, TensorType};
 
 use crate::LowerError;
@@ -35,7 +35,7 @@ pub(crate) fn specialize(graph: &Graph, inputs: &[(&str, TensorType)]) -> Result
         }
         let constants = match shape_of(&graph, id, op.signature())? {
             Some(shape) => Some(vec![shape]),
-            None if is_small(&graph, id) => eval_constant(&graph, id)?,
+            None if is_small(&graph, id) || is_weight(&graph, id) => eval_constant(&graph, id)?,
             None => None,
         };
         for (output, tensor) in constants.into_iter().flatten().enumerate() {
@@ -123,6 +123,13 @@ fn shape_of(graph: &Graph, id: NodeId, sig: &'static Signature) -> Result<Option
     let (start, end) = (end_of("start", 0).map_err(fail)?, end_of("end", sizes.len()).map_err(fail)?);
     let dims = sizes.get(start..end.max(start)).unwrap_or(&[]);
     Ok(Some(Tensor::vector(dims.iter().map(|&d| d as i64).collect())))
+}
+
+/// Whether layers and products alone read a value: what they compute with is worth keeping, however large.
+fn is_weight(graph: &Graph, id: NodeId) -> bool {
+    let mut users = graph.users(id).into_iter().peekable();
+    let heavy = |user: NodeId| graph.node(user).call().is_some_and(|(op, _)| op.signature().class == OpClass::Heavy);
+    users.peek().is_some() && users.all(|(user, _)| heavy(user))
 }
 
 fn is_small(graph: &Graph, id: NodeId) -> bool {

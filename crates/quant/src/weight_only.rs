@@ -78,15 +78,14 @@ impl Tables {
     ) -> Result<(), QuantError> {
         let Some((node, input)) = group.weight else { return Ok(()) };
         let Some(value) = graph.node(node).inputs()[input] else { return Ok(()) };
-        let (Some(name), Some(table)) = (graph.node(value.node).param().cloned(), graph.constant(value).cloned())
-        else {
+        let Some(name) = graph.node(value.node).param().cloned().filter(|_| graph.constant(value).is_some()) else {
             return Ok(());
         };
         let key = (name.clone(), format!("{config:?}"));
         let dequantized = match self.done.get(&key) {
             Some(done) => *done,
             None => {
-                let new = replace_table(graph, &name, value, node, &table, config)?;
+                let new = quantize_table(graph, value, node, config)?;
                 self.done.insert(key, new);
                 new
             }
@@ -96,15 +95,22 @@ impl Tables {
     }
 }
 
-/// Adds the codes of a table and their dequantize before its first reader.
-fn replace_table(
+/// Adds the codes of a table, which `node` reads, and their dequantize before its first reader.
+///
+/// # Errors
+/// If it is no parameter of rows and columns, or an element is not finite.
+pub(crate) fn quantize_table(
     graph: &mut Graph,
-    name: &str,
     value: ValueRef,
     node: NodeId,
-    table: &Tensor,
     config: &ObserverSpec,
 ) -> Result<ValueRef, QuantError> {
+    let source = graph.node(value.node);
+    let (Some(name), Some(table)) = (source.param().cloned(), graph.constant(value).cloned()) else {
+        let message = "only a table that is a parameter has float zero points".to_owned();
+        return Err(QuantError::Weight { name: source.name().to_owned(), message });
+    };
+    let name = &*name;
     let fail = |message: String| QuantError::Weight { name: name.to_owned(), message };
     let [rows, columns] = *table.shape() else {
         return Err(fail(format!("a table of embeddings is [rows, columns], not {}", table.ty())));

@@ -17,7 +17,7 @@ use quantc_quant::eager::{
 };
 use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use quantc_quant::{ActivationQParams, Calibrator, QConfig, qconfig};
-use quantc_tensor::Tensor;
+use quantc_tensor::{DType, Tensor, f16};
 use quantc_testkit::hashed::{hashed_indices, hashed_input, hashed_weight, with_hashed_params};
 use quantc_testkit::sqnr;
 use serde_json::{Value as Json, json};
@@ -317,15 +317,15 @@ fn dynamic_quantization_says_what_it_leaves_and_refuses() {
     let lstm = converted.report.nodes.iter().find(|r| r.op == "lstm").map(|r| &r.decision);
     let none = FloatReason::QConfigNone { entry: "qconfig of lstm".to_owned() };
     assert_eq!(lstm, Some(&Decision::Float { reason: none }));
-    // In half precision the weights are rounded, biases are not.
+    // In half precision the weights are stored as such, biases are not.
     let half = quantize_dynamic(&source, &DynamicSpec::Default, DynamicDType::Float16).expect("quantizes").graph;
-    let rounded = half.calls().filter(|id| half.node(*id).is_op("round_to_half"));
-    let mut rounded: Vec<&str> = rounded
-        .filter_map(|id| half.node(id).inputs().first().copied().flatten())
-        .map(|value| half.node(value.node).name())
-        .collect();
-    rounded.sort_unstable();
-    assert_eq!(rounded, ["@fc.weight", "@lstm.r_l0", "@lstm.w_l0"]);
+    let stored = half.params().iter().filter(|(_, param)| param.ty.dtype == DType::F16);
+    let mut stored: Vec<&str> = stored.map(|(name, _)| &**name).collect();
+    stored.sort_unstable();
+    assert_eq!(stored, ["fc.weight.half", "lstm.r_l0.half", "lstm.w_l0.half"]);
+    let weights: Vec<f32> = source.graph().params()["fc.weight"].value.as_ref().expect("given").to_f32_vec();
+    let want: Vec<f32> = weights.iter().map(|v| f16::from_f32(*v).to_f32()).collect();
+    assert_eq!(half.params()["fc.weight.half"].value.as_ref().expect("given").to_f32_vec(), want);
     // A mapping may leave types out, and nothing else.
     let linear = [("Linear", "torch.ao.nn.quantized.dynamic.Linear")];
     let converted = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &linear);

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use quantc_ir::{Graph, NodeId, ValueRef, text::parse};
 use quantc_quant::pt2e::{
-    PreparedObserver, PreparedPt2e, SymmetricQuantization, X86InductorQuantization, X86InductorQuantizer,
-    XNNPACKQuantizer, get_default_x86_inductor_quantization_config, get_symmetric_quantization_config, prepare_pt2e,
+    EmbeddingQuantizer, PreparedObserver, PreparedPt2e, SymmetricQuantization, X86InductorQuantization,
+    X86InductorQuantizer, XNNPACKQuantizer, get_default_x86_inductor_quantization_config,
+    get_symmetric_quantization_config, prepare_pt2e,
 };
 use quantc_tensor::QScheme;
 use quantc_testkit::with_random_params;
@@ -97,6 +98,7 @@ fn describe(observer: &PreparedObserver) -> Observer {
         QScheme::PerTensorAffine => "per_tensor_affine",
         QScheme::PerTensorSymmetric => "per_tensor_symmetric",
         QScheme::PerChannelSymmetric => "per_channel_symmetric",
+        QScheme::PerChannelAffineFloatQParams => "per_channel_affine_float_qparams",
         other => panic!("{other:?}"),
     };
     let dtype = spec.dtype.name().trim_start_matches('q').to_owned();
@@ -151,11 +153,16 @@ fn prepared(golden: &Golden, case: &Case) -> PreparedPt2e {
     let graph = with_random_params(graph, 1);
     let prepared = if is_x86(case) {
         prepare_pt2e(&graph, &x86_quantizer(case))
+    } else if case.name == EMBEDDINGS {
+        prepare_pt2e(&graph, &EmbeddingQuantizer::new())
     } else {
         prepare_pt2e(&graph, &quantizer(golden, case))
     };
     prepared.unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
+
+/// The case of the embedding quantizer.
+const EMBEDDINGS: &str = "Embeddings";
 
 /// Cases whose placement differs on purpose, tested one by one below.
 const DIFFERENT: &[&str] = &["ModuleName"];

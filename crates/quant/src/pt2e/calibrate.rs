@@ -11,7 +11,8 @@ use super::prepare::{PreparedObserver, PreparedPt2e, observer_number, original};
 use crate::QuantError;
 use crate::observer::Observer;
 
-/// The parameters of each observer: one entry for each, in order; `None` where the range is taken when the model runs.
+/// The parameters of each observer: one entry for each, in order; `None` where the range is taken when the model runs, and of tables of
+/// embeddings, whose rows tell when they are converted.
 pub type ObservedPt2e = Vec<Option<QParams>>;
 
 /// Runs samples through a prepared graph, batch by batch. Memory does not grow with the number of samples. Observers of constants
@@ -35,7 +36,7 @@ impl<'p> Pt2eCalibrator<'p> {
         let mut observers = Vec::with_capacity(prepared.observers.len());
         for (number, observer) in prepared.observers.iter().enumerate() {
             observers.push(match observer {
-                PreparedObserver::Observed(spec) if !spec.is_dynamic() => {
+                PreparedObserver::Observed(spec) if !spec.is_dynamic() && !spec.is_table() => {
                     Some(spec.observer.build().map_err(|source| failed(prepared, number, source))?)
                 }
                 _ => None,

@@ -13,6 +13,7 @@ use super::prepare::{PreparedObserver, PreparedPt2e, observer_number};
 use super::reference::reference_representation_rewrite;
 use crate::QuantError;
 use crate::qconfig::ObserverSpec;
+use crate::weight_only::quantize_table;
 
 /// What [`convert_pt2e`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub fn convert_pt2e(
         let dequantized = match (prepared.observers.get(number), qparams.get(number)) {
             (Some(PreparedObserver::Observed(spec)), _) if spec.is_dynamic() => {
                 place.dynamic(&mut graph, value, &spec.observer)?
+            }
+            (Some(PreparedObserver::Observed(spec)), _) if spec.is_table() => {
+                quantize_table(&mut graph, value, id, &spec.observer)?
             }
             (_, Some(Some(q))) => place.quantize(&mut graph, value, q)?,
             _ => return Err(QuantError::NoCalibrationData.into()),

@@ -5,6 +5,7 @@
 mod backend_config;
 mod calibrate;
 mod convert;
+mod embedding;
 mod error;
 mod numeric_debugger;
 mod prepare;
@@ -19,6 +20,7 @@ mod xnnpack_annotators;
 pub use backend_config::BackendConfigQuantizer;
 pub use calibrate::{ObservedPt2e, Pt2eCalibrator};
 pub use convert::{ConvertOptions, convert_pt2e, fold_quantize};
+pub use embedding::{EmbeddingQuantizer, get_embedding_operators_config};
 pub use error::Pt2eError;
 pub use numeric_debugger::{
     Logged, LoggedGraph, NodeAccuracySummary, QuantizationComparisonResult, compare_results,

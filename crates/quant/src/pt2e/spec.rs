@@ -72,6 +72,11 @@ impl QuantizationSpec {
     pub fn is_dynamic(&self) -> bool {
         self.observer.is_dynamic
     }
+
+    /// Whether it has float zero points, which tables of embeddings alone have.
+    pub(crate) fn is_table(&self) -> bool {
+        self.observer.qscheme == QScheme::PerChannelAffineFloatQParams
+    }
 }
 
 /// A tensor whose parameters are known before calibration (PyTorch `FixedQParamsQuantizationSpec`).

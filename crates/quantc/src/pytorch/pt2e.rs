@@ -68,9 +68,16 @@ pub(super) const SECTION: Section = Section {
             "crates/quant/tests/golden_pt2e.rs::the_x86_quantizer_puts_them_where_pytorch_s_does",
             "without is_qat, which is for training"
         ),
-        missing(
+        item!(
+            quantc_quant::pt2e::EmbeddingQuantizer,
             "torch.ao.quantization.quantizer.embedding_quantizer.EmbeddingQuantizer",
-            "not built; embeddings are quantized by a QConfigMapping",
+            "crates/quant/tests/golden_pt2e.rs::observers_are_where_pytorch_puts_them",
+            "zero points are added before rounding: at most half a step from the float table, PyTorch's conversion up to one and a half"
+        ),
+        item!(
+            quantc_quant::pt2e::get_embedding_operators_config,
+            "torch.ao.quantization.quantizer.embedding_quantizer.get_embedding_operators_config",
+            "crates/quant/src/pt2e/embedding.rs::embeddings_are_looked_up_in_codes"
         ),
         item!(
             quantc_quant::pt2e::prepare_pt2e,

@@ -43,6 +43,7 @@ MODEL = {
 }
 ROW = lambda name, mapping=None, config=None: [name, mapping, None, config or {}, None]
 BOTH = {"input_quantized_idxs": [0], "output_quantized_idxs": [0]}
+CUSTOM = {"float_to_observed_custom_module_class": {"static": {"Inner": "Observed"}}}
 CASES = {
     "nothing": {},
     "quantized input": {"input_quantized_idxs": [0]},
@@ -58,9 +59,30 @@ CASES = {
     "standalone, mapping of its own": {"standalone_module_name": [ROW("block", "default_per_channel_qconfig")]},
     "standalone in standalone": {"standalone_module_name": [ROW("block", None, {"standalone_module_name": [ROW("inner", None, BOTH)]})]},
     "non-traceable in standalone": {"standalone_module_name": [ROW("block", None, {"non_traceable_module_name": ["inner"]})]},
+    "custom module": CUSTOM,
+    "custom module, quantized input and output": {**CUSTOM, **BOTH},
+    "custom module in a standalone one": {**CUSTOM, "standalone_module_name": [ROW("block")]},
+    "custom module in a non-traceable one": {**CUSTOM, "non_traceable_module_name": ["block"]},
     "the name comes before the class": {"standalone_module_name": [ROW("block", None, BOTH)], "standalone_module_class": [ROW("Block")]},
 }
 QCONFIGS = {"default_per_channel_qconfig": default_per_channel_qconfig}
+
+
+class Observed(torch.nn.Module):
+    """An observed custom module class."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+    @classmethod
+    def from_float(cls, module):
+        observed = cls(module)
+        observed.qconfig = module.qconfig
+        return observed
 
 
 def config_of(spec, model):
@@ -74,6 +96,8 @@ def config_of(spec, model):
             setter(of(name), own, (torch.zeros(2, 4, 8, 8),), config_of(inner, model), backend)
     config.set_non_traceable_module_names(spec.get("non_traceable_module_name", []))
     config.set_non_traceable_module_classes([classes[c] for c in spec.get("non_traceable_module_class", [])])
+    for name in spec.get("float_to_observed_custom_module_class", {}).get("static", {}):
+        config.set_float_to_observed_mapping(classes[name], Observed)
     config.set_input_quantized_indexes(spec.get("input_quantized_idxs", []))
     config.set_output_quantized_indexes(spec.get("output_quantized_idxs", []))
     return config

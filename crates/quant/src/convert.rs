@@ -9,7 +9,7 @@ use quantc_pattern::Mode;
 use quantc_tensor::{DType, QParams, Tensor};
 
 use crate::calibrate::ActivationQParams;
-use crate::custom_config::quantize_ports;
+use crate::custom_config::{ConvertCustomConfig, preserve_attributes, quantize_ports};
 use crate::error::QuantError;
 use crate::group::{Group, Plan};
 use crate::half::Halves;
@@ -39,10 +39,25 @@ fn operator(name: &'static str) -> Result<OpRef, QuantError> {
 /// # Errors
 /// If a weight cannot be quantized (NaN, infinite).
 pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Result<ConvertedModel, QuantError> {
+    convert_fx_custom(prepared, qparams, &ConvertCustomConfig::default())
+}
+
+/// [`convert_fx`] with the quantized forms of custom modules (the `convert_custom_config` of PyTorch's convert_fx).
+///
+/// # Errors
+/// If a weight cannot be quantized (NaN, infinite), or a custom module cannot.
+pub fn convert_fx_custom(
+    prepared: &PreparedModel,
+    qparams: &[ActivationQParams],
+    custom: &ConvertCustomConfig,
+) -> Result<ConvertedModel, QuantError> {
     let mut graph = prepared.graph.clone();
     let mut report = prepared.report.clone();
     let (mut weights, mut tables, mut halves) = (Weights::default(), Tables::default(), Halves::default());
     for group in unmet::keep_satisfied(&mut graph, &mut report, &prepared.groups, qparams)? {
+        if group.custom {
+            continue;
+        }
         match &group.plan {
             Plan::Static { qconfig, .. } => {
                 let input_scale = input_scale(&graph, group, qparams);
@@ -64,13 +79,22 @@ pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Re
             Plan::Float(_) => {}
         }
     }
-    let nodes: Vec<_> = graph.calls().filter_map(|id| observer_id(&graph, id).map(|slot| (id, slot))).collect();
+    let edges = prepared.custom.iter().map(|module| Ok((module, module.edge(&graph, qparams)?)));
+    let edges = edges.collect::<Result<Vec<_>, QuantError>>()?;
+    let inside: HashSet<NodeId> = prepared.custom.iter().flat_map(|module| module.calls.iter().copied()).collect();
+    let around = graph.calls().filter(|id| !inside.contains(id));
+    let nodes: Vec<_> = around.filter_map(|id| observer_id(&graph, id).map(|slot| (id, slot))).collect();
     for (id, slot) in nodes {
         let q = qparams.get(slot).ok_or(QuantError::NoCalibrationData)?;
         replace_observer(&mut graph, id, q)?;
     }
     (report.quantized_inputs, report.quantized_outputs) = quantize_ports(&mut graph, &prepared.ports)?;
+    for (module, edge) in edges {
+        module.quantize(&mut graph, edge, custom)?;
+    }
     graph.eliminate_dead();
+    let preserved = [&prepared.preserved[..], custom.preserved_attributes()].concat();
+    preserve_attributes(&prepared.graph, &preserved, &mut graph).map_err(QuantError::from)?;
     graph.verify()?;
     report.observers = prepared
         .observers

@@ -6,7 +6,7 @@ use quantc_ir::Graph;
 use quantc_pattern::{BackendConfig, RuleSet};
 use quantc_rewrite::{RewriteReport, canonicalize};
 
-use crate::custom_config::Edges;
+use crate::custom_config::{Edges, FuseCustomConfig, preserve_attributes};
 use crate::error::QuantError;
 use crate::group::find_groups;
 use crate::qconfig_mapping::QConfigMapping;
@@ -38,7 +38,21 @@ pub struct FusedGroup {
 /// # Errors
 /// If a constant can't be evaluated, or a rule is unsound.
 pub fn fuse_fx(graph: &Graph, rules: &RuleSet, backend: &BackendConfig) -> Result<FusedModel, QuantError> {
-    let (graph, report) = canonicalize(graph, rules).map_err(Box::new)?;
+    fuse_fx_custom(graph, rules, backend, &FuseCustomConfig::default())
+}
+
+/// [`fuse_fx`] with parameters that stay (the `fuse_custom_config` of PyTorch's fuse_fx).
+///
+/// # Errors
+/// As [`fuse_fx`], and if the model has no such parameter.
+pub fn fuse_fx_custom(
+    source: &Graph,
+    rules: &RuleSet,
+    backend: &BackendConfig,
+    custom: &FuseCustomConfig,
+) -> Result<FusedModel, QuantError> {
+    let (mut graph, report) = canonicalize(source, rules).map_err(Box::new)?;
+    preserve_attributes(source, custom.preserved_attributes(), &mut graph).map_err(QuantError::from)?;
     let groups = find_groups(&graph, &QConfigMapping::default(), backend, &HashSet::new(), &Edges::default())
         .into_iter()
         .filter(|group| group.nodes.len() > 1)

@@ -11,7 +11,7 @@ use quantc_pattern::{
 use quantc_tensor::DType;
 
 use crate::constraints::choose_dtype_config;
-use crate::custom_config::Edges;
+use crate::custom_config::{CustomModule, Edges};
 use crate::qconfig::{ObserverKind, QConfig};
 use crate::qconfig_mapping::{QConfigMapping, Resolved, Resolver};
 use crate::report::{Decision, FloatReason, NodeReport};
@@ -43,6 +43,8 @@ pub(crate) struct Group {
     pub(crate) pattern: String,
     /// Whether output and inputs share an observer.
     pub(crate) share: bool,
+    /// Whether it is a custom module, which is quantized whatever is around.
+    pub(crate) custom: bool,
     /// Whether its QConfig says so: its inputs are then not observed on its account (PyTorch `default_reuse_input_qconfig`).
     pub(crate) reuses_input: bool,
     /// Fixed parameters of the output, for each element type.
@@ -69,7 +71,7 @@ impl Group {
 /// Finds the groups: in reverse order of execution, the largest pattern first, ties by order of registration
 /// (torch.ao.quantization.fx `_find_matches`). Calls whose QConfigs keep them apart get smaller groups, where PyTorch refuses the
 /// mapping; so do those of a pattern that the QConfig's mode, static or dynamic, rules out: a linear layer is quantized dynamically without
-/// the addition behind it. No group with the root in `apart` is a [sum](Group::is_sum), and none has a call that `edges` takes out. Returns the groups in order of execution.
+/// the addition behind it. No group with the root in `apart` is a [sum](Group::is_sum), and none has a call that `edges` takes out; custom modules are groups of their own. Returns the groups in order of execution.
 pub(crate) fn find_groups(
     graph: &Graph,
     mapping: &QConfigMapping,
@@ -78,9 +80,10 @@ pub(crate) fn find_groups(
     edges: &Edges,
 ) -> Vec<Group> {
     let resolver = mapping.resolver(graph);
-    let mut taken: HashSet<NodeId> = HashSet::new();
+    let mut taken: HashSet<NodeId> = edges.custom.iter().flat_map(|module| module.calls.iter().copied()).collect();
     let mut groups = Vec::new();
     for root in graph.order_reversed() {
+        groups.extend(edges.custom.iter().find(|module| module.root() == root).map(CustomModule::group));
         if graph.node(root).call().is_none() || taken.contains(&root) || edges.apart.contains_key(&root) {
             continue;
         }
@@ -157,6 +160,7 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
         nodes,
         pattern: config.name.to_string(),
         share: config.observation_type == ObservationType::OutputShareObserverWithInput,
+        custom: false,
         reuses_input: false,
         fixed: config.fixed_qparams.clone(),
         activations,

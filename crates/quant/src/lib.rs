@@ -26,10 +26,10 @@ mod weight_only;
 
 pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};
-pub use convert::{ConvertedModel, convert_fx};
-pub use custom_config::PrepareCustomConfig;
+pub use convert::{ConvertedModel, convert_fx, convert_fx_custom};
+pub use custom_config::{ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig};
 pub use error::QuantError;
-pub use fuse::{FusedGroup, FusedModel, fuse_fx};
+pub use fuse::{FusedGroup, FusedModel, fuse_fx, fuse_fx_custom};
 pub use placement::Placement;
 pub use prepare::{ObserverSlot, Observing, PreparedModel, prepare_fx, prepare_fx_custom, prepare_fx_with};
 pub use qconfig::{ObserverKind, ObserverSpec, QConfig};

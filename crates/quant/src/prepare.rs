@@ -6,7 +6,10 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attrs, lookup};
 use quantc_pattern::{BackendConfig, FixedQParams};
 
-use crate::custom_config::{self, PrepareCustomConfig, QuantizedPorts};
+use crate::custom_config::{
+    self, CustomModule, PrepareCustomConfig, QuantizedPorts, number_observers, observe_custom_modules,
+    preserve_attributes,
+};
 use crate::error::QuantError;
 use crate::group::{Group, Plan, report};
 use crate::placement::{Placed, Placement, Site};
@@ -69,6 +72,8 @@ pub struct PreparedModel {
     pub report: QuantReport,
     pub(crate) groups: Vec<Group>,
     pub(crate) ports: QuantizedPorts,
+    pub(crate) custom: Vec<CustomModule>,
+    pub(crate) preserved: Vec<String>,
 }
 
 impl PreparedModel {
@@ -105,10 +110,10 @@ pub fn prepare_fx_with(
     prepare_fx_custom(graph, mapping, backend, placement, &PrepareCustomConfig::default())
 }
 
-/// [`prepare_fx_with`] with parts of the model apart, and quantized inputs and outputs (the `prepare_custom_config` of PyTorch's prepare_fx).
+/// [`prepare_fx_with`] with parts of the model apart, custom modules, and quantized inputs and outputs (the `prepare_custom_config` of PyTorch's prepare_fx).
 ///
 /// # Errors
-/// If the graph is not valid, or the configuration names what it does not have.
+/// If the graph is not valid, the configuration names what it does not have, or a custom module can't be observed.
 pub fn prepare_fx_custom(
     graph: &Graph,
     mapping: &QConfigMapping,
@@ -116,16 +121,20 @@ pub fn prepare_fx_custom(
     placement: Placement,
     custom: &PrepareCustomConfig,
 ) -> Result<PreparedModel, QuantError> {
-    let mut graph = graph.clone();
-    let reasons = unroll_recurrent(&mut graph, mapping)?;
-    let (Placed { mut groups, observers, sites }, edges) =
-        custom_config::place(&graph, mapping, backend, placement, custom)?;
+    let source = graph;
+    let mut graph = source.clone();
+    let modules = observe_custom_modules(&mut graph, mapping, custom)?;
+    let reasons = unroll_recurrent(&mut graph, mapping, custom, &modules)?;
+    let (Placed { mut groups, observers, sites }, mut edges) =
+        custom_config::place(&graph, mapping, backend, placement, custom, modules)?;
     for group in &mut groups {
         if let Some(detail) = reasons.get(graph.node(group.root).name()) {
             group.plan = Plan::Float(FloatReason::Unsupported { detail: detail.clone() });
         }
     }
-    let slots = insert_observers(&mut graph, observers, &sites)?;
+    let mut slots = insert_observers(&mut graph, observers, &sites)?;
+    let inside = number_observers(&mut graph, &mut edges.custom, slots.len())?;
+    slots.extend(inside.into_iter().map(|(observing, value)| ObserverSlot { observing, values: vec![value] }));
     let slot_of_value: HashMap<ValueRef, usize> = sites.iter().map(|site| (site.value, site.observer)).collect();
     graph.verify()?;
     let observer_id = |value: ValueRef| {
@@ -148,7 +157,9 @@ pub fn prepare_fx_custom(
     .filter(|row| row.op != "observer")
     .collect();
     let report = QuantReport { backend: backend.name.to_string(), nodes: rows, ..QuantReport::default() };
-    Ok(PreparedModel { graph, observers: slots, report, groups, ports: custom.into() })
+    let preserved = custom.preserved_attributes().to_vec();
+    preserve_attributes(source, &preserved, &mut graph).map_err(QuantError::from)?;
+    Ok(PreparedModel { graph, observers: slots, report, groups, ports: custom.into(), custom: edges.custom, preserved })
 }
 
 /// Puts an `observer` node at every site.

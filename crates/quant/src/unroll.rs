@@ -8,6 +8,7 @@ use quantc_ops::{Attr, Attrs, OpRef, lookup};
 use quantc_pattern::Mode;
 use quantc_tensor::{Dim, Tensor};
 
+use crate::custom_config::{CustomModule, PrepareCustomConfig};
 use crate::error::QuantError;
 use crate::qconfig_mapping::QConfigMapping;
 use crate::weight_only::mode_of;
@@ -15,21 +16,24 @@ use crate::weight_only::mode_of;
 /// Time steps that a layer may have, directions counted apart: each becomes about ten calls.
 pub const MOST_STEPS: usize = 256;
 
-/// Writes out every recurrent layer that an entry of the mapping other than the global one quantizes statically: PyTorch, too, wants such a
-/// layer to be named (`float_to_observed_custom_module_class`). The others stay as they are; why, by name.
+/// Writes out every recurrent layer that an entry of the mapping other than the global one quantizes statically, or that is of a class that the
+/// configuration has a quantizable form for: PyTorch, too, wants such a layer to be named (`float_to_observed_custom_module_class`). The others stay
+/// as they are; why, by name. Layers inside custom modules are not looked at.
 ///
 /// # Errors
 /// If a call of the new ones does not type.
 pub(crate) fn unroll_recurrent(
     graph: &mut Graph,
     mapping: &QConfigMapping,
+    config: &PrepareCustomConfig,
+    custom: &[CustomModule],
 ) -> Result<HashMap<String, String>, QuantError> {
     let mut reasons = HashMap::new();
     let mut wanted = Vec::new();
     let resolver = mapping.resolver(graph);
     for id in graph.calls() {
         let Some((op, _)) = graph.node(id).call() else { continue };
-        if !matches!(op.name(), "lstm" | "gru" | "rnn") {
+        if !matches!(op.name(), "lstm" | "gru" | "rnn") || custom.iter().any(|module| module.calls.contains(&id)) {
             continue;
         }
         let resolved = resolver.resolve(id);
@@ -37,7 +41,8 @@ pub(crate) fn unroll_recurrent(
             continue;
         }
         let name = graph.node(id).name().to_owned();
-        if resolved.entry == "global" {
+        let quantizable = graph.node(id).origins().iter().any(|o| config.is_quantizable(&o.module_type));
+        if resolved.entry == "global" && !quantizable {
             let hint = "no entry names it (hint: give its type or module a QConfig, or quantize dynamically)";
             reasons
                 .insert(name, format!("a recurrent layer is written out step by step to run statically, and {hint}"));

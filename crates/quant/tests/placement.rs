@@ -6,11 +6,13 @@ mod golden_file;
 mod torch_models;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quantc_frontend::trace::{Description, Weights};
-use quantc_ir::{NodeId, ValueRef};
+use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::Library;
-use quantc_quant::{Placement, PrepareCustomConfig, prepare_fx_custom};
+use quantc_quant::custom_config::{ObservedClass, ObservedCustomModule, QuantType};
+use quantc_quant::{Placement, PrepareCustomConfig, QConfig, prepare_fx_custom};
 use serde_json::Value as Json;
 use torch_models::{Units, keys};
 
@@ -151,6 +153,20 @@ fn flat(units: &Units<'_>, opaque: &[&str]) -> Vec<(String, Vec<String>, String)
     places
 }
 
+/// An observed class whose modules are the float ones.
+#[derive(Debug)]
+struct AsItIs;
+
+impl ObservedCustomModule for AsItIs {
+    fn name(&self) -> &str {
+        "AsItIs"
+    }
+
+    fn observe(&self, float: &Graph, _: &QConfig) -> Result<Graph, String> {
+        Ok(float.clone())
+    }
+}
+
 #[test]
 fn parts_that_are_apart_are_observed_as_in_prepare_fx() {
     let golden = golden_file::read("custom_config.json");
@@ -164,14 +180,22 @@ fn parts_that_are_apart_are_observed_as_in_prepare_fx() {
     for case in cases {
         let mut config = case["config"].clone();
         give_mappings(&mut config);
-        let custom = PrepareCustomConfig::from_json(&config.to_string()).unwrap_or_else(|e| panic!("{e}"));
+        let swapped = config.as_object_mut().and_then(|c| c.remove("float_to_observed_custom_module_class"));
+        let mut custom = PrepareCustomConfig::from_json(&config.to_string())
+            .unwrap_or_else(|e| panic!("{e}"))
+            .set_modules(description.modules());
+        for class in swapped.iter().flat_map(|s| s["static"].as_object().expect("classes").keys()) {
+            let observed = ObservedClass::Custom(Arc::new(AsItIs));
+            custom = custom.set_float_to_observed_mapping(class, observed, QuantType::Static);
+        }
         let mapping = torch_models::mapping("fbgemm");
         let prepared = prepare_fx_custom(&graph, &mapping, backend, Placement::PyTorch, &custom)
             .unwrap_or_else(|e| panic!("{}: {e}", case["name"]));
         let units = Units::new(&prepared);
         let opaque: &[&str] = match case["name"].as_str() {
-            Some("non-traceable by name") => &["block"],
+            Some("non-traceable by name" | "custom module in a non-traceable one") => &["block"],
             Some("non-traceable by class" | "non-traceable in standalone") => &["block.inner"],
+            Some("custom module" | "custom module, quantized input and output") => &["block.inner"],
             _ => &[],
         };
         let mut ours = flat(&units, opaque);
@@ -203,7 +227,7 @@ fn parts_that_are_apart_are_observed_as_in_prepare_fx() {
         }
     }
     assert!(failures.is_empty(), "{} of {} differ\n{}", failures.len(), cases.len(), failures.join("\n"));
-    assert_eq!(cases.len(), 15);
+    assert_eq!(cases.len(), 19);
 }
 
 /// The class of each observer, in order of the calls.

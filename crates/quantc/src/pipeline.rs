@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use quantc_frontend::onnx;
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
+use quantc_quant::custom_config::preserve_attributes;
 use quantc_quant::{
-    Calibrator, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport, convert_fx,
-    correct_biases, prepare_fx_custom, qconfig,
+    Calibrator, ConvertCustomConfig, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport,
+    convert_fx_custom, correct_biases, prepare_fx_custom, qconfig,
 };
 
 use crate::Error;
@@ -37,6 +38,8 @@ pub struct QuantizeOptions {
     pub placement: Placement,
     /// What is apart, and which inputs and outputs are integers.
     pub prepare_custom_config: PrepareCustomConfig,
+    /// Quantized forms of custom modules, and parameters that stay (PyTorch `ConvertCustomConfig`).
+    pub convert_custom_config: ConvertCustomConfig,
     /// Whether biases make up for what rounding the weights does to the mean of each layer's outputs.
     pub bias_correction: bool,
 }
@@ -70,6 +73,7 @@ impl QuantizeOptions {
             rules,
             placement: Placement::default(),
             prepare_custom_config: PrepareCustomConfig::default(),
+            convert_custom_config: ConvertCustomConfig::default(),
             bias_correction: true,
         })
     }
@@ -160,9 +164,11 @@ pub fn quantize(
         Placement::Quantc => Cow::Borrowed(&options.rules),
         Placement::PyTorch => Cow::Owned(options.rules.clone().fusing_only()),
     };
-    let (canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
+    let (mut canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
     lap(&mut timings.canonicalize);
-    let QuantizeOptions { mapping, backend, placement, prepare_custom_config, .. } = options;
+    let QuantizeOptions { mapping, backend, placement, prepare_custom_config, convert_custom_config, .. } = options;
+    let preserved = prepare_custom_config.preserved_attributes();
+    preserve_attributes(&graph, preserved, &mut canonical).map_err(QuantError::from)?;
     let prepared = prepare_fx_custom(&canonical, mapping, backend, *placement, prepare_custom_config)?;
     lap(&mut timings.prepare);
     let mut calibrator = Calibrator::new(&prepared)?;
@@ -174,12 +180,17 @@ pub fn quantize(
     lap(&mut timings.calibrate);
     let means = calibrator.input_means().clone();
     let qparams = calibrator.finish()?;
-    let mut converted = convert_fx(&prepared, &qparams)?;
+    let mut converted = convert_fx_custom(&prepared, &qparams, convert_custom_config)?;
     if options.bias_correction {
         correct_biases(&prepared, &mut converted, &means)?;
     }
     lap(&mut timings.convert);
-    let (quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
+    let (mut quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
+    // Passes drop what no call reads.
+    let preserved = [preserved, convert_custom_config.preserved_attributes()].concat();
+    for graph in [&mut converted.graph, &mut quantized] {
+        preserve_attributes(&prepared.graph, &preserved, graph).map_err(QuantError::from)?;
+    }
     lap(&mut timings.lower);
     Ok(Quantized {
         stages: Stages { canonical, prepared: prepared.graph, converted: converted.graph, quantized },

@@ -326,6 +326,35 @@ fn integers_come_in_and_go_out() {
     assert!(!at.join("n.qtc").exists());
 }
 
+/// An LSTM under a global QConfig is quantized if the configuration names its class: step by step, on both sides of the cut of a graph that is too
+/// large to be rewritten at once. A parameter that nothing reads any more is in the file if it is asked for.
+#[test]
+fn a_custom_configuration_quantizes_an_lstm_and_preserves_attributes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/lstm_classifier.json");
+    common::write_array(&at.join("ids.npy"), &[4, 20], (0..80i64).map(|i| i * 37 % 500).collect());
+    let config = r#"{"float_to_observed_custom_module_class": {"static": {"LSTM": "torch.ao.nn.quantizable.LSTM"}}, "preserved_attributes": ["fc.weight"]}"#;
+    std::fs::write(at.join("c.json"), config).expect("written");
+    let base = ["quantize", arg(&model), "--calibration", "ids.npy", "--emit", "quantized=q.qg", "-o"];
+    let quantized = |extra: &[&str]| {
+        ok(at, &[&base[..], &["m.qtc"], extra].concat());
+        std::fs::read_to_string(at.join("q.qg")).expect("emitted")
+    };
+    let plain = quantized(&[]);
+    assert!(plain.contains("= lstm(") && !plain.contains("param @fc.weight:"), "{plain}");
+    let custom = quantized(&["--prepare-custom-config", "c.json"]);
+    let float = ["= lstm(", "= linear(", "= mul(", "= add(", "= quantize_", "= dequantize_"];
+    assert!(float.iter().all(|op| !custom.contains(op)), "{custom}");
+    assert_eq!(custom.matches("= quantized.linear(").count(), 81);
+    assert!(custom.contains("param @fc.weight: f32"), "{custom}");
+    let compared = ok_json(at, &["compare", arg(&model), "m.qtc", "--data", "ids.npy", "--json"]);
+    assert!(compared["outputs"][0]["sqnr_db"].as_f64().expect("a number") > 15.0, "{compared}");
+    std::fs::write(at.join("d.json"), r#"{"preserved_attributes": ["fc.wait"]}"#).expect("written");
+    let message = refused(at, &[&base[..], &["n.qtc", "--prepare-custom-config", "d.json"]].concat());
+    assert!(message.contains("the model has no parameter `fc.wait` (hint: fc.weight)"), "{message}");
+}
+
 #[test]
 fn a_plan_of_open_sizes_takes_shapes() {
     let folder = tempfile::tempdir().expect("folder");

@@ -116,9 +116,17 @@ fn quantized(graph: &Graph, qconfig: QConfig) -> Quantized {
     let backend = library.backend("x86").expect("built in").clone();
     let rules = library.rules_for(&backend);
     let mapping = QConfigMapping::default_for(qconfig);
-    let prepare_custom_config = Default::default();
+    let (prepare_custom_config, convert_custom_config) = Default::default();
     let placement = Placement::Quantc;
-    let options = QuantizeOptions { mapping, backend, rules, placement, prepare_custom_config, bias_correction: true };
+    let options = QuantizeOptions {
+        mapping,
+        backend,
+        rules,
+        placement,
+        prepare_custom_config,
+        convert_custom_config,
+        bias_correction: true,
+    };
     quantize(graph, &options, None, |_| ()).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -67,7 +67,10 @@ pub(crate) fn run_watched(
     let regions = split(graph, budget.region);
     let (Rebuilt { graph: mut out, mut traces, mut merged }, cuts) = run.pass(graph, &regions, watch)?;
     if !cuts.is_empty() {
-        let (sewn, _) = run.pass(&out, &seams(&out, &cuts), watch)?;
+        // What has become small enough is seen whole: a concatenation of values that are made far apart has no surroundings.
+        let whole = out.calls().count() <= budget.region;
+        let regions = if whole { vec![Region::whole(&out)] } else { seams(&out, &cuts) };
+        let (sewn, _) = run.pass(&out, &regions, watch)?;
         traces = chain(traces, sewn.traces, &sewn.graph);
         merged.extend(sewn.merged);
         out = sewn.graph;

@@ -46,6 +46,24 @@ pub enum CustomConfigError {
         /// How many there are.
         count: usize,
     },
+    /// A custom module cannot be swapped.
+    #[error("the custom module `{module}` ({class}): {message}")]
+    CustomModule {
+        /// Its path.
+        module: String,
+        /// Its class.
+        class: String,
+        /// Why.
+        message: String,
+    },
+    /// The model has no such parameter.
+    #[error("preserved_attributes: the model has no parameter `{name}`{}", hint.as_ref().map_or(String::new(), |h| format!(" (hint: {h})")))]
+    NoAttribute {
+        /// The name.
+        name: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
     /// An input or output cannot be quantized.
     #[error("PrepareCustomConfig: `{name}` cannot be quantized: {reason}")]
     Port {

@@ -1,25 +1,19 @@
 //! The configuration as JSON.
 
-use quantc_pattern::Library;
+use quantc_pattern::{Library, torch_names};
 use serde_json::{Map, Value as Json, json};
 
-use super::{CustomConfigError, PrepareCustomConfig, StandaloneModuleConfigEntry};
+use super::{CustomConfigError, ObservedClass, PrepareCustomConfig, QuantType, StandaloneModuleConfigEntry};
+use crate::eager::get_default_custom_config_dict;
 use crate::qconfig_mapping::QConfigMapping;
-
-/// PyTorch's keys for what a graph does not have, and why.
-const NOT_HERE: &[(&str, &str)] = &[
-    (
-        "float_to_observed_custom_module_class",
-        "observed classes are Python code; quantc writes out attention and recurrent layers itself",
-    ),
-    ("preserved_attributes", "a graph has no attributes but the parameters that its calls read"),
-];
 
 impl PrepareCustomConfig {
     /// Reads the JSON form, whose keys are those of PyTorch's `PrepareCustomConfig.to_dict`: `standalone_module_name` and
     /// `standalone_module_class` are lists of `[name, mapping, example inputs, configuration, backend]` (all but the name may be `null`; example
     /// inputs are not looked at; a backend is the name of a built-in one), `non_traceable_module_name` and `_class` lists of names,
-    /// `input_quantized_idxs` and `output_quantized_idxs` lists of numbers.
+    /// `input_quantized_idxs` and `output_quantized_idxs` lists of numbers, `preserved_attributes` a list of parameters.
+    /// `float_to_observed_custom_module_class` has observed classes by float ones under `static`: those of torch.ao.nn.quantizable, others are Rust code
+    /// ([`PrepareCustomConfig::set_float_to_observed_mapping`]).
     ///
     /// # Errors
     /// With the place in the document.
@@ -49,9 +43,23 @@ impl PrepareCustomConfig {
             ("non_traceable_module_class", json!(self.non_traceable_module_classes)),
             ("input_quantized_idxs", json!(self.input_quantized_indexes)),
             ("output_quantized_idxs", json!(self.output_quantized_indexes)),
+            ("preserved_attributes", json!(self.preserved_attributes)),
         ];
         let filled = fields.into_iter().filter(|(_, v)| v.as_array().is_some_and(|v| !v.is_empty()));
-        Ok(Json::Object(filled.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>()))
+        let mut map: Map<_, _> = filled.map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut classes: Map<String, Json> = Map::new();
+        for (quant_type, class, observed) in &self.float_to_observed {
+            let observed = match observed {
+                ObservedClass::Quantizable => quantizable(class).unwrap_or_default().to_owned(),
+                ObservedClass::Custom(observed) => observed.name().to_owned(),
+            };
+            let rows = classes.entry(quant_type.name()).or_insert_with(|| json!({}));
+            rows[class.as_str()] = json!(observed);
+        }
+        if !classes.is_empty() {
+            map.insert(FLOAT_TO_OBSERVED.to_owned(), Json::Object(classes));
+        }
+        Ok(Json::Object(map))
     }
 }
 
@@ -70,21 +78,52 @@ fn read(json: &Json, at: &str) -> Result<PrepareCustomConfig, CustomConfigError>
             "non_traceable_module_class" => config.non_traceable_module_classes = items(key, value, "a class", string)?,
             "input_quantized_idxs" => config.input_quantized_indexes = items(key, value, "an index", index)?,
             "output_quantized_idxs" => config.output_quantized_indexes = items(key, value, "an index", index)?,
+            "preserved_attributes" => config.preserved_attributes = items(key, value, "a parameter", string)?,
+            FLOAT_TO_OBSERVED => config.float_to_observed = float_to_observed(value)?,
             other => {
-                if let Some((_, why)) = NOT_HERE.iter().find(|n| n.0 == other) {
-                    let empty =
-                        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
-                    if empty {
-                        continue;
-                    }
-                    return Err(form(other, format!("there is no such thing here: {why}")));
-                }
-                let keys = "standalone_module_name, standalone_module_class, non_traceable_module_name, non_traceable_module_class, input_quantized_idxs, output_quantized_idxs";
+                let keys = "standalone_module_name, standalone_module_class, non_traceable_module_name, non_traceable_module_class, input_quantized_idxs, output_quantized_idxs, preserved_attributes, float_to_observed_custom_module_class";
                 return Err(form(other, format!("unknown key (the keys are: {keys})")));
             }
         }
     }
     Ok(config)
+}
+
+/// PyTorch's key of custom modules.
+const FLOAT_TO_OBSERVED: &str = "float_to_observed_custom_module_class";
+
+/// The observed class of a class that has a quantizable form.
+fn quantizable(class: &str) -> Option<&'static str> {
+    let rows = get_default_custom_config_dict().float_to_observed_custom_module_class;
+    rows.iter().find(|row| row.0 == class).map(|row| row.1)
+}
+
+fn float_to_observed(value: &Json) -> Result<Vec<(QuantType, String, ObservedClass)>, CustomConfigError> {
+    let at = FLOAT_TO_OBSERVED;
+    let types = value.as_object().ok_or_else(|| form(at, "must be an object of quantization types"))?;
+    let mut rows = Vec::new();
+    for (name, classes) in types {
+        let names = QuantType::ALL.map(QuantType::name).join(", ");
+        let quant_type = QuantType::ALL.into_iter().find(|t| t.name() == name);
+        let quant_type = quant_type.ok_or_else(|| form(at, format!("`{name}` is none of {names}")))?;
+        let at = format!("{at}.{name}");
+        let classes = classes.as_object().ok_or_else(|| form(&at, "must be an object of classes"))?;
+        for (class, observed) in classes {
+            let short = torch_names::find(class).and_then(|row| row.module_type()).unwrap_or(class);
+            let own = quantizable(short).filter(|own| quant_type == QuantType::Static && *observed == json!(own));
+            if own.is_none() {
+                let rows = get_default_custom_config_dict().float_to_observed_custom_module_class;
+                let known: Vec<String> = rows.iter().map(|row| format!("{} of {}", row.1, row.0)).collect();
+                let message = format!(
+                    "{observed} of {class} is not known: under static there are {}; classes of one's own are given in Rust, by set_float_to_observed_mapping",
+                    known.join(" and ")
+                );
+                return Err(form(&at, message));
+            }
+            rows.push((quant_type, short.to_owned(), ObservedClass::Quantizable));
+        }
+    }
+    Ok(rows)
 }
 
 fn string(value: &Json) -> Option<String> {

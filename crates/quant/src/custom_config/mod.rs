@@ -1,20 +1,34 @@
 //! Custom configurations of prepare (torch.ao.quantization.fx.custom_config): parts of a model that are left alone or prepared on their own,
-//! and inputs and outputs that are quantized.
+//! custom modules (docs/custom-modules.md), and inputs and outputs that are quantized.
 
+mod convert;
+mod custom_module;
+#[cfg(test)]
+mod custom_module_tests;
 mod error;
 mod json;
+mod part;
 mod ports;
 mod scope;
 mod standalone;
+mod swap;
 #[cfg(test)]
 mod tests;
 
+/// The example of the page is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/custom-modules.md")]
+struct Page;
+
 use quantc_pattern::BackendConfig;
 
+pub use convert::{ConvertCustomConfig, FuseCustomConfig, preserve_attributes};
+pub use custom_module::{CustomModuleQParams, ObservedClass, ObservedCustomModule, QuantType, QuantizedCustomModule};
 pub use error::CustomConfigError;
 pub(crate) use ports::{QuantizedPorts, observe_outputs, quantize_ports};
 pub(crate) use scope::Edges;
 pub(crate) use standalone::place;
+pub(crate) use swap::{CustomModule, number_observers, observe_custom_modules};
 
 use crate::qconfig_mapping::QConfigMapping;
 
@@ -38,6 +52,9 @@ pub struct PrepareCustomConfig {
     non_traceable_module_classes: Vec<String>,
     input_quantized_indexes: Vec<usize>,
     output_quantized_indexes: Vec<usize>,
+    float_to_observed: Vec<(QuantType, String, ObservedClass)>,
+    preserved_attributes: Vec<String>,
+    modules: Vec<(String, String)>,
 }
 
 impl PrepareCustomConfig {
@@ -81,6 +98,44 @@ impl PrepareCustomConfig {
     pub fn set_output_quantized_indexes(mut self, indexes: &[usize]) -> Self {
         self.output_quantized_indexes = indexes.to_vec();
         self
+    }
+
+    /// Swaps every module of a class that has a QConfig of that type for its observed form, which [`crate::convert_fx_custom`] swaps for the
+    /// quantized one. No pattern of the backend looks into it; modules inside standalone and non-traceable ones stay as they are.
+    pub fn set_float_to_observed_mapping(
+        mut self,
+        float_class: &str,
+        observed_class: ObservedClass,
+        quant_type: QuantType,
+    ) -> Self {
+        match self.float_to_observed.iter_mut().find(|row| row.0 == quant_type && row.1 == float_class) {
+            Some(row) => row.2 = observed_class,
+            None => self.float_to_observed.push((quant_type, float_class.to_owned(), observed_class)),
+        }
+        self
+    }
+
+    /// Parameters of the model, by their names, that the prepared and the converted graph have though no call reads them.
+    pub fn set_preserved_attributes(mut self, attributes: &[&str]) -> Self {
+        self.preserved_attributes = attributes.iter().map(|n| (*n).to_owned()).collect();
+        self
+    }
+
+    /// Paths and classes of the model's modules (PyTorch `named_modules`). Without them, the class of a module that makes no call itself is not known.
+    pub fn set_modules(mut self, modules: Vec<(String, String)>) -> Self {
+        self.modules = modules;
+        self
+    }
+
+    /// The parameters that stay though nothing reads them.
+    pub fn preserved_attributes(&self) -> &[String] {
+        &self.preserved_attributes
+    }
+
+    /// Whether layers of a class are written out to be observed step by step.
+    pub(crate) fn is_quantizable(&self, class: &str) -> bool {
+        let of_class = |row: &(QuantType, String, ObservedClass)| row.0 == QuantType::Static && row.1 == class;
+        self.float_to_observed.iter().any(|row| of_class(row) && matches!(row.2, ObservedClass::Quantizable))
     }
 
     /// The inputs that arrive as integers.

@@ -6,7 +6,7 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::source::nearest;
 use quantc_pattern::torch_names;
 
-use super::{CustomConfigError, PrepareCustomConfig, StandaloneModuleConfigEntry};
+use super::{CustomConfigError, CustomModule, PrepareCustomConfig, StandaloneModuleConfigEntry};
 use crate::qconfig::ObserverDType;
 use crate::qconfig_mapping::self_and_ancestors;
 
@@ -19,6 +19,8 @@ pub(crate) struct Edges {
     pub(crate) quantized: HashMap<ValueRef, ObserverDType>,
     /// Values that leave the graph quantized.
     pub(crate) leaving: HashSet<ValueRef>,
+    /// Modules whose calls are one group each, whatever the patterns.
+    pub(crate) custom: Vec<CustomModule>,
 }
 
 /// A module that is prepared on its own.
@@ -30,14 +32,14 @@ pub(super) struct Standalone<'c> {
     pub(super) calls: Vec<NodeId>,
 }
 
-/// The modules of a graph: each path with the class of the module there, as far as its calls tell.
+/// The modules of a graph: each path with the class of the module there, as far as its calls and the configuration tell.
 struct Modules<'g> {
     class_of: HashMap<&'g str, &'g str>,
     paths: BTreeSet<&'g str>,
 }
 
 impl<'g> Modules<'g> {
-    fn of(graph: &'g Graph) -> Modules<'g> {
+    fn of(graph: &'g Graph, known: &'g [(String, String)]) -> Modules<'g> {
         let (mut class_of, mut paths) = (HashMap::new(), BTreeSet::new());
         for origin in graph.calls().flat_map(|id| graph.node(id).origins()) {
             paths.extend(self_and_ancestors(&origin.module_path));
@@ -45,6 +47,7 @@ impl<'g> Modules<'g> {
                 class_of.insert(&*origin.module_path, &*origin.module_type);
             }
         }
+        class_of.extend(known.iter().filter(|m| !m.0.is_empty()).map(|(path, class)| (path.as_str(), class.as_str())));
         Modules { class_of, paths }
     }
 
@@ -81,9 +84,45 @@ fn module_of<'m>(graph: &Graph, call: NodeId, modules: &'m [(String, usize)]) ->
 }
 
 impl PrepareCustomConfig {
+    /// The custom modules that the graph looks into otherwise: path, class, and calls in order.
+    ///
+    /// # Errors
+    /// If the model has no module of a class, or one is inside another.
+    pub(super) fn custom_modules(
+        &self,
+        graph: &Graph,
+    ) -> Result<Vec<(String, String, Vec<NodeId>)>, CustomConfigError> {
+        let modules = Modules::of(graph, &self.modules);
+        let mut classes: Vec<&str> = self.float_to_observed.iter().map(|row| row.1.as_str()).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let mut paths: Vec<(String, usize)> = Vec::new();
+        for (at, class) in classes.iter().enumerate() {
+            let found = modules.of_class("float_to_observed_custom_module_class", class)?;
+            paths.extend(found.into_iter().map(|path| (path.to_owned(), at)));
+        }
+        let mut left: Vec<(String, usize)> = Vec::new();
+        let names = self.standalone_module_names.iter().map(|n| &n.0).chain(&self.non_traceable_module_names);
+        left.extend(names.map(|name| (name.clone(), 0)));
+        let standalone = self.standalone_module_classes.iter().map(|n| ("standalone_module_class", &n.0));
+        let opaque = self.non_traceable_module_classes.iter().map(|n| ("non_traceable_module_class", n));
+        for (entry, class) in standalone.chain(opaque) {
+            left.extend(modules.of_class(entry, class)?.into_iter().map(|path| (path.to_owned(), 0)));
+        }
+        let mut custom: Vec<(String, String, Vec<NodeId>)> = Vec::new();
+        for call in graph.calls().filter(|call| module_of(graph, *call, &left).is_none()) {
+            let Some((path, class)) = module_of(graph, call, &paths) else { continue };
+            match custom.iter_mut().find(|module| module.0 == *path) {
+                Some(module) => module.2.push(call),
+                None => custom.push((path.clone(), classes[*class].to_owned(), vec![call])),
+            }
+        }
+        Ok(custom)
+    }
+
     /// The calls that are apart, and the modules to be prepared on their own. A module that is named is not looked for by its class.
     pub(super) fn scope<'c>(&'c self, graph: &Graph) -> Result<(Edges, Vec<Standalone<'c>>), CustomConfigError> {
-        let modules = Modules::of(graph);
+        let modules = Modules::of(graph, &self.modules);
         let mut edges = Edges::default();
         let mut opaque: Vec<(String, usize)> = Vec::new();
         for name in &self.non_traceable_module_names {

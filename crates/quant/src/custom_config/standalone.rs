@@ -1,13 +1,10 @@
 //! Modules that are prepared on their own: each is a graph of its own while observers are placed.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-
-use quantc_ir::{Graph, NodeId, Origin, ValueRef};
+use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::BackendConfig;
 
-use super::scope::Standalone;
-use super::{Edges, PrepareCustomConfig, observe_outputs};
+use super::part::Part;
+use super::{CustomConfigError, CustomModule, Edges, PrepareCustomConfig, observe_outputs};
 use crate::error::QuantError;
 use crate::group::Group;
 use crate::placement::{Placed, Placement, Site};
@@ -23,17 +20,25 @@ pub(crate) fn place(
     backend: &BackendConfig,
     placement: Placement,
     custom: &PrepareCustomConfig,
+    modules: Vec<CustomModule>,
 ) -> Result<(Placed, Edges), QuantError> {
     let (mut edges, standalone) = custom.scope(graph)?;
+    edges.custom = modules;
     let mut parts = Vec::new();
     for module in &standalone {
-        let part = Part::new(graph, module)?;
-        let own = mapping.resolver(graph).resolve_module(&module.path, &module.class);
+        let part = Part::new(graph, &module.path, &module.calls)?;
+        let own = mapping.resolver(graph).resolve_module(&module.path, &module.class).qconfig;
         let inherited = QConfigMapping::new().set_global(own.as_deref().cloned());
         let entry = module.entry;
         let mapping = entry.qconfig_mapping.as_ref().unwrap_or(&inherited);
         let backend = entry.backend_config.as_ref().unwrap_or(backend);
-        let (placed, _) = place(&part.graph, mapping, backend, placement, &entry.prepare_custom_config)?;
+        let own_config = &entry.prepare_custom_config;
+        if let Some((_, class, _)) = own_config.float_to_observed.first() {
+            let message = "custom modules inside standalone ones are not supported".to_owned();
+            let (module, class) = (module.path.clone(), class.clone());
+            return Err(CustomConfigError::CustomModule { module, class, message }.into());
+        }
+        let (placed, _) = place(&part.graph, mapping, backend, placement, own_config, Vec::new())?;
         for (_, value) in part.graph.outputs() {
             // What is observed inside needs no observer outside, whether it leaves as integers or as what they stand for.
             let site = placed.sites.iter().rfind(|s| s.value == value);
@@ -53,71 +58,7 @@ pub(crate) fn place(
     Ok((placed, edges))
 }
 
-/// A module's calls as a graph of their own.
-struct Part {
-    graph: Graph,
-    /// The nodes outside: of each call, and of each placeholder the value that comes in.
-    outer: HashMap<NodeId, ValueRef>,
-    calls: BTreeSet<NodeId>,
-}
-
 impl Part {
-    /// The inputs are the values from outside in the order in which the calls take them, the outputs those that others take.
-    fn new(graph: &Graph, module: &Standalone<'_>) -> Result<Part, QuantError> {
-        let calls: BTreeSet<NodeId> = module.calls.iter().copied().collect();
-        let mut part = Part { graph: Graph::new(&module.path), outer: HashMap::new(), calls };
-        let mut inner: HashMap<ValueRef, ValueRef> = HashMap::new();
-        let mut outputs: Vec<(Arc<str>, ValueRef)> = Vec::new();
-        for &id in &module.calls {
-            let node = graph.node(id);
-            let Some((op, attrs)) = node.call() else { continue };
-            for value in node.inputs().iter().flatten().filter(|v| !part.calls.contains(&v.node)) {
-                if inner.contains_key(value) {
-                    continue;
-                }
-                let source = graph.node(value.node);
-                let copy = match (source.param(), graph.constant(*value)) {
-                    (Some(name), Some(tensor)) => part.graph.param(name, tensor.clone()),
-                    (Some(name), None) => part.graph.declare_param(name, graph.ty(*value).clone()),
-                    (None, _) => {
-                        let name = if value.output == 0 {
-                            source.name().to_owned()
-                        } else {
-                            format!("{}.{}", source.name(), value.output)
-                        };
-                        part.graph.placeholder(&name, graph.ty(*value).clone())
-                    }
-                };
-                inner.insert(*value, copy.into());
-                part.outer.insert(copy, *value);
-            }
-            let inputs: Vec<Option<ValueRef>> =
-                node.inputs().iter().map(|v| v.and_then(|v| inner.get(&v).copied())).collect();
-            let origins: Vec<Origin> = node.origins().iter().map(|o| relative(o, &module.path)).collect();
-            let copy = part.graph.call(node.name(), op, &inputs, attrs.clone(), &origins)?;
-            part.outer.insert(copy, id.into());
-            for output in 0..node.types().len() as u32 {
-                let value = ValueRef { node: id, output };
-                inner.insert(value, ValueRef { node: copy, output });
-                if graph.users(value).iter().any(|(user, _)| !part.calls.contains(user)) {
-                    outputs.push((Arc::from(format!("out{}", outputs.len())), ValueRef { node: copy, output }));
-                }
-            }
-        }
-        part.graph.set_outputs(&outputs);
-        Ok(part)
-    }
-
-    /// A value of the whole graph.
-    fn outer(&self, value: ValueRef) -> Option<ValueRef> {
-        let at = self.outer.get(&value.node)?;
-        Some(if self.calls.contains(&at.node) { ValueRef { node: at.node, output: value.output } } else { *at })
-    }
-
-    fn call(&self, id: NodeId) -> NodeId {
-        self.outer.get(&id).map_or(id, |v| v.node)
-    }
-
     /// Adds what was placed inside to what was placed outside. `own` is the module's QConfig, which quantizes the inputs that it takes as
     /// integers, unless what makes them does.
     fn merge(
@@ -185,14 +126,5 @@ impl Part {
             bias: group.bias.map(at),
             ..group
         }
-    }
-}
-
-/// An origin as seen from a module. The module itself has no class there, as the root has none.
-fn relative(origin: &Origin, module: &str) -> Origin {
-    match origin.module_path.strip_prefix(module) {
-        Some("") => Origin::new("", "", &origin.source_op, origin.index),
-        Some(rest) if rest.starts_with('.') => Origin { module_path: Arc::from(&rest[1..]), ..origin.clone() },
-        _ => origin.clone(),
     }
 }

@@ -175,7 +175,7 @@ fn json_has_pytorchs_keys() {
         "standalone_module_name": [["body", {"": "minmax"}, [1, 2], {"input_quantized_idxs": [0]}, "qnnpack"], ["head", null]],
         "standalone_module_class": [["Linear", null, null, {}, null]],
         "non_traceable_module_name": ["head"], "non_traceable_module_class": ["Body"],
-        "float_to_observed_custom_module_class": {}, "preserved_attributes": [],
+        "float_to_observed_custom_module_class": {"static": {"LSTM": "torch.ao.nn.quantizable.LSTM"}}, "preserved_attributes": ["a"],
         "input_quantized_idxs": [0], "output_quantized_idxs": [1, 0]}"#;
     let config = PrepareCustomConfig::from_json(text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((config.input_quantized_indexes(), config.output_quantized_indexes()), (&[0][..], &[1, 0][..]));
@@ -191,8 +191,12 @@ fn json_has_pytorchs_keys() {
         (r#"{"standalone_module_name": [["a", {"": "best"}]]}"#, "unknown qconfig `best`"),
         (r#"{"standalone_module_name": [["a", null, null, null, "tpu"]]}"#, "tpu"),
         (
-            r#"{"preserved_attributes": ["a"]}"#,
-            "preserved_attributes: there is no such thing here: a graph has no attributes",
+            r#"{"float_to_observed_custom_module_class": {"static": {"Mine": "Observed"}}}"#,
+            "float_to_observed_custom_module_class.static: \"Observed\" of Mine is not known: under static there are torch.ao.nn.quantizable.LSTM of LSTM",
+        ),
+        (
+            r#"{"float_to_observed_custom_module_class": {"often": {}}}"#,
+            "`often` is none of static, dynamic, weight_only",
         ),
         (r#"{"what": []}"#, "what: unknown key (the keys are: "),
     ] {

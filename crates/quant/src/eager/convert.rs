@@ -85,8 +85,18 @@ pub(super) fn assemble(
 ) -> Result<ConvertedModel, EagerError> {
     let mut graph = graph.clone();
     let observers = insert_observers(&mut graph, observing, sites)?;
-    let mut converted =
-        convert_fx(&PreparedModel { graph, observers, report, groups, ports: Default::default() }, qparams)?;
+    let mut converted = convert_fx(
+        &PreparedModel {
+            graph,
+            observers,
+            report,
+            groups,
+            ports: Default::default(),
+            custom: Vec::new(),
+            preserved: Vec::new(),
+        },
+        qparams,
+    )?;
     let graph = &mut converted.graph;
     let is_stub = |id: &NodeId| graph.node(*id).is_op("quant_stub") || graph.node(*id).is_op("dequant_stub");
     for stub in graph.calls().filter(is_stub).collect::<Vec<_>>() {
@@ -346,6 +356,7 @@ impl Walk<'_> {
             nodes,
             pattern: class.to_owned(),
             share: false,
+            custom: false,
             reuses_input: false,
             fixed: Vec::new(),
             activations,

@@ -232,6 +232,7 @@ fn group(
         nodes: vec![id],
         pattern: class.to_owned(),
         share: false,
+        custom: false,
         reuses_input: false,
         fixed: Vec::new(),
         activations,

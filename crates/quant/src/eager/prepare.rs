@@ -91,6 +91,8 @@ pub fn prepare_with(model: &EagerModel, allow_list: &[&str]) -> Result<EagerPrep
         report: QuantReport::default(),
         groups: Vec::new(),
         ports: Default::default(),
+        custom: Vec::new(),
+        preserved: Vec::new(),
     };
     Ok(EagerPrepared { model, prepared, slots })
 }

@@ -102,7 +102,10 @@ fn keep_worthwhile(graph: &Graph, groups: &mut [Group], edges: &Edges) {
     let members = Members::new(groups);
     let heavy: Vec<bool> = groups
         .iter()
-        .map(|g| g.nodes.iter().any(|n| graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Heavy)))
+        .map(|g| {
+            g.custom
+                || g.nodes.iter().any(|n| graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Heavy))
+        })
         .collect();
     // Backwards first: what no quantized consumer needs. Groups are in reverse order of execution or any other: iterate to the
     // fixpoint, each round only ever turns groups off.
@@ -179,6 +182,10 @@ fn observed_values(graph: &Graph, groups: &[Group]) -> Vec<ObservedClass> {
             }
         }
         for v in float_outputs(graph, group.root) {
+            if group.custom {
+                // It gives integers, whoever takes them.
+                taken_quantized.entry(v).or_insert_with(|| qconfig.clone());
+            }
             produced.insert(v, (group, qconfig.clone()));
         }
     }

@@ -19,6 +19,13 @@ pub struct Resolved {
     pub entry: String,
 }
 
+impl Resolved {
+    /// What no entry names.
+    fn none() -> Resolved {
+        Resolved { qconfig: None, entry: Entry::Global.to_string() }
+    }
+}
+
 /// Why an entry comes before another where nobody may expect it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -172,17 +179,16 @@ impl<'a> Resolver<'a> {
     /// The QConfig of a call and the entry that gave it. Of a node with several origins, the first counts.
     pub fn resolve(&self, id: NodeId) -> Resolved {
         // There is always the global one.
-        self.candidates(id)
-            .first()
-            .map_or_else(|| Resolved { qconfig: None, entry: Entry::Global.to_string() }, Candidate::resolved)
+        self.candidates(id).first().map_or_else(Resolved::none, Candidate::resolved)
     }
 
     /// The QConfig of a module as a whole, as one that is not looked into has it.
-    pub(crate) fn resolve_module(&self, path: &str, class: &str) -> MaybeQConfig {
+    pub(crate) fn resolve_module(&self, path: &str, class: &str) -> Resolved {
         let origin = Origin::new(path, class, "", 0);
         // The output is no call: no entry for an operator names it.
-        let node = self.graph.node(self.graph.output_node()?);
-        self.mapping.candidates(node, Some(&origin), None).first().and_then(|c| c.qconfig.clone())
+        let node = self.graph.output_node().map(|id| self.graph.node(id));
+        let candidates = node.map(|node| self.mapping.candidates(node, Some(&origin), None)).unwrap_or_default();
+        candidates.first().map_or_else(Resolved::none, Candidate::resolved)
     }
 
     /// What the entries for a call give it, in falling priority: the first counts.

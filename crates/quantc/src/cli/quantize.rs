@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use quantc::data::Batches;
 use quantc::eager::quantize_eager;
-use quantc::{Compiled, Error, InputShapes, Mode, Model, QuantizeOptions, Quantized, files, qtc, quantize, text};
+use quantc::{
+    Compiled, Error, InputShapes, Mode, Model, ModelKind, QuantizeOptions, Quantized, files, qtc, quantize, text,
+};
+use quantc_frontend::trace::Description;
 use quantc_ir::Graph;
 use quantc_quant::qconfig_mapping::Shadowed;
 use quantc_quant::report::Decision;
@@ -162,6 +165,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let text = files::read_text(path)?;
         options.prepare_custom_config =
             PrepareCustomConfig::from_json(&text).map_err(|e| Error::file(path, e.to_string()))?;
+        if matches!(model.kind, ModelKind::Description) {
+            // It tells the classes of modules that make no calls themselves.
+            let modules = Description::from_file(&args.model)?.modules();
+            options.prepare_custom_config = options.prepare_custom_config.set_modules(modules);
+        }
     }
     let eager = match args.workflow {
         Workflow::Fx => {

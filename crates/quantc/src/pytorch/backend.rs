@@ -1,6 +1,6 @@
 //! BackendConfig, QConfigMapping and custom configurations.
 
-use super::{Section, item, method, missing};
+use super::{Section, item, method};
 
 pub(super) const SECTION: Section = Section {
     title: "BackendConfig, QConfigMapping, custom configurations",
@@ -133,21 +133,45 @@ pub(super) const SECTION: Section = Section {
             "crates/quant/src/custom_config/tests.rs::json_has_pytorchs_keys",
             "of JSON; a backend by its name"
         ),
-        missing(
+        method!(
+            quantc_quant::PrepareCustomConfig::set_float_to_observed_mapping,
             "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_float_to_observed_mapping",
-            "observed classes are Python code that replaces a module; attention and recurrent layers, PyTorch's own cases, are written out as operators",
+            "crates/quant/src/custom_config/custom_module_tests.rs::a_custom_module_is_swapped_twice",
+            "a class is a value that makes the graph of a module's observed form"
         ),
-        missing(
+        method!(
+            quantc_quant::PrepareCustomConfig::set_preserved_attributes,
             "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_preserved_attributes",
-            "a graph has no attributes but the parameters that its calls read",
+            "crates/quant/src/custom_config/custom_module_tests.rs::attributes_are_preserved",
+            "a graph's attributes are its parameters"
         ),
-        missing(
+        item!(
+            quantc_quant::ConvertCustomConfig,
             "torch.ao.quantization.fx.custom_config.ConvertCustomConfig",
-            "holds observed classes and preserved attributes only, neither of which is here",
+            "crates/quant/src/custom_config/custom_module_tests.rs::a_custom_module_is_swapped_twice"
         ),
-        missing(
+        method!(
+            quantc_quant::ConvertCustomConfig::set_observed_to_quantized_mapping,
+            "torch.ao.quantization.fx.custom_config.ConvertCustomConfig.set_observed_to_quantized_mapping",
+            "crates/quant/src/custom_config/custom_module_tests.rs::other_types_have_classes_of_their_own",
+            "a class is a value that makes the graph of a module's quantized form"
+        ),
+        method!(
+            quantc_quant::ConvertCustomConfig::set_preserved_attributes,
+            "torch.ao.quantization.fx.custom_config.ConvertCustomConfig.set_preserved_attributes",
+            "crates/quant/src/custom_config/custom_module_tests.rs::attributes_are_preserved",
+            "a graph's attributes are its parameters"
+        ),
+        item!(
+            quantc_quant::FuseCustomConfig,
             "torch.ao.quantization.fx.custom_config.FuseCustomConfig",
-            "holds preserved attributes only, and a graph has none",
+            "crates/quant/src/custom_config/custom_module_tests.rs::attributes_are_preserved"
+        ),
+        method!(
+            quantc_quant::FuseCustomConfig::set_preserved_attributes,
+            "torch.ao.quantization.fx.custom_config.FuseCustomConfig.set_preserved_attributes",
+            "crates/quant/src/custom_config/custom_module_tests.rs::attributes_are_preserved",
+            "a graph's attributes are its parameters"
         ),
         item!(
             quantc_quant::qconfig_mapping::get_default_qconfig_mapping,

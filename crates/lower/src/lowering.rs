@@ -97,8 +97,8 @@ pub(crate) struct Lowering<'g> {
     values: HashMap<ValueRef, Val>,
     /// Values in other orders than their own, by order.
     converted: HashMap<(ValueRef, Vec<usize>), View>,
-    /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
-    pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
+    /// Codes and parameters of values quantized when the plan runs, by whether half the range is used and the order of the codes.
+    pub(crate) dynamic: HashMap<(ValueRef, bool, Vec<usize>), (Slot, Slot)>,
     /// Values that must keep their integer form outside the arena, and the calls that look at it.
     pub(crate) kept: Kept,
     sizes: Vec<usize>,

@@ -326,12 +326,18 @@ fn dynamic_quantization_says_what_it_leaves_and_refuses() {
         .collect();
     rounded.sort_unstable();
     assert_eq!(rounded, ["@fc.weight", "@lstm.r_l0", "@lstm.w_l0"]);
-    // A mapping may leave types out, and nothing else.
+    // A mapping may leave types out and have convolutions, and nothing else.
     let linear = [("Linear", "torch.ao.nn.quantized.dynamic.Linear")];
     let converted = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &linear);
     let lstm = converted.expect("quantizes").report.nodes.into_iter().find(|r| r.op == "lstm").map(|r| r.decision);
     assert_eq!(lstm, Some(Decision::Float { reason: FloatReason::NoPattern }));
-    for row in [("Linear", "mine.Linear"), ("Classifier", "torch.ao.nn.quantized.dynamic.Linear")] {
+    let unknown = [
+        ("Linear", "mine.Linear"),
+        ("Classifier", "torch.ao.nn.quantized.dynamic.Linear"),
+        ("Conv2d", "torch.ao.nn.quantized.Conv2d"),
+        ("Conv2d", "torch.ao.nn.quantized.dynamic.Conv1d"),
+    ];
+    for row in unknown {
         let error = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &[row])
             .expect_err("no such row");
         assert!(matches!(&error, EagerError::Mapping { module_type, .. } if module_type == row.0), "{error}");

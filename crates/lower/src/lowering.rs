@@ -16,7 +16,7 @@ use crate::memory;
 use crate::ops::sums::{self, Sums};
 use crate::scaled::{Kept, kept};
 use crate::table;
-use crate::view::{View, channels_last, layout_name, row_major, same_order};
+use crate::view::{View, channels_last, layout_name, merge_axes, row_major, same_order};
 use crate::{LowerError, WeightCache};
 
 /// Where a value is.
@@ -97,8 +97,8 @@ pub(crate) struct Lowering<'g> {
     values: HashMap<ValueRef, Val>,
     /// Values in other orders than their own, by order.
     converted: HashMap<(ValueRef, Vec<usize>), View>,
-    /// Codes and parameters of values quantized when the plan runs, by whether half the range is used.
-    pub(crate) dynamic: HashMap<(ValueRef, bool), (Slot, Slot)>,
+    /// Codes and parameters of values quantized when the plan runs, by whether half the range is used and the order of the codes.
+    pub(crate) dynamic: HashMap<(ValueRef, bool, Vec<usize>), (Slot, Slot)>,
     /// Values that must keep their integer form outside the arena, and the calls that look at it.
     pub(crate) kept: Kept,
     sizes: Vec<usize>,
@@ -550,28 +550,6 @@ impl<'g> Lowering<'g> {
         }
         Ok(Plan::new(std::mem::take(&mut self.steps), &placements, inputs, outputs, self.outside, report)?)
     }
-}
-
-/// The same permutation with fewer axes: those of size 1 are dropped, neighbours that stay neighbours become one.
-fn merge_axes(shape: &[usize], permutation: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let kept: Vec<usize> = permutation.iter().copied().filter(|&axis| shape[axis] != 1).collect();
-    // Runs of consecutive source axes, in the order of the result. Axes of size 1 between them do not count.
-    let sources: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] != 1).collect();
-    let rank_of = |axis: usize| sources.iter().position(|&s| s == axis).unwrap_or_default();
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for axis in kept {
-        let at = rank_of(axis);
-        match runs.last_mut() {
-            Some((_, end)) if *end == at => *end += 1,
-            _ => runs.push((at, at + 1)),
-        }
-    }
-    let mut starts: Vec<usize> = runs.iter().map(|r| r.0).collect();
-    starts.sort_unstable();
-    let size = |run: &(usize, usize)| (run.0..run.1).map(|i| shape[sources[i]]).product();
-    let merged_shape = starts.iter().filter_map(|start| runs.iter().find(|r| r.0 == *start)).map(size).collect();
-    let merged = runs.iter().map(|r| starts.iter().position(|s| *s == r.0).unwrap_or_default()).collect();
-    (merged_shape, merged)
 }
 
 /// The stored bytes of a constant in some order.

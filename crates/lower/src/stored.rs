@@ -150,7 +150,9 @@ fn weights_of(graph: &Graph, user: NodeId, param: NodeId) -> Option<(StoredForm,
     let (op, attrs) = graph.node(user).call()?;
     let form = match op.name() {
         "quantized.linear" | "quantized.linear_dynamic" => StoredForm::Linear,
-        "quantized.conv1d" | "quantized.conv2d" => StoredForm::Conv,
+        "quantized.conv1d" | "quantized.conv2d" | "quantized.conv1d_dynamic" | "quantized.conv2d_dynamic" => {
+            StoredForm::Conv
+        }
         _ => return None,
     };
     let is_weight =

@@ -79,3 +79,25 @@ pub(crate) fn layout_name(shape: &[usize], order: &[usize]) -> &'static str {
         "permuted"
     }
 }
+
+/// The same permutation with fewer axes: those of size 1 are dropped, neighbours that stay neighbours become one.
+pub(crate) fn merge_axes(shape: &[usize], permutation: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let kept: Vec<usize> = permutation.iter().copied().filter(|&axis| shape[axis] != 1).collect();
+    // Runs of consecutive source axes, in the order of the result. Axes of size 1 between them do not count.
+    let sources: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] != 1).collect();
+    let rank_of = |axis: usize| sources.iter().position(|&s| s == axis).unwrap_or_default();
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for axis in kept {
+        let at = rank_of(axis);
+        match runs.last_mut() {
+            Some((_, end)) if *end == at => *end += 1,
+            _ => runs.push((at, at + 1)),
+        }
+    }
+    let mut starts: Vec<usize> = runs.iter().map(|r| r.0).collect();
+    starts.sort_unstable();
+    let size = |run: &(usize, usize)| (run.0..run.1).map(|i| shape[sources[i]]).product();
+    let merged_shape = starts.iter().filter_map(|start| runs.iter().find(|r| r.0 == *start)).map(size).collect();
+    let merged = runs.iter().map(|r| starts.iter().position(|s| *s == r.0).unwrap_or_default()).collect();
+    (merged_shape, merged)
+}

@@ -23,6 +23,7 @@ const GRAPH: &str = r#"graph g(%x: u8[N,6,9,7], %v: f32[N,36]) {
   param @dyn_more: i8[20,36]
   param @big: i8[2048,1024]
   param @w5: i8[32,2,5]
+  param @w6: i8[80,4,3,3]
   param @both: i8[36,36]
   param @scale: f32[1]
   %c1 = quantized.conv2d(%x, @w1, @scale) {padding=[1,1], x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
@@ -39,9 +40,11 @@ const GRAPH: &str = r#"graph g(%x: u8[N,6,9,7], %v: f32[N,36]) {
   %z = quantize_per_tensor(%v) {scale=0.02, zero_point=128, dtype=u8}
   %zr = reshape(%z) {shape=[-1,4,9]}
   %c5 = quantized.conv1d(%zr, @w5, @scale) {groups=2, x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
+  %vr = reshape(%v) {shape=[-1,4,3,3]}
+  %c6 = quantized.conv2d_dynamic(%vr, @w6, @scale) {padding=[1,1]}
   %w = pad(%v) {pads=[0,0,0,988]}
   %g = quantized.linear_dynamic(%w, @big, @scale)
-  return l=%l, d=%d, dm=%dm, b=%b, bd=%bd, c5=%c5, g=%g
+  return l=%l, d=%d, dm=%dm, b=%b, bd=%bd, c5=%c5, c6=%c6, g=%g
 }"#;
 
 /// The weights that a tier stores.
@@ -104,8 +107,8 @@ fn what_is_stored_gives_the_weights_back() {
         assert!(!kept.iter().any(|name| names.contains(name)), "{isa}: {names:?}");
         match isa {
             Isa::Portable => assert!(names.is_empty(), "{names:?}"),
-            Isa::Avx2 => assert_eq!(names, ["dyn", "fc", "w1", "w2", "w3"]),
-            Isa::Avx512Vnni => assert_eq!(names, ["w1", "w2", "w3"]),
+            Isa::Avx2 => assert_eq!(names, ["dyn", "fc", "w1", "w2", "w3", "w6"]),
+            Isa::Avx512Vnni => assert_eq!(names, ["w1", "w2", "w3", "w6"]),
             // What takes too much room depends on the vectors' length.
             _ => assert!(names.contains(&"w1"), "{isa}: {names:?}"),
         }

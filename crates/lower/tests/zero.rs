@@ -59,16 +59,21 @@ fn convolutions_without_channels() {
   param @b: f32[OO]
   param @q1: i8[OO,CC,3]
   param @q2: i8[OO,CC,3,3]
+  param @q3: i8[OO,CC,2,2,2]
+  param @qt2: i8[CC,OO,3,3]
   param @scale: f32[1]
   %c1 = conv1d(%l, @w1, @b)
   %c2 = conv2d(%x, @w2, @b) {padding=[1,1], stride=[2,1]}
   %c3 = conv3d(%v, @w3)
   %ct1 = conv_transpose1d(%l, @t1, @b)
   %ct2 = conv_transpose2d(%x, @t2, @b) {stride=[2,2]}
+  %d2 = quantized.conv2d_dynamic(%x, @q2, @scale, @b) {padding=[1,1]}
+  %d3 = quantized.conv3d_dynamic(%v, @q3, @scale)
+  %dt2 = quantized.conv_transpose2d_dynamic(%x, @qt2, @scale, @b) {stride=[2,2]}
   %qc1 = quantized.conv1d(%ql, @q1, @scale, @b) {x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
   %qc2 = quantized.conv2d(%q, @q2, @scale, @b) {x_scale=0.02, x_zero_point=128, dtype=f32}
   %r = quantize_per_tensor(%qc2) {scale=0.1}
-  return c1=%c1, c2=%c2, c3=%c3, ct1=%ct1, ct2=%ct2, qc1=%qc1, r=%r
+  return c1=%c1, c2=%c2, c3=%c3, ct1=%ct1, ct2=%ct2, d2=%d2, d3=%d3, dt2=%dt2, qc1=%qc1, r=%r
 }"#
             .replace("CC", &channels.to_string())
             .replace("OO", &outputs.to_string()),
@@ -85,9 +90,10 @@ fn images_without_pixels() {
   param @scale: f32[1]
   %c = conv2d(%x, @w) {padding=[1,3]}
   %qc = quantized.conv2d(%q, @wq, @scale) {padding=[1,3], x_scale=0.02, x_zero_point=128, scale=0.2, zero_point=100}
+  %d = quantized.conv2d_dynamic(%x, @wq, @scale) {padding=[1,3]}
   %m = max_pool2d(%qc) {kernel_size=[2,2]}
   %a = avg_pool2d(%c) {kernel_size=[2,2], padding=[1,1]}
-  return c=%c, qc=%qc, m=%m, a=%a
+  return c=%c, qc=%qc, d=%d, m=%m, a=%a
 }"#,
     );
 }

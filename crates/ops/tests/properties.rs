@@ -111,6 +111,38 @@ proptest! {
     }
 
     #[test]
+    fn dynamic_convolutions_are_their_compositions(
+        seed: u64, rank in 1usize..4, transposed: bool, groups in 1usize..3, gin in 1usize..4, gout in 1usize..4, kernel in 1usize..4,
+        stride in 1i64..3, padding in 0i64..2, per_channel: bool, with_bias: bool, reduce_range: bool, relu6: bool,
+    ) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (op, axis, first, second) = if transposed { ("conv_transpose", 1, groups * gin, gout) } else { ("conv", 0, groups * gout, gin) };
+        let sizes = |a: usize, b: usize, size: usize| [vec![a, b], vec![size; rank]].concat();
+        let x = reals(&mut rng, &sizes(2, groups * gin, 4), -2.0, 3.0);
+        let weight = i8s(&mut rng, &sizes(first, second, kernel));
+        let scales = reals(&mut rng, &[if per_channel { weight.shape()[axis] } else { 1 }], 0.001, 0.02);
+        let bias = with_bias.then(|| reals(&mut rng, &[groups * gout], -3.0, 3.0));
+        let geometry =
+            Attrs::new().with("stride", vec![stride; rank]).with("padding", vec![padding.min(kernel as i64 - 1); rank]).with("groups", groups);
+
+        let real_x = call("dynamic_quantize_dequantize", &[some(&x)], Attrs::new().with("reduce_range", reduce_range));
+        let real_w = if per_channel {
+            call("dequantize_per_channel", &[some(&weight), some(&scales)], Attrs::new().with("axis", axis as i64))
+        } else {
+            let s = scales.to_tensor().as_scalar_f32().expect("one scale");
+            call("dequantize_per_tensor", &[some(&weight)], quant(s, 0))
+        };
+        let mut y = call(&format!("{op}{rank}d"), &[Some(real_x), Some(real_w), bias.clone()], geometry.clone());
+        let mut fused = geometry.with("reduce_range", reduce_range);
+        if relu6 {
+            y = call("relu6", &[Some(y)], Attrs::new());
+            fused = fused.with("activation_min", 0.0f32).with("activation_max", 6.0f32);
+        }
+        let name = format!("quantized.{op}{rank}d_dynamic");
+        same(&call(&name, &[some(&x), some(&weight), some(&scales), bias], fused), &y)?;
+    }
+
+    #[test]
     fn quantized_elementwise_and_pools_are_their_compositions(seed: u64, sa in 0.001f32..0.1, sb in 0.001f32..0.1, sy in 0.001f32..0.2) {
         let mut rng = StdRng::seed_from_u64(seed);
         let (a, b) = (u8s(&mut rng, &[2, 3, 4, 5]), u8s(&mut rng, &[3, 1, 1]));

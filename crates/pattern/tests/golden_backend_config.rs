@@ -99,10 +99,13 @@ fn expected_types(backend: &str, pattern: &str, theirs: &Json) -> Json {
 }
 
 /// The dtype configurations of an entry of ours. The backend native has those of PyTorch's `_native_and_fp16` besides, which rounds
-/// everything to half precision.
+/// everything to half precision, and convolutions that are quantized dynamically.
 fn own_types(backend: &str, entry: &Json) -> Json {
     let mut configs = entry["dtype_configs"].as_array().expect("a list").clone();
-    configs.retain(|c| backend != "native" || c["output_dtype"] != "torch.float16");
+    let pattern = entry.get("pattern").unwrap_or(&entry["pattern_complex_format"]).to_string();
+    let convolution = pattern.to_lowercase().contains("conv");
+    let besides = |c: &Json| c["output_dtype"] == "torch.float16" || convolution && c["is_dynamic"] == true;
+    configs.retain(|c| backend != "native" || !besides(c));
     Json::Array(configs)
 }
 

@@ -12,8 +12,9 @@ use quantc_ir::Graph;
 use quantc_quant::eager::{
     DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerError, EagerModel, EagerPrepared, QConfigDict,
     add_quant_dequant, convert, convert_with, default_eval_fn, fuse_modules, fuse_modules_qat,
-    get_default_dynamic_quant_module_mappings, get_default_static_quant_module_mappings, prepare, prepare_qat,
-    prepare_with, propagate_qconfig, quantize, quantize_dynamic, quantize_dynamic_with, quantize_qat,
+    get_default_dynamic_quant_module_mappings, get_default_static_quant_module_mappings,
+    optional_dynamic_quant_module_mappings, prepare, prepare_qat, prepare_with, propagate_qconfig, quantize,
+    quantize_dynamic, quantize_dynamic_with, quantize_qat,
 };
 use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use quantc_quant::{ActivationQParams, Calibrator, QConfig, qconfig};
@@ -326,16 +327,50 @@ fn dynamic_quantization_says_what_it_leaves_and_refuses() {
     let weights: Vec<f32> = source.graph().params()["fc.weight"].value.as_ref().expect("given").to_f32_vec();
     let want: Vec<f32> = weights.iter().map(|v| f16::from_f32(*v).to_f32()).collect();
     assert_eq!(half.params()["fc.weight.half"].value.as_ref().expect("given").to_f32_vec(), want);
-    // A mapping may leave types out, and nothing else.
+    // A mapping may leave types out and have convolutions, and nothing else.
     let linear = [("Linear", "torch.ao.nn.quantized.dynamic.Linear")];
     let converted = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &linear);
     let lstm = converted.expect("quantizes").report.nodes.into_iter().find(|r| r.op == "lstm").map(|r| r.decision);
     assert_eq!(lstm, Some(Decision::Float { reason: FloatReason::NoPattern }));
-    for row in [("Linear", "mine.Linear"), ("Classifier", "torch.ao.nn.quantized.dynamic.Linear")] {
+    let unknown = [
+        ("Linear", "mine.Linear"),
+        ("Classifier", "torch.ao.nn.quantized.dynamic.Linear"),
+        ("Conv2d", "torch.ao.nn.quantized.Conv2d"),
+        ("Conv2d", "torch.ao.nn.quantized.dynamic.Conv1d"),
+    ];
+    for row in unknown {
         let error = quantize_dynamic_with(&source, &DynamicSpec::Default, DynamicDType::Qint8, &[row])
             .expect_err("no such row");
         assert!(matches!(&error, EagerError::Mapping { module_type, .. } if module_type == row.0), "{error}");
     }
+}
+
+#[test]
+fn dynamic_convolutions_have_integer_weights() {
+    let source = described(
+        r#"{"inputs": {"x": "f32[N,3,8,8]"}, "outputs": ["y"], "modules": {
+            "down": {"type": "Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 3},
+            "up": {"type": "ConvTranspose2d", "in_channels": 4, "out_channels": 3, "kernel_size": 3}},
+          "forward": ["return up(down(x))"]}"#,
+    );
+    let rows = optional_dynamic_quant_module_mappings();
+    let both = DynamicSpec::Modules(vec!["Conv2d".to_owned(), "up".to_owned()]);
+    let converted = quantize_dynamic_with(&source, &both, DynamicDType::Qint8, rows).unwrap_or_else(|e| panic!("{e}"));
+    let patterns = converted.report.nodes.iter().map(|n| match &n.decision {
+        Decision::Quantized { pattern, .. } => pattern.as_str(),
+        Decision::Float { .. } => "",
+    });
+    let classes = ["torch.ao.nn.quantized.dynamic.Conv2d", "torch.ao.nn.quantized.dynamic.ConvTranspose2d"];
+    assert!(patterns.eq(classes), "{:?}", converted.report.nodes);
+    let refused = |spec: &DynamicSpec, dtype, says: &str| {
+        let error = quantize_dynamic_with(&source, spec, dtype, rows).expect_err("refused");
+        assert!(matches!(&error, EagerError::QConfig { .. }) && error.to_string().contains(says), "{error}");
+    };
+    refused(&both, DynamicDType::Float16, "the weight must be qint8");
+    // A scale for each input channel: the output channels of a transposed convolution are axis 1.
+    let per_channel = qconfig::named("minmax").expect("a preset");
+    let up = DynamicSpec::QConfigs(QConfigDict::default().set_name("up", Some(per_channel)));
+    refused(&up, DynamicDType::Qint8, "ch_axis 1");
 }
 
 const LSTM: &str = r#"{"inputs": {"x": "f32[5,N,8]"}, "outputs": ["y"], "modules": {

@@ -358,6 +358,16 @@ mod tests {
         samples_are_independent(&graph)
     }
 
+    /// Independent but for the range of its input.
+    const DYNAMIC: &str = "param @w: i8[4,3,3]\nparam @s: f32[1] = [0.1]\n%y = quantized.conv1d_dynamic(%x, @w, @s) : f32[N,4,6]\nreturn y=%y";
+
+    #[test]
+    fn ranges_of_whole_tensors_are_found() {
+        let graph = |calls: &str| text::parse(&format!("graph g(%x: f32[N,3,8]) {{\n{calls}\n}}\n")).expect("parses");
+        assert!(quantizes_dynamically(&graph(DYNAMIC)));
+        assert!(!quantizes_dynamically(&graph("%y = relu(%x) : f32[N,3,8]\nreturn y=%y")));
+    }
+
     #[test]
     fn samples_stay_apart() {
         let yes = [
@@ -372,6 +382,7 @@ mod tests {
             ("%x: f32[N,4], %z: f32[N,1]", "%y = add(%x, %z) : f32[N,4]\nreturn y=%y"),
             ("%x: f32[N,2,3], %z: f32[N,3,2]", "%y = matmul(%x, %z) : f32[N,2,2]\nreturn y=%y"),
             ("%x: f32[?,4]", "%y = relu(%x) : f32[?,4]\nreturn y=%y"),
+            ("%x: f32[N,3,8]", DYNAMIC),
         ];
         for (inputs, calls) in yes {
             assert!(independent(inputs, calls), "{calls}");

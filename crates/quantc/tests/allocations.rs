@@ -43,12 +43,12 @@ fn inputs(shapes: &InputShapes) -> Vec<Tensor> {
 }
 
 /// A model's integer plan, quantized with one sample.
-fn int8_plan(file: &str, mode: Mode) -> (InputShapes, std::sync::Arc<Plan>) {
+fn int8_plan(file: &str, backend: &str, mode: Mode) -> (InputShapes, std::sync::Arc<Plan>) {
     let graph = Model::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("loads").graph;
     let shapes = shapes(&graph, 1);
     let named = shapes.iter().map(|(name, _)| name.clone()).zip(inputs(&shapes)).collect();
     let samples = Batches::new(&graph, named, None, 1, None).expect("fits");
-    let options = QuantizeOptions::new(mode, "x86", None).expect("known");
+    let options = QuantizeOptions::new(mode, backend, None).expect("known");
     let quantized = quantize(&graph, &options, Some(&samples), |_| ()).expect("quantizes").stages.quantized;
     let mut compiled = Compiled::from_graph(quantized, 1).expect("compiles");
     let plan = compiled.plan(&shapes).expect("plans");
@@ -60,8 +60,15 @@ const RUNS: usize = 63;
 
 #[test]
 fn runs_allocate_nothing_but_their_outputs() {
-    for file in ["demo/digits_cnn.onnx", "../../models/resnet18.json", "../../models/transformer_encoder.json"] {
-        let (shapes, plan) = int8_plan(file, Mode::Static);
+    for (file, backend, mode) in [
+        ("demo/digits_cnn.onnx", "x86", Mode::Static),
+        ("../../models/resnet18.json", "x86", Mode::Static),
+        ("../../models/resnet18.json", "native", Mode::Dynamic),
+        ("../../models/transformer_encoder.json", "x86", Mode::Static),
+    ] {
+        let (shapes, plan) = int8_plan(file, backend, mode);
+        let integer = |op: &str| op.starts_with("quantized.") && op.ends_with("_dynamic") == (mode == Mode::Dynamic);
+        assert!(plan.describe().any(|step| integer(&step.op)), "{file}");
         let inputs = inputs(&shapes);
 
         let mut executor = Executor::new(plan.clone(), Threads::new(1).expect("starts"));
@@ -89,7 +96,7 @@ fn runs_allocate_nothing_but_their_outputs() {
     }
 
     // Where products stay in float, the `gemm` crate allocates what it packs its operands into: those steps do, no others.
-    let (shapes, plan) = int8_plan("../../models/transformer_encoder.json", Mode::Dynamic);
+    let (shapes, plan) = int8_plan("../../models/transformer_encoder.json", "x86", Mode::Dynamic);
     let kernels: Vec<String> = plan.describe().map(|step| step.kernel.clone()).collect();
     let mut counts = vec![0; kernels.len()];
     let mut executor = Executor::new(plan, Threads::new(1).expect("starts"));

@@ -109,29 +109,45 @@ const ATTENTION: &str = "  param @in: f32[24,8]
   %mixed = reshape(%m2) {shape=[0,0,8]}  # row: Row(row, 0)
 ";
 
+const CONV1D: Row =
+    row("Conv1d, conv1d", Alone("f32[N,4,9]"), "  param @w: f32[6,4,3]\n  param @b: f32[6]\n", "conv1d(%x, @w, @b)");
+const CONV2D: Row = row(
+    "Conv2d, conv2d",
+    Alone("f32[N,4,7,6]"),
+    "  param @w: f32[6,4,3,3]\n  param @b: f32[6]\n",
+    "conv2d(%x, @w, @b)",
+);
+const CONV3D: Row = row(
+    "Conv3d, conv3d",
+    Alone("f32[N,4,5,4,4]"),
+    "  param @w: f32[6,4,2,3,2]\n  param @b: f32[6]\n",
+    "conv3d(%x, @w, @b)",
+);
+const CONV_TRANSPOSE1D: Row =
+    row("ConvTranspose1d", Alone("f32[N,4,9]"), "  param @w: f32[4,6,3]\n", "conv_transpose1d(%x, @w) {stride=[2]}");
+const CONV_TRANSPOSE2D: Row = row(
+    "ConvTranspose2d",
+    Alone("f32[N,4,5,4]"),
+    "  param @w: f32[4,6,3,3]\n",
+    "conv_transpose2d(%x, @w) {stride=[2,1]}",
+);
+const CONV_TRANSPOSE3D: Row =
+    row("ConvTranspose3d", Alone("f32[N,4,3,3,3]"), "  param @w: f32[4,6,2,2,2]\n", "conv_transpose3d(%x, @w)");
+
 static ROWS: &[Row] = &[
     row("Linear, linear", Alone("f32[N,8]"), "  param @w: f32[6,8]\n  param @b: f32[6]\n", "linear(%x, @w, @b)"),
-    row("Conv1d, conv1d", Alone("f32[N,4,9]"), "  param @w: f32[6,4,3]\n  param @b: f32[6]\n", "conv1d(%x, @w, @b)"),
-    row(
-        "Conv2d, conv2d",
-        Alone("f32[N,4,7,6]"),
-        "  param @w: f32[6,4,3,3]\n  param @b: f32[6]\n",
-        "conv2d(%x, @w, @b)",
-    ),
-    row(
-        "Conv3d, conv3d",
-        Alone("f32[N,4,5,4,4]"),
-        "  param @w: f32[6,4,2,3,2]\n  param @b: f32[6]\n",
-        "conv3d(%x, @w, @b)",
-    ),
-    row("ConvTranspose1d", Alone("f32[N,4,9]"), "  param @w: f32[4,6,3]\n", "conv_transpose1d(%x, @w) {stride=[2]}"),
-    row(
-        "ConvTranspose2d",
-        Alone("f32[N,4,5,4]"),
-        "  param @w: f32[4,6,3,3]\n",
-        "conv_transpose2d(%x, @w) {stride=[2,1]}",
-    ),
-    row("ConvTranspose3d", Alone("f32[N,4,3,3,3]"), "  param @w: f32[4,6,2,2,2]\n", "conv_transpose3d(%x, @w)"),
+    CONV1D,
+    CONV2D,
+    CONV3D,
+    CONV_TRANSPOSE1D,
+    CONV_TRANSPOSE2D,
+    CONV_TRANSPOSE3D,
+    native(Row { name: "Conv1d, conv1d (backend `native`)", ..CONV1D }),
+    native(Row { name: "Conv2d, conv2d (backend `native`)", ..CONV2D }),
+    native(Row { name: "Conv3d, conv3d (backend `native`)", ..CONV3D }),
+    native(Row { name: "ConvTranspose1d (backend `native`)", ..CONV_TRANSPOSE1D }),
+    native(Row { name: "ConvTranspose2d (backend `native`)", ..CONV_TRANSPOSE2D }),
+    native(Row { name: "ConvTranspose3d (backend `native`)", ..CONV_TRANSPOSE3D }),
     row(
         "LSTM",
         Alone(RECURRENT),

@@ -1,9 +1,10 @@
-//! Recurrent layers and embeddings against PyTorch's quantized modules (scripts/golden_quantized_modules.py): the same integers and
-//! parameters bit for bit, results as close as two ways to choose an activation's parameters allow; every plan has the bits of the reference.
+//! Recurrent layers, embeddings and dynamic convolutions against PyTorch's quantized modules (scripts/golden_quantized_modules.py,
+//! scripts/golden_dynamic_conv.py): the same integers and parameters bit for bit, results as close as two ways to choose an activation's
+//! parameters allow; every plan has the bits of the reference.
 
 mod pipeline;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use half::f16;
 use pipeline::{Inputs, Quantization, check_plans, interpret};
@@ -11,14 +12,19 @@ use quantc::{QConfigMapping, QuantizeOptions, Quantized, quantize};
 use quantc_frontend::trace::nn::{
     Embedding, EmbeddingBag, MultiheadAttention, Recurrent, RecurrentCell, RecurrentKind,
 };
-use quantc_frontend::trace::{Module, Tracer, Weights};
+use quantc_frontend::trace::{Description, Module, Tracer, Weights};
 use quantc_ir::Graph;
 use quantc_pattern::Library;
+use quantc_quant::eager::{
+    DynamicDType, DynamicSpec, EagerModel, QConfigDict, optional_dynamic_quant_module_mappings, quantize_dynamic,
+    quantize_dynamic_with,
+};
 use quantc_quant::qconfig::named;
+use quantc_quant::report::Decision;
 use quantc_quant::{Placement, QConfig};
 use quantc_tensor::math::round_to_half_f32;
 use quantc_tensor::{Tensor, TensorType};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 fn golden() -> Json {
     serde_json::from_str(include_str!("golden/quantized_modules.json")).expect("JSON")
@@ -112,8 +118,12 @@ fn inputs(case: &Json) -> Inputs {
 }
 
 fn quantized(graph: &Graph, qconfig: QConfig) -> Quantized {
+    quantized_on("x86", graph, qconfig)
+}
+
+fn quantized_on(backend: &str, graph: &Graph, qconfig: QConfig) -> Quantized {
     let library = Library::builtin().expect("built in");
-    let backend = library.backend("x86").expect("built in").clone();
+    let backend = library.backend(backend).expect("built in").clone();
     let rules = library.rules_for(&backend);
     let mapping = QConfigMapping::default_for(qconfig);
     let (prepare_custom_config, convert_custom_config) = Default::default();
@@ -232,6 +242,103 @@ fn dynamic_layers_are_pytorchs() {
         // One bit more of the activations.
         assert!(of_own > of_theirs + 2.0, "{name}: {of_own} dB, PyTorch's {of_theirs}");
     }
+}
+
+/// A convolution with PyTorch's weights.
+fn convolution(case: &Json, inputs: &Inputs) -> EagerModel {
+    let (module, params, weight) = (case["module"].as_str().expect("a name"), &case["params"], tensor(&case["weight"]));
+    let groups = int(params, "groups", 1);
+    let transposed = module.starts_with("ConvTranspose");
+    let (inner, outer) = (weight.shape()[1] * groups, weight.shape()[0]);
+    let (in_channels, out_channels) = if transposed { (outer, inner) } else { (inner, outer) };
+    let mut layer = json!({
+        "type": module, "in_channels": in_channels, "out_channels": out_channels, "kernel_size": weight.shape()[2..],
+        "stride": params["stride"], "padding": params["padding"], "dilation": params["dilation"], "groups": groups,
+        "bias": !case["bias"].is_null(),
+    });
+    if transposed {
+        layer["output_padding"] = params["output_padding"].clone();
+    }
+    let x = inputs[0].1.ty().to_string();
+    let text = json!({"inputs": {"x0": x}, "outputs": ["y"], "modules": {"m": layer}, "forward": ["return m(x0)"]});
+    let description = Description::parse(&text.to_string()).unwrap_or_else(|e| panic!("{e}"));
+    let mut weights = BTreeMap::from([("m.weight".to_owned(), weight)]);
+    if !case["bias"].is_null() {
+        weights.insert("m.bias".to_owned(), tensor(&case["bias"]));
+    }
+    let graph = description.trace(Weights::from_tensors("golden", weights)).unwrap_or_else(|e| panic!("{e}"));
+    EagerModel::new(graph, description.modules())
+}
+
+/// `quantize_dynamic` with a mapping for convolutions, as in PyTorch: the backend's patterns play no part.
+fn eager(model: &EagerModel, module: &str, qconfig: QConfig) -> Graph {
+    let spec = DynamicSpec::QConfigs(QConfigDict::default().set_type(module, Some(qconfig)));
+    let none = quantize_dynamic(model, &spec, DynamicDType::Qint8).unwrap_or_else(|e| panic!("{e}"));
+    let float = |d: &Decision| matches!(d, Decision::Float { .. });
+    assert!(none.report.nodes.iter().all(|n| float(&n.decision)), "the default mapping has no convolutions");
+    let rows = optional_dynamic_quant_module_mappings();
+    let converted = quantize_dynamic_with(model, &spec, DynamicDType::Qint8, rows).unwrap_or_else(|e| panic!("{e}"));
+    assert!(converted.report.nodes.iter().all(|n| !float(&n.decision)), "{:?}", converted.report.nodes);
+    let rules = &Library::builtin().expect("built in").rules;
+    quantc_rewrite::lower_quantized(&converted.graph, rules).unwrap_or_else(|e| panic!("{e}")).0
+}
+
+#[test]
+fn dynamic_convolutions_are_pytorchs() {
+    let golden: Json = serde_json::from_str(include_str!("golden/dynamic_conv.json")).expect("JSON");
+    assert_eq!((&golden["torch"], &golden["engine"]), (&json!("2.8.0"), &json!("fbgemm")));
+    let cases = golden["cases"].as_array().expect("cases");
+    let mut modules = BTreeSet::new();
+    let (mut differ, mut all) = (0, 0);
+    for case in cases {
+        let module = case["module"].as_str().expect("a name");
+        let name = format!("{module} {} {}", case["scheme"], case["params"]);
+        modules.insert(module);
+        let inputs = vec![("x0".to_owned(), tensor(&case["input"]))];
+        let (model, float) = (convolution(case, &inputs), [tensor(&case["float"])]);
+        let mut qconfig = named("per_tensor_dynamic").expect("a preset");
+        if case["scheme"] == "per_channel" {
+            qconfig.weight = named("minmax").expect("a preset").weight;
+        }
+        for range in case["ranges"].as_array().expect("two") {
+            let reduce_range = flag(range, "reduce_range");
+            qconfig.activation.reduce_range = reduce_range;
+            let graph = quantized_on("native", model.graph(), qconfig.clone()).stages.quantized;
+            only_dynamic(&graph, 1);
+            let param = |suffix: &str| {
+                let found = graph.params().iter().find(|(n, _)| n.ends_with(suffix));
+                found.and_then(|(_, p)| p.value.clone()).unwrap_or_else(|| panic!("no {suffix}\n{graph}"))
+            };
+            assert!(param("weight.int_repr").bits_eq(&tensor(&case["ints"])), "{name}");
+            let scales: Vec<Tensor> = graph
+                .calls()
+                .filter_map(|id| graph.node(id).inputs()[2])
+                .filter_map(|v| graph.constant(v).cloned())
+                .collect();
+            assert_eq!(scales[0].to_f32_vec(), tensor(&case["scales"]).to_f32_vec(), "{name}");
+            let own = run(&graph, &inputs);
+            let eager = eager(&model, module, qconfig.clone());
+            only_dynamic(&eager, 1);
+            assert!(run(&eager, &inputs)[0].bits_eq(&own[0]), "{name}\n{eager}");
+            // PyTorch rounds the result to the codes of the input's scale and zero point, and cuts it off there; here it stays real. Rounded
+            // that way it has the same codes, but where it is as near to the middle of two as bias in i32 is to the float one there.
+            let theirs = [tensor(&range["quantized"])];
+            let (scale, zero_point) = (tensor(&range["scale"]).to_f32_vec()[0], int(range, "zero_point", 0) as f32);
+            let bias_step = scales[0].to_f32_vec().into_iter().fold(0.0, f32::max) / 2.0;
+            for (own, theirs) in own[0].to_f32_vec().into_iter().zip(theirs[0].to_f32_vec()) {
+                let (own, code) = ((own / scale + zero_point).clamp(0.0, 255.0), theirs / scale + zero_point);
+                assert!((own - code).abs() < 0.5 + bias_step + 1e-4, "{name}: {own} is {code} there");
+                differ += usize::from(own.round_ties_even() != code.round());
+                all += 1;
+            }
+            let (to_float, of_theirs) = (sqnr(&float, &own), sqnr(&float, &theirs));
+            println!("{name} reduce_range={reduce_range}: {to_float:.1} dB to float, PyTorch's {of_theirs:.1}");
+            assert!(to_float > of_theirs + 3.0 && to_float > if reduce_range { 36.0 } else { 42.0 }, "{name}");
+        }
+    }
+    assert_eq!((differ, all), (1, 12552), "codes that differ from PyTorch's");
+    assert_eq!(modules.len(), 6, "{modules:?}");
+    assert_eq!(cases.len(), 14);
 }
 
 fn table(case: &Json) -> (Box<dyn Module>, &'static str) {

@@ -7,8 +7,8 @@ use quantc_ir::ValueRef;
 use quantc_kernels::{ConvGeometry, ConvPlan, QuantizeParams, is_depthwise};
 use quantc_ops::window::Window;
 use quantc_runtime::steps::{
-    DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, QConvFunctionStep, QConvStep, QEpilogue, QFunction, QPart,
-    QWeights, dynamic_codes_len,
+    DYNAMIC_PARAMS, DynamicConvStep, DynamicQuantizeStep, Fill, QConvFunctionStep, QConvStep, QEpilogue, QFunction,
+    QPart, QWeights, dynamic_codes_len,
 };
 use quantc_runtime::{Slot, Source};
 use quantc_tensor::scaled::{quantize_bias, requantize_multiplier};
@@ -184,18 +184,10 @@ pub(crate) fn weight_scales(scales: &Tensor, oc: usize) -> Option<Vec<f32>> {
 }
 
 impl Layer {
-    fn new(
-        lw: &Lowering<'_>,
-        call: &Call<'_>,
-        geometry: &ConvGeometry,
-        form: &Form<'_>,
-        x_zero_point: u8,
-    ) -> Result<Option<Layer>, NodeError> {
+    fn new(call: &Call<'_>, constants: Constants, x_zero_point: u8) -> Result<Layer, NodeError> {
         let x_scale = call.attrs.float("x_scale")?;
-        let Some(Constants { weights, weight_scale, bias }) = Constants::new(lw, call, geometry, form)? else {
-            return Ok(None);
-        };
-        let mut offsets = vec![0; geometry.oc];
+        let Constants { weights, weight_scale, bias } = constants;
+        let mut offsets = vec![0; weight_scale.len()];
         weights.offsets(x_zero_point, &mut offsets);
         if let Some(bias) = bias {
             for ((offset, &bias), &scale) in offsets.iter_mut().zip(&bias).zip(&weight_scale) {
@@ -203,7 +195,7 @@ impl Layer {
             }
         }
         let scale = weight_scale.iter().map(|s| x_scale * s).collect();
-        Ok(Some(Layer { weights, scale, offsets }))
+        Ok(Layer { weights, scale, offsets })
     }
 
     /// Adds the step, given what it reads and writes: the result's slot and the elements from one pixel to the next.
@@ -257,11 +249,6 @@ fn function(lw: &Lowering<'_>, call: &Call<'_>, name: &str) -> Result<Option<QFu
     };
     let params = QuantizeParams { inverse_scale: 1.0 / out.scale, zero_point: out.stored_zero_point, clamp: out.clamp };
     Ok(Some(QFunction { float: lw.kernels.float, op, quantize: lw.kernels.quantize, params }))
-}
-
-/// Whether the call's result is that of the layer itself, not broadcast to a larger residual.
-fn is_whole(lw: &Lowering<'_>, call: &Call<'_>, geometry: &ConvGeometry) -> bool {
-    lw.shape(call.out()).iter().product::<usize>() == geometry.rows() * geometry.oc
 }
 
 /// What follows the sums of a fused integer layer; `None` if no kernel has it.
@@ -319,120 +306,128 @@ fn epilogue(
     }))
 }
 
-/// The input's zero point if the input can be stored as u8.
-pub(crate) fn input_zero_point(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<u8>, NodeError> {
-    let dtype = lw.dtype(call.input(0)?);
-    if !is_code(dtype) {
-        return Ok(None);
-    }
-    Ok(stored_zero_point(&call.attrs, "x_zero_point", dtype)?.and_then(|z| u8::try_from(z).ok()))
+/// What a layer's input is.
+#[derive(Clone, Copy)]
+pub(crate) enum Input {
+    /// Codes, stored with this zero point.
+    Codes(u8),
+    /// Reals that are quantized over their own range when the plan runs.
+    Reals {
+        /// Half the range.
+        reduce_range: bool,
+    },
 }
 
-/// Adds the step of a convolution of channels-last images that computes the call. `x` makes the input of that convolution, of
-/// which the zero point is given.
-pub(crate) fn push_conv(
+impl Input {
+    /// That of a call; `None` if it is neither.
+    pub(crate) fn of(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<Input>, NodeError> {
+        let dtype = lw.dtype(call.input(0)?);
+        if call.op.signature().attr_name("reduce_range").is_some() {
+            let reduce_range = call.attrs.bool("reduce_range")?;
+            return Ok((dtype == DType::F32).then_some(Input::Reals { reduce_range }));
+        }
+        if !is_code(dtype) {
+            return Ok(None);
+        }
+        let zero_point = stored_zero_point(&call.attrs, "x_zero_point", dtype)?;
+        Ok(zero_point.and_then(|z| u8::try_from(z).ok()).map(Input::Codes))
+    }
+}
+
+/// Adds the step of a layer that computes the call: a convolution of channels-last images, of which linear layers are some. `codes` makes
+/// the input of that convolution of the call's codes in the given order; where it pads them, with what it is given.
+pub(crate) fn push_layer(
     lw: &mut Lowering<'_>,
     call: &Call<'_>,
     geometry: &ConvGeometry,
     form: &Form<'_>,
-    x_zero_point: u8,
-    x: impl FnOnce(&mut Lowering<'_>) -> Result<Source, NodeError>,
+    order: &[usize],
+    input: Input,
+    codes: impl FnOnce(&mut Lowering<'_>, Source, Fill) -> Source,
 ) -> Result<bool, NodeError> {
-    if !is_whole(lw, call, geometry) {
+    // A result that is not that of the layer itself was broadcast to a larger residual.
+    if lw.shape(call.out()).iter().product::<usize>() != geometry.rows() * geometry.oc {
         return Ok(false);
     }
-    let Some(layer) = Layer::new(lw, call, geometry, form, x_zero_point)? else { return Ok(false) };
-    let order = channels_last(lw.shape(call.out()).len());
-    let residual = call.opt(4).map(|r| (r, &order[..], geometry.oc));
-    let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
-    let x = x(lw)?;
-    let out = lw.destination(call.out(), order.clone());
-    layer.push(lw, call, &order, stage, (x, x_zero_point), out);
+    let Some(constants) = Constants::new(lw, call, geometry, form)? else { return Ok(false) };
+    let value = call.input(0)?;
+    match input {
+        Input::Codes(x_zero_point) => {
+            let layer = Layer::new(call, constants, x_zero_point)?;
+            let residual = call.opt(4).map(|r| (r, order, geometry.oc));
+            let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
+            let x = lw.operand(value, Some(order))?.source;
+            let x = codes(lw, x, Fill::Element(vec![x_zero_point]));
+            let out = lw.destination(call.out(), order.to_vec());
+            layer.push(lw, call, order, stage, (x, x_zero_point), out);
+        }
+        Input::Reals { reduce_range } => {
+            let (x, params) = dynamic_codes(lw, call, value, reduce_range, order)?;
+            let x = codes(lw, Source::Arena(x), Fill::ZeroPoint(params));
+            let (out, out_stride) = lw.destination(call.out(), order.to_vec());
+            let step = DynamicConvStep {
+                weights: constants.weights,
+                weight_scale: Arc::from(constants.weight_scale),
+                bias: constants.bias.map(Arc::from),
+                x,
+                params,
+                clamp: activation(&call.attrs)?,
+                scale: lw.temporary(geometry.oc * size_of::<f32>()),
+                offsets: lw.temporary(geometry.oc * size_of::<i32>()),
+                out,
+                out_stride,
+            };
+            lw.push_in(call, order, step);
+        }
+    }
     Ok(true)
 }
 
-/// `quantized.conv1d`, `quantized.conv2d`.
+/// The codes of a value that is quantized when the plan runs, in some order, and their parameters: layers of one input share them.
+fn dynamic_codes(
+    lw: &mut Lowering<'_>,
+    call: &Call<'_>,
+    value: ValueRef,
+    reduce_range: bool,
+    order: &[usize],
+) -> Result<(Slot, Slot), NodeError> {
+    let key = (value, reduce_range, order.to_vec());
+    let len = lw.shape(value).iter().product();
+    let (codes, params) = match lw.dynamic.get(&key) {
+        Some(slots) => *slots,
+        None => {
+            let x = lw.operand(value, Some(order))?.source;
+            let (out, params) = (lw.temporary(dynamic_codes_len(len)), lw.temporary(DYNAMIC_PARAMS));
+            let range = if reduce_range { (0, 127) } else { (0, 255) };
+            lw.push_in(call, order, DynamicQuantizeStep { kernel: lw.kernels.quantize, range, x, len, out, params });
+            lw.dynamic.insert(key, (out, params));
+            (out, params)
+        }
+    };
+    Ok((Slot { len, ..codes }, params))
+}
+
+/// `quantized.conv1d`, `quantized.conv2d`, and these with `_dynamic`.
 pub(crate) fn quantized_conv(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let (x, w) = (call.input(0)?, call.input(1)?);
-    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
-    let Some(geometry) = geometry(&call.attrs, &lw.shape(x), &lw.shape(w))? else { return Ok(false) };
+    let (x, w) = (lw.shape(call.input(0)?), lw.shape(call.input(1)?));
+    let Some(input) = Input::of(lw, call)? else { return Ok(false) };
+    let Some(geometry) = geometry(&call.attrs, &x, &w)? else { return Ok(false) };
     let shape = geometry.weight_shape();
     let weights = |w: &[i8]| channels_last_weights(w, shape.group_c(), shape.taps());
     let form = Form { usage: StoredForm::Conv.name(), weights: &weights, scales: 1 };
-    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| Ok(lw.channels_last(x)?.source))
+    push_layer(lw, call, &geometry, &form, &channels_last(x.len()), input, |_, x, _| x)
 }
 
-/// The weights of a linear layer: as they are.
-const LINEAR: Form<'static> = Form { usage: StoredForm::Linear.name(), weights: &|w| w.to_vec(), scales: 1 };
-
-/// `quantized.linear`.
+/// `quantized.linear`, `quantized.linear_dynamic`.
 pub(crate) fn quantized_linear(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let (x, w) = (call.input(0)?, call.input(1)?);
-    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
-    let shape = lw.shape(x);
-    let ([oc, depth], Some(&last)) = (&lw.shape(w)[..], shape.last()) else { return Ok(false) };
-    let (oc, depth) = (*oc, *depth);
+    let (x, w) = (lw.shape(call.input(0)?), lw.shape(call.input(1)?));
+    let Some(input) = Input::of(lw, call)? else { return Ok(false) };
+    let (&[oc, depth], Some((&last, rows))) = (&w[..], x.split_last()) else { return Ok(false) };
     if last != depth {
         return Ok(false);
     }
-    let rows = shape[..shape.len() - 1].iter().product();
-    let geometry = ConvGeometry::linear(rows, depth, oc);
-    if !is_whole(lw, call, &geometry) {
-        return Ok(false);
-    }
-    let Some(layer) = Layer::new(lw, call, &geometry, &LINEAR, x_zero_point)? else { return Ok(false) };
-    let order = row_major(shape.len());
-    let residual = call.opt(4).map(|r| (r, &order[..], oc));
-    let Some(stage) = stage(lw, call, &layer, residual)? else { return Ok(false) };
-    let x = lw.row_major(x)?.source;
-    let out = lw.destination(call.out(), order.clone());
-    layer.push(lw, call, &order, stage, (x, x_zero_point), out);
-    Ok(true)
-}
-
-/// `quantized.linear_dynamic`: layers of one input share its quantization.
-pub(crate) fn linear_dynamic(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let (value, w) = (call.input(0)?, call.input(1)?);
-    let shape = lw.shape(value);
-    let ([oc, depth], Some(&last)) = (&lw.shape(w)[..], shape.last()) else { return Ok(false) };
-    let (oc, depth) = (*oc, *depth);
-    if last != depth || lw.dtype(value) != DType::F32 {
-        return Ok(false);
-    }
-    let len: usize = shape.iter().product();
-    let geometry = ConvGeometry::linear(len.checked_div(depth).unwrap_or(0), depth, oc);
-    let Some(constants) = Constants::new(lw, call, &geometry, &LINEAR)? else { return Ok(false) };
-    let reduce_range = call.attrs.bool("reduce_range")?;
-    let order = row_major(shape.len());
-    let (x, params) = match lw.dynamic.get(&(value, reduce_range)) {
-        Some(slots) => *slots,
-        None => {
-            let source = lw.row_major(value)?.source;
-            let slots = (lw.temporary(dynamic_codes_len(len)), lw.temporary(DYNAMIC_PARAMS));
-            let step = DynamicQuantizeStep {
-                kernel: lw.kernels.quantize,
-                range: if reduce_range { (0, 127) } else { (0, 255) },
-                x: source,
-                len,
-                out: slots.0,
-                params: slots.1,
-            };
-            lw.push_in(call, &order, step);
-            lw.dynamic.insert((value, reduce_range), slots);
-            slots
-        }
-    };
-    let step = DynamicLinearStep {
-        weights: constants.weights,
-        weight_scale: Arc::from(constants.weight_scale),
-        bias: constants.bias.map(Arc::from),
-        x: Slot { len, ..x },
-        params,
-        clamp: activation(&call.attrs)?,
-        scale: lw.temporary(oc * size_of::<f32>()),
-        offsets: lw.temporary(oc * size_of::<i32>()),
-        out: lw.define(call.out(), order.clone()).slot(),
-    };
-    lw.push_in(call, &order, step);
-    Ok(true)
+    let geometry = ConvGeometry::linear(rows.iter().product(), depth, oc);
+    // The weights are as they are stored.
+    let form = Form { usage: StoredForm::Linear.name(), weights: &|w| w.to_vec(), scales: 1 };
+    push_layer(lw, call, &geometry, &form, &row_major(x.len()), input, |_, x, _| x)
 }

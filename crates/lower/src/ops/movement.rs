@@ -2,7 +2,7 @@
 
 use quantc_ir::ValueRef;
 use quantc_runtime::Slot;
-use quantc_runtime::steps::{CopyStep, Loop};
+use quantc_runtime::steps::{CopyStep, Fill, Loop};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
@@ -228,7 +228,11 @@ pub(crate) fn pad(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeEr
     let x = quantc_runtime::Source::Arena(view.slot());
     let out: Slot = to.slot();
     let order = to.order.clone();
-    lw.push_in(call, &order, CopyStep { x, start: 0, loops, block, out, out_start: start, fill: Some(fill) });
+    lw.push_in(
+        call,
+        &order,
+        CopyStep { x, start: 0, loops, block, out, out_start: start, fill: Some(Fill::Element(fill)) },
+    );
     Ok(true)
 }
 

@@ -7,7 +7,8 @@ use quantc_runtime::steps::{CopyStep, Loop};
 
 use crate::error::NodeError;
 use crate::lowering::{Call, Lowering};
-use crate::ops::conv::{Form, Window2, image, input_zero_point, push_conv};
+use crate::ops::conv::{Form, Input, Window2, image, push_layer};
+use crate::view::channels_last;
 
 /// The window and groups of a call with a kernel of these sizes.
 fn window(call: &Call<'_>, kernel: &[usize]) -> Result<(Window, usize), NodeError> {
@@ -19,7 +20,7 @@ fn window(call: &Call<'_>, kernel: &[usize]) -> Result<(Window, usize), NodeErro
 
 /// What a call over three spatial dimensions works on.
 struct Volumes {
-    x_zero_point: u8,
+    input: Input,
     /// `[n, c, d, h, w]` of the input.
     x: [usize; 5],
     /// `[oc, d, h, w]` of the result.
@@ -29,10 +30,10 @@ struct Volumes {
 }
 
 impl Volumes {
-    /// `None` if the input is not stored as u8, or something is empty.
+    /// `None` if the input does not become u8, or something is empty.
     fn of(lw: &Lowering<'_>, call: &Call<'_>) -> Result<Option<Volumes>, NodeError> {
         let (x, w, out) = (lw.shape(call.input(0)?), lw.shape(call.input(1)?), lw.shape(call.out()));
-        let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(None) };
+        let Some(input) = Input::of(lw, call)? else { return Ok(None) };
         let (&[n, c, d, h, width], &[_, oc, od, oh, ow], [_, _, kernel @ ..]) = (&x[..], &out[..], &w[..]) else {
             return Ok(None);
         };
@@ -40,7 +41,7 @@ impl Volumes {
             return Ok(None);
         }
         let (window, groups) = window(call, kernel)?;
-        Ok(Some(Volumes { x_zero_point, x: [n, c, d, h, width], out: [oc, od, oh, ow], window, groups }))
+        Ok(Some(Volumes { input, x: [n, c, d, h, width], out: [oc, od, oh, ow], window, groups }))
     }
 }
 
@@ -76,12 +77,11 @@ fn spread_and_padding(window: &Window2, input: [usize; 2], output: [usize; 2]) -
     Some((spread, pads))
 }
 
-/// `quantized.conv_transpose1d`, `quantized.conv_transpose2d`: the convolution with the weights turned round, over the input with its
+/// `quantized.conv_transpose1d`, `quantized.conv_transpose2d` and these with `_dynamic`: the convolution with the weights turned round, over the input with its
 /// pixels `stride` apart and zero points between them.
 pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let value = call.input(0)?;
-    let (x, w, out) = (lw.shape(value), lw.shape(call.input(1)?), lw.shape(call.out()));
-    let Some(x_zero_point) = input_zero_point(lw, call)? else { return Ok(false) };
+    let (x, w, out) = (lw.shape(call.input(0)?), lw.shape(call.input(1)?), lw.shape(call.out()));
+    let Some(input) = Input::of(lw, call)? else { return Ok(false) };
     let (Some([n, c, h, width]), Some([_, oc, oh, ow])) = (image(&x), image(&out)) else { return Ok(false) };
     if x.contains(&0) || out.contains(&0) || w.len() != x.len() {
         return Ok(false);
@@ -95,10 +95,9 @@ pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -
     let shape = geometry.weight_shape();
     let weights = |w: &[i8]| turned(w, groups, shape.group_c(), shape.group_oc(), 1, shape.taps());
     let form = Form { usage: "conv_transpose", weights: &weights, scales: groups };
-    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| {
-        let x = lw.channels_last(value)?.source;
+    push_layer(lw, call, &geometry, &form, &channels_last(x.len()), input, |lw, x, fill| {
         if stride == [1, 1] {
-            return Ok(x);
+            return x;
         }
         let [spread_h, spread_w] = spread;
         let slot = lw.temporary(n * spread_h * spread_w * c);
@@ -107,17 +106,16 @@ pub(crate) fn quantized_conv_transpose(lw: &mut Lowering<'_>, call: &Call<'_>) -
             Loop { count: h, from: (width * c) as isize, to: stride[0] * spread_w * c },
             Loop { count: width, from: c as isize, to: stride[1] * c },
         ];
-        let fill = Some(vec![x_zero_point]);
+        let fill = Some(fill);
         lw.push(call, "spread", CopyStep { x, start: 0, loops, block: c, out: slot, out_start: 0, fill });
-        Ok(Source::Arena(slot))
+        Source::Arena(slot)
     })
 }
 
-/// `quantized.conv_transpose3d`: for each plane of the result a convolution of the planes that reach it, side by side as channels, with
+/// `quantized.conv_transpose3d`, `quantized.conv_transpose3d_dynamic`: for each plane of the result a convolution of the planes that reach it, side by side as channels, with
 /// the pixels `stride` apart and zero points between them.
 pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let value = call.input(0)?;
-    let Some(Volumes { x_zero_point, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
+    let Some(Volumes { input, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
     let ([n, c, depth, h, width], [oc, od, oh, ow]) = (x, out);
     let (kd, stride_d, dilation_d, pad_d) =
         (window.kernel[0], window.stride[0], window.dilation[0], window.pad_begin[0]);
@@ -142,8 +140,7 @@ pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>)
     let (group_c, group_oc, taps) = (c / groups, oc / groups, kernel[0] * kernel[1]);
     let weights = |w: &[i8]| turned(w, groups, group_c, group_oc, kd, taps);
     let form = Form { usage: "conv_transpose3d", weights: &weights, scales: groups };
-    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| {
-        let x = lw.channels_last(value)?.source;
+    push_layer(lw, call, &geometry, &form, &channels_last(5), input, |lw, x, fill| {
         let (from_plane, to_plane) = (h * width * c, spread_h * spread_w * c * kd);
         let slot = lw.temporary(n * od * to_plane);
         for tap in 0..kd {
@@ -161,7 +158,7 @@ pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>)
                 Loop { count: groups, from: group_c as isize, to: group_c * kd },
             ];
             // What no element comes to stays a zero point.
-            let fill = (tap == 0).then(|| vec![x_zero_point]);
+            let fill = (tap == 0).then(|| fill.clone());
             let (start, out_start) = (start * from_plane, to * to_plane + tap * group_c);
             lw.push(
                 call,
@@ -169,7 +166,7 @@ pub(crate) fn quantized_conv_transpose3d(lw: &mut Lowering<'_>, call: &Call<'_>)
                 CopyStep { x: x.clone(), start, loops, block: group_c, out: slot, out_start, fill },
             );
         }
-        Ok(Source::Arena(slot))
+        Source::Arena(slot)
     })
 }
 
@@ -187,10 +184,9 @@ fn flattened(w: &[i8], group_c: usize, kd: usize, taps: usize) -> Vec<i8> {
     out
 }
 
-/// `quantized.conv3d`: for each plane of the result a convolution of the planes that its windows reach, side by side as channels.
+/// `quantized.conv3d`, `quantized.conv3d_dynamic`: for each plane of the result a convolution of the planes that its windows reach, side by side as channels.
 pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result<bool, NodeError> {
-    let value = call.input(0)?;
-    let Some(Volumes { x_zero_point, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
+    let Some(Volumes { input, x, out, window, groups }) = Volumes::of(lw, call)? else { return Ok(false) };
     let ([n, c, depth, h, width], [oc, od, oh, ow]) = (x, out);
     let grid = window.over(spatial(&x, 3), false)?;
     if grid.output != [od, oh, ow] {
@@ -203,10 +199,9 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
     let taps = kernel[0] * kernel[1];
     let weights = |w: &[i8]| flattened(w, group_c, kd, taps);
     let form = Form { usage: "conv3d", weights: &weights, scales: 1 };
-    push_conv(lw, call, &geometry, &form, x_zero_point, |lw| {
-        let x = lw.channels_last(value)?.source;
+    push_layer(lw, call, &geometry, &form, &channels_last(5), input, |lw, x, fill| {
         if kd == 1 && window.stride[0] == 1 && od == depth {
-            return Ok(x);
+            return x;
         }
         let plane = h * width * c;
         let slot = lw.temporary(n * od * plane * kd);
@@ -222,7 +217,7 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
                 Loop { count: groups, from: from(group_c), to: group_c * kd },
             ];
             // Planes in the padding stay zero points.
-            let fill = (padded && tap == 0).then(|| vec![x_zero_point]);
+            let fill = (padded && tap == 0).then(|| fill.clone());
             let (start, out_start) = (first * plane, inside.start * plane * kd + tap * group_c);
             lw.push(
                 call,
@@ -230,6 +225,6 @@ pub(crate) fn quantized_conv3d(lw: &mut Lowering<'_>, call: &Call<'_>) -> Result
                 CopyStep { x: x.clone(), start, loops, block: group_c, out: slot, out_start, fill },
             );
         }
-        Ok(Source::Arena(slot))
+        Source::Arena(slot)
     })
 }

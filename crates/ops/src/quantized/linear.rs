@@ -8,12 +8,10 @@ use super::{
     SCALE, X_SCALE, X_ZERO_POINT, ZERO_POINT, dequantize_weight, dequantized_input, finish, finish_with_function,
     infer_residual, infer_weight_scale, output_dtype, residual_input,
 };
-use crate::activation::clamp_value;
 use crate::conv::infer_bias;
 use crate::linear::{infer_linear, infer_matmul, linear, matmul};
-use crate::quantize::dynamic_quantize;
 use crate::spec::{attr, optional, required};
-use crate::{AttrDefault, EvalCx, InferCx, IntegerUse, OpClass, OpError, Operator, Signature};
+use crate::{AttrDefault, EvalCx, InferCx, OpClass, OpError, Operator, Signature};
 
 /// `quantized.linear`.
 pub struct QLinear;
@@ -71,49 +69,6 @@ impl Operator for QLinear {
         let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
         let residual = residual_input(cx, 4)?;
         Ok(vec![finish_with_function(cx, y, residual)?])
-    }
-}
-
-/// `quantized.linear_dynamic`.
-pub struct QLinearDynamic;
-
-impl Operator for QLinearDynamic {
-    fn signature(&self) -> &'static Signature {
-        const {
-            &Signature {
-                name: "quantized.linear_dynamic",
-                doc: "clamp(linear(dynamic_quantize_dequantize(input), dequantize(weight), bias)), f32 in and out; the weight is i8 [out, in], its zero points 0.",
-                inputs: &[required("input"), required("weight"), required("weight_scale"), optional("bias")],
-                attrs: &[
-                    attr("reduce_range", AttrDefault::Bool(false), "Half the range of the input's integers."),
-                    ACTIVATION_MIN,
-                    ACTIVATION_MAX,
-                ],
-                class: OpClass::Heavy,
-            }
-        }
-    }
-
-    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
-        cx.expect_dtype(0, &[DType::F32])?;
-        cx.expect_dtype(1, &[DType::I8])?;
-        infer_weight_scale(cx, 2)?;
-        let shape = infer_linear(&cx.ty(0)?.shape, &cx.ty(1)?.shape)?;
-        infer_bias(cx, 3, shape.dims().last().unwrap_or(&Dim::Unknown))?;
-        Ok(vec![TensorType { dtype: DType::F32, shape }])
-    }
-
-    fn integer_use(&self) -> IntegerUse {
-        // Its scale is only known when the graph runs: the result is real.
-        IntegerUse::Unseen
-    }
-
-    fn eval(&self, cx: &EvalCx<'_>) -> Result<Vec<Value>, OpError> {
-        let x = dynamic_quantize(&cx.tensor(0)?, DType::U8, cx.bool("reduce_range")?)?;
-        let w = dequantize_weight(&cx.tensor(1)?, &cx.tensor(2)?, 0)?;
-        let y = linear(&x, &w, cx.opt_tensor(3).as_ref())?;
-        let y = clamp_value(&y, cx.float("activation_min")?, cx.float("activation_max")?)?;
-        Ok(vec![y.to_tensor().into()])
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod composed;
 pub mod conv;
+pub mod dynamic;
 pub mod elementwise;
 pub mod embedding;
 pub(crate) mod function;

@@ -46,7 +46,7 @@ pub fn convert_with(
     qparams: &[ActivationQParams],
     mapping: ModuleMapping<'_>,
 ) -> Result<ConvertedModel, EagerError> {
-    check_mapping(mapping, get_default_static_quant_module_mappings())?;
+    check_mapping(mapping, &[get_default_static_quant_module_mappings()])?;
     let model = &prepared.model;
     if qparams.len() != prepared.slots.len() {
         return Err(QuantError::NoCalibrationData.into());

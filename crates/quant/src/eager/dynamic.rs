@@ -9,7 +9,10 @@ use quantc_pattern::{DTypeConfig, Mode};
 use quantc_tensor::QScheme;
 
 use super::convert::{assemble, float_reason, node_report};
-use super::mappings::{ModuleMapping, check_mapping, get_default_dynamic_quant_module_mappings, swap_module};
+use super::mappings::{
+    ModuleMapping, check_mapping, get_default_dynamic_quant_module_mappings, optional_dynamic_quant_module_mappings,
+    swap_module,
+};
 use super::prepare::is_output;
 use super::{EagerError, EagerModel, QConfigDict, propagate_qconfig};
 use crate::constraints::unfit_weight;
@@ -81,7 +84,8 @@ pub fn quantize_dynamic(
     quantize_dynamic_with(model, spec, dtype, get_default_dynamic_quant_module_mappings())
 }
 
-/// [`quantize_dynamic`] with its argument `mapping`: the types that are swapped, and for which class.
+/// [`quantize_dynamic`] with its argument `mapping`: the types that are swapped, and for which class. It may have rows of
+/// [`optional_dynamic_quant_module_mappings`], too: convolutions.
 ///
 /// # Errors
 /// As [`quantize_dynamic`]; if the mapping gives a type a class that it cannot become here.
@@ -91,7 +95,7 @@ pub fn quantize_dynamic_with(
     dtype: DynamicDType,
     mapping: ModuleMapping<'_>,
 ) -> Result<ConvertedModel, EagerError> {
-    check_mapping(mapping, get_default_dynamic_quant_module_mappings())?;
+    check_mapping(mapping, &[get_default_dynamic_quant_module_mappings(), optional_dynamic_quant_module_mappings()])?;
     let mut model = model.clone().eval();
     let own = Some(Arc::new(dtype.qconfig()));
     let all = |keys: Vec<String>| QConfigDict {
@@ -173,15 +177,20 @@ fn dynamic_group(
     let qconfig = model.qconfig(path).unwrap_or(qconfig);
     let refused = |detail: String| EagerError::qconfig(model, path, detail);
     let (entry, dtype_config) = (entry.to_owned(), DTypeConfig::new(qconfig.weight.dtype.name().into()));
+    let convolution = op.name().starts_with("conv");
     let plan = match qconfig.weight.dtype {
-        ObserverDType::Float16 => Plan::Half { entry, dtype_config, mode: Mode::Float16Dynamic },
+        ObserverDType::Float16 if !convolution => Plan::Half { entry, dtype_config, mode: Mode::Float16Dynamic },
         ObserverDType::Qint8 => match unfit_weight(op, &qconfig.weight) {
             Some(detail) => return Err(refused(format!("weight: {detail}"))),
             None => Plan::Dynamic { qconfig, entry, dtype_config },
         },
-        other => return Err(refused(format!("the weight must be qint8 or float16, its observer gives {other}"))),
+        other => {
+            let types = if convolution { "qint8" } else { "qint8 or float16" };
+            return Err(refused(format!("the weight must be {types}, its observer gives {other}")));
+        }
     };
-    let bias = (op.name() == "linear" && node.inputs().get(2).is_some_and(Option::is_some)).then_some((id, 2));
+    let bias = ((convolution || op.name() == "linear") && node.inputs().get(2).is_some_and(Option::is_some))
+        .then_some((id, 2));
     Ok(Some(group(id, class, vec![(id, 0)], &weights, bias, plan)))
 }
 

@@ -57,6 +57,16 @@ const DYNAMIC: ModuleMapping<'static> = &[
     ("Embedding", "torch.ao.nn.quantized.Embedding"),
 ];
 
+/// Classes of PyTorch that are in no default mapping, and that a mapping of the user may give these types.
+const DYNAMIC_BESIDES: ModuleMapping<'static> = &[
+    ("Conv1d", "torch.ao.nn.quantized.dynamic.Conv1d"),
+    ("Conv2d", "torch.ao.nn.quantized.dynamic.Conv2d"),
+    ("Conv3d", "torch.ao.nn.quantized.dynamic.Conv3d"),
+    ("ConvTranspose1d", "torch.ao.nn.quantized.dynamic.ConvTranspose1d"),
+    ("ConvTranspose2d", "torch.ao.nn.quantized.dynamic.ConvTranspose2d"),
+    ("ConvTranspose3d", "torch.ao.nn.quantized.dynamic.ConvTranspose3d"),
+];
+
 const QAT: ModuleMapping<'static> = &[
     ("Conv2d", "torch.ao.nn.qat.Conv2d"),
     ("Conv3d", "torch.ao.nn.qat.Conv3d"),
@@ -183,6 +193,11 @@ pub fn get_default_dynamic_quant_module_mappings() -> ModuleMapping<'static> {
     DYNAMIC
 }
 
+/// Convolutions: [`super::quantize_dynamic_with`] takes these rows too, [`super::quantize_dynamic`] leaves the types as they are, as PyTorch does.
+pub fn optional_dynamic_quant_module_mappings() -> ModuleMapping<'static> {
+    DYNAMIC_BESIDES
+}
+
 /// What `prepare_qat` swaps (torch.ao.quantization.get_default_qat_module_mappings).
 pub fn get_default_qat_module_mappings() -> ModuleMapping<'static> {
     QAT
@@ -202,10 +217,11 @@ pub fn swap_module<'m>(module_type: &str, has_qconfig: bool, mapping: ModuleMapp
     mapping.iter().find(|row| has_qconfig && row.0 == module_type).map(|row| row.1)
 }
 
-/// Whether a user's mapping has only rows of the default one: a row left out keeps a type in float, another class would need kernels of its own.
-pub(super) fn check_mapping(mapping: ModuleMapping<'_>, default: ModuleMapping<'_>) -> Result<(), EagerError> {
-    let Some((module_type, class)) = mapping.iter().find(|row| !default.contains(row)) else { return Ok(()) };
-    let detail = match swap_module(module_type, true, default) {
+/// Whether a user's mapping has only rows of the default ones: a row left out keeps a type in float, another class would need kernels of its own.
+pub(super) fn check_mapping(mapping: ModuleMapping<'_>, default: &[ModuleMapping<'_>]) -> Result<(), EagerError> {
+    let known = |row: &&(&str, &str)| default.iter().any(|rows| rows.contains(row));
+    let Some((module_type, class)) = mapping.iter().find(|row| !known(row)) else { return Ok(()) };
+    let detail = match default.iter().find_map(|rows| swap_module(module_type, true, rows)) {
         Some(known) => format!("it becomes `{known}`, or stays as it is without a row"),
         None => "only rows of the default mapping are known".to_owned(),
     };

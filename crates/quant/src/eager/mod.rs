@@ -23,7 +23,7 @@ pub use mappings::{
     get_default_dynamic_quant_module_mappings, get_default_float_to_quantized_operator_mappings,
     get_default_qat_module_mappings, get_default_qconfig_propagation_list, get_default_static_quant_module_mappings,
     get_default_static_quant_reference_module_mappings, get_dynamic_quant_module_class, get_quantized_operator,
-    get_static_quant_module_class, no_observer_set, swap_module,
+    get_static_quant_module_class, no_observer_set, optional_dynamic_quant_module_mappings, swap_module,
 };
 pub use model::{EagerModel, QConfigDict, add_quant_dequant, propagate_qconfig};
 pub use prepare::{EagerPrepared, default_eval_fn, prepare, prepare_qat, prepare_with, quantize, quantize_qat};

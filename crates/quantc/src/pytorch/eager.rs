@@ -64,7 +64,7 @@ pub(super) const SECTION: Section = Section {
             quantc_quant::eager::quantize_dynamic,
             "torch.ao.quantization.quantize_dynamic",
             "crates/quant/tests/eager.rs::dynamic_quantization_gives_pytorchs_outputs",
-            "every type and dtype; a QConfig's range for activations is its own, PyTorch always halves it. `quantize_dynamic_with` has `mapping`"
+            "every type and dtype; a QConfig's range for activations is its own, PyTorch always halves it. `quantize_dynamic_with` has `mapping`, which may have convolutions"
         ),
         item!(
             quantc_quant::eager::swap_module,

@@ -215,30 +215,6 @@ pub(super) const SECTION: Section = Section {
             "crates/quant/tests/eager.rs::qconfigs_observers_and_outputs_are_pytorchs",
             "the steps of an LSTM; no module of its own"
         ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.Conv1d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.Conv2d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.Conv3d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.ConvTranspose1d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.ConvTranspose2d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
-        missing(
-            "torch.ao.nn.quantized.dynamic.ConvTranspose3d",
-            "not built: neither PyTorch's default mappings nor its backends quantize convolutions dynamically",
-        ),
         item!(
             quantc_quant::convert_fx,
             "torch.ao.nn.quantized.reference.Linear",

@@ -2,6 +2,10 @@
 
 use super::{Section, differs, missing, operator};
 
+/// How a dynamic convolution differs.
+const DYNAMIC_CONV: &str = "the result stays real, PyTorch's is rounded to the input's scale and cut off at the input's range. By the backends native and \
+     arm, or `quantize_dynamic_with` and rows of `optional_dynamic_quant_module_mappings`: in no default mapping, as in PyTorch";
+
 pub(super) const SECTION: Section = Section {
     title: "Modules and functions",
     entries: &[
@@ -154,6 +158,54 @@ pub(super) const SECTION: Section = Section {
             "op quantized.linear_dynamic",
             "torch.ao.nn.quantized.dynamic.Linear",
             "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        ),
+        differs(
+            operator(
+                "op quantized.conv1d_dynamic",
+                "torch.ao.nn.quantized.dynamic.Conv1d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
+        ),
+        differs(
+            operator(
+                "op quantized.conv2d_dynamic",
+                "torch.ao.nn.quantized.dynamic.Conv2d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
+        ),
+        differs(
+            operator(
+                "op quantized.conv3d_dynamic",
+                "torch.ao.nn.quantized.dynamic.Conv3d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
+        ),
+        differs(
+            operator(
+                "op quantized.conv_transpose1d_dynamic",
+                "torch.ao.nn.quantized.dynamic.ConvTranspose1d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
+        ),
+        differs(
+            operator(
+                "op quantized.conv_transpose2d_dynamic",
+                "torch.ao.nn.quantized.dynamic.ConvTranspose2d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
+        ),
+        differs(
+            operator(
+                "op quantized.conv_transpose3d_dynamic",
+                "torch.ao.nn.quantized.dynamic.ConvTranspose3d",
+                "crates/quantc/tests/torch_modules.rs::dynamic_convolutions_are_pytorchs",
+            ),
+            DYNAMIC_CONV,
         ),
         operator(
             "op quantized.lstm_dynamic",

@@ -1,4 +1,4 @@
-//! Linear layers whose input is quantized over its own range while the plan runs.
+//! Convolutions and linear layers whose input is quantized over its own range while the plan runs.
 
 use std::sync::Arc;
 
@@ -11,6 +11,14 @@ use crate::{Access, RunError, Slot, Source, Step, StepCx, Work, Workers};
 
 /// Bytes of the parameters that [`DynamicQuantizeStep`] leaves: the scale as f32, the zero point as i32.
 pub const DYNAMIC_PARAMS: usize = 8;
+
+/// The scale and the zero point in such bytes.
+pub(crate) fn dynamic_params(params: &[u8]) -> (f32, u8) {
+    let (mut scale, mut zero_point) = ([0; 4], [0; 4]);
+    scale.copy_from_slice(&params[..4]);
+    zero_point.copy_from_slice(&params[4..8]);
+    (f32::from_ne_bytes(scale), i32::from_ne_bytes(zero_point) as u8)
+}
 
 /// Quantizes a tensor to u8 over its own range (see [`dynamic_qparams`]).
 pub struct DynamicQuantizeStep {
@@ -113,35 +121,39 @@ impl DynamicProduct<'_> {
     }
 }
 
-/// A linear layer over the codes of a [`DynamicQuantizeStep`], f32 out.
-pub struct DynamicLinearStep {
+/// A convolution (dense, grouped or depthwise) or linear layer over the codes of a [`DynamicQuantizeStep`], channels last; f32 out.
+pub struct DynamicConvStep {
     /// Weights.
     pub weights: QWeights,
-    /// For each output.
+    /// For each output channel.
     pub weight_scale: Arc<[f32]>,
-    /// For each output.
+    /// For each output channel.
     pub bias: Option<Arc<[f32]>>,
     /// Codes.
-    pub x: Slot,
+    pub x: Source,
     /// Their parameters.
     pub params: Slot,
     /// Real bounds.
     pub clamp: (f32, f32),
-    /// Memory for the scale of each output, f32.
+    /// Memory for the scale of each output channel, f32.
     pub scale: Slot,
     /// Memory for what the accumulators start from, i32.
     pub offsets: Slot,
-    /// Result.
+    /// The result, from its first pixel's first channel to its last pixel's last.
     pub out: Slot,
+    /// Elements from one pixel of the result to the next.
+    pub out_stride: usize,
 }
 
-impl Step for DynamicLinearStep {
+impl Step for DynamicConvStep {
     fn kernel(&self) -> &'static str {
         self.weights.kernel.name()
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
-        visit(Access::Read, &self.x);
+        if let Some(slot) = self.x.slot() {
+            visit(Access::Read, slot);
+        }
         visit(Access::Read, &self.params);
         visit(Access::Write, &self.scale);
         visit(Access::Write, &self.offsets);
@@ -158,26 +170,23 @@ impl Step for DynamicLinearStep {
 
     fn work(&self) -> Work {
         let bias = self.bias.as_ref().map_or(0, |bias| size_of_val(&**bias));
-        self.weights.work(Work { constants: bias as u64, ..Work::default() })
+        let work = self.weights.work(Work { constants: bias as u64, ..Work::default() });
+        work.into_rows(self.weights.rows(), self.weight_scale.len(), self.out_stride, size_of::<f32>())
     }
 
     fn run(&self, cx: &mut StepCx<'_>) -> Result<(), RunError> {
         let (reads, [scale, offsets, out], mut workers) = cx.split([&self.scale, &self.offsets, &self.out]);
-        let params = reads.slot(&self.params);
-        let (mut x_scale, mut x_zero_point) = ([0; 4], [0; 4]);
-        x_scale.copy_from_slice(&params[..4]);
-        x_zero_point.copy_from_slice(&params[4..8]);
         let product = DynamicProduct {
             weights: &self.weights,
             weight_scale: &self.weight_scale,
             bias: self.bias.as_deref(),
-            x: reads.slot(&self.x),
-            x_params: (f32::from_ne_bytes(x_scale), i32::from_ne_bytes(x_zero_point) as u8),
+            x: reads.bytes(&self.x),
+            x_params: dynamic_params(reads.slot(&self.params)),
             clamp: self.clamp,
         };
         let params =
             ProductParams { scale: bytemuck::cast_slice_mut(scale), offsets: bytemuck::cast_slice_mut(offsets) };
-        product.run(&mut workers, params, bytemuck::cast_slice_mut(out), self.weight_scale.len());
+        product.run(&mut workers, params, bytemuck::cast_slice_mut(out), self.out_stride);
         Ok(())
     }
 }

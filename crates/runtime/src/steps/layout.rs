@@ -3,6 +3,7 @@
 use quantc_kernels::layout::Layout;
 use quantc_kernels::{DequantizeParams, Quantize, QuantizeParams, RowsMut, SLACK};
 
+use super::dynamic::dynamic_params;
 use crate::{Access, RunError, Slot, Source, Step, StepCx, Work};
 
 /// Quantizes `[n][channels][plane]` f32 into `[n][plane][channels]` u8.
@@ -144,6 +145,15 @@ pub struct Loop {
     pub to: usize,
 }
 
+/// What fills the result of a copy before anything is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The bytes of one element.
+    Element(Vec<u8>),
+    /// The zero point that a [`super::DynamicQuantizeStep`] leaves in this slot.
+    ZeroPoint(Slot),
+}
+
 /// Copies blocks of bytes under a nest of loops: concatenation, slices, padding, broadcasts.
 pub struct CopyStep {
     /// Input.
@@ -158,8 +168,8 @@ pub struct CopyStep {
     pub out: Slot,
     /// First byte written, within `out`.
     pub out_start: usize,
-    /// The bytes of one element that fill `out` first (padding).
-    pub fill: Option<Vec<u8>>,
+    /// What fills `out` first (padding).
+    pub fill: Option<Fill>,
 }
 
 impl Step for CopyStep {
@@ -170,6 +180,9 @@ impl Step for CopyStep {
     fn visit(&self, visit: &mut dyn FnMut(Access, &Slot)) {
         if let Some(slot) = self.x.slot() {
             visit(Access::Read, slot);
+        }
+        if let Some(Fill::ZeroPoint(params)) = &self.fill {
+            visit(Access::Read, params);
         }
         visit(Access::Write, &self.out);
     }
@@ -188,11 +201,13 @@ impl Step for CopyStep {
         let (reads, [out], _) = cx.split([&self.out]);
         let bytes = reads.bytes(&self.x);
         let x = &bytes[..bytes.len() - SLACK];
-        if let Some(fill) = &self.fill {
-            match fill[..] {
+        match &self.fill {
+            None => {}
+            Some(Fill::ZeroPoint(params)) => out.fill(dynamic_params(reads.slot(params)).1),
+            Some(Fill::Element(element)) => match element[..] {
                 [byte] => out.fill(byte),
-                _ => out.chunks_exact_mut(fill.len().max(1)).for_each(|chunk| chunk.copy_from_slice(fill)),
-            }
+                _ => out.chunks_exact_mut(element.len().max(1)).for_each(|chunk| chunk.copy_from_slice(element)),
+            },
         }
         if self.loops.iter().all(|l| l.count > 0) {
             nest(x, self.start as isize, out, self.out_start, &self.loops, self.block);

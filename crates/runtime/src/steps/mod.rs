@@ -22,11 +22,11 @@ mod rows;
 
 pub use cast::CastStep;
 pub use conv_transpose::ConvTransposeStep;
-pub use dynamic::{DYNAMIC_PARAMS, DynamicLinearStep, DynamicQuantizeStep, dynamic_codes_len};
+pub use dynamic::{DYNAMIC_PARAMS, DynamicConvStep, DynamicQuantizeStep, dynamic_codes_len};
 pub use embedding::{BagPlaces, EmbeddingStep, Indices, TableSource};
 pub use float::{FloatConvStep, MatrixOperand, SgemmStep};
 pub use gather::GatherStep;
-pub use layout::{CopyStep, DequantizeToNchwStep, Loop, PermuteStep, QuantizeToNhwcStep};
+pub use layout::{CopyStep, DequantizeToNchwStep, Fill, Loop, PermuteStep, QuantizeToNhwcStep};
 pub use pool::{PoolOp, PoolStep};
 pub use qconv::{QConvStep, QEpilogue};
 pub use qconv_function::{QConvFunctionStep, QFunction};

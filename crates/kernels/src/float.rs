@@ -328,9 +328,9 @@ pub mod body {
     #[inline(always)]
     pub fn softmax(rows: Range<usize>, columns: usize, x: Operand<'_, f32>, mut out: RowsMut<'_, f32>) {
         for (index, row) in rows.enumerate() {
-            let out = out.row(index, columns);
-            out.copy_from_slice(x.row(row, columns));
-            reduce::softmax_row(out);
+            let (x, out) = (x.row(row, columns), out.row(index, columns));
+            let lanes = reduce::exp_row(x, reduce::max(x), out);
+            reduce::normalize_row(out, lanes);
         }
     }
 

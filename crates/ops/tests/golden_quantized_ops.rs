@@ -129,6 +129,12 @@ static ROWS: &[Row] = &[
 
 /// Operators that other tests compare, or that PyTorch has no kernel of.
 const ELSEWHERE: &[&str] = &[
+    "quantized.conv1d_dynamic",
+    "quantized.conv2d_dynamic",
+    "quantized.conv3d_dynamic",
+    "quantized.conv_transpose1d_dynamic",
+    "quantized.conv_transpose2d_dynamic",
+    "quantized.conv_transpose3d_dynamic",
     "quantized.embedding",
     "quantized.embedding_bag",
     "quantized.gru_dynamic",

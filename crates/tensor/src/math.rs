@@ -62,18 +62,40 @@ pub fn exp_f32(x: f32) -> f32 {
 /// [`exp_f32`]: a polynomial of degree 5 and one power of two.
 #[inline(always)]
 pub fn exp_nonpositive_f32(x: f32) -> f32 {
+    exp_nonpositive_block([x])[0]
+}
+
+/// [`exp_nonpositive_f32`] of each element. One step for all elements comes before the next step: each of the twenty waits for the one before, and
+/// a processor does not look far enough ahead to find another element's.
+#[inline(always)]
+pub fn exp_nonpositive_block<const N: usize>(x: [f32; N]) -> [f32; N] {
     // 1.5 * 2^23 rounds to an integer; the bias of the exponent besides.
     const MAGIC: f32 = 12_582_912.0;
     const LN2_HI: f32 = 0.693_359_4;
     const LN2_LO: f32 = -2.121_944_4e-4;
     const P: [f32; 4] = [0.499_992_3, 0.166_671_14, 0.041_890_156, 0.008_312_521];
     // At the bound the power of two is 2^-127, whose bits are those of zero.
-    let x = if -88.0 > x { -88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + MAGIC;
-    let n = shifted - MAGIC;
-    let r = (x - n * LN2_HI) - n * LN2_LO;
-    let p = (horner(r, P) * (r * r) + r) + 1.0;
-    p * power_of_two((shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32))
+    let x = x.map(|x| if -88.0 > x { -88.0 } else { x });
+    let shifted = x.map(|x| x * std::f32::consts::LOG2_E + MAGIC);
+    let n = shifted.map(|shifted| shifted - MAGIC);
+    let r = zip_block(x, n, |x, n| x - n * LN2_HI);
+    let r = zip_block(r, n, |r, n| r - n * LN2_LO);
+    let p = r.map(|r| r * P[3] + P[2]);
+    let p = zip_block(p, r, |p, r| p * r + P[1]);
+    let p = zip_block(p, r, |p, r| p * r + P[0]);
+    let p = zip_block(p, r, |p, r| p * (r * r) + r);
+    let p = p.map(|p| p + 1.0);
+    zip_block(p, shifted, |p, shifted| {
+        p * power_of_two((shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32))
+    })
+}
+
+#[inline(always)]
+fn zip_block<const N: usize>(mut a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = f(*a, b);
+    }
+    a
 }
 
 /// `1 / (1 + e^-x)` within 2.6 ulp for `x > -87`; below -88.73 zero.

@@ -5,7 +5,7 @@
 //! lane `j` with lane `j + 8`, then `j + 4`, `j + 2`, `j + 1`. One 512-bit register, two 256-bit ones or sixteen
 //! scalars do this alike.
 
-use crate::math::exp_nonpositive_f32;
+use crate::math::{exp_nonpositive_block, exp_nonpositive_f32};
 
 /// Lanes of every reduction.
 pub const LANES: usize = 16;
@@ -129,33 +129,58 @@ pub fn min_max(x: &[f32]) -> MinMax {
     }
 }
 
-/// Softmax of a row in place: `e_i = exp(x_i - max)`, then `e_i * (1 / sum(e))`. A row with a NaN, with +infinity, or of only
-/// -infinity becomes NaN; an empty row stays empty.
+/// Blocks of lanes whose exponentials are computed side by side: one is a chain of some twenty operations, each waiting for the one before.
+const SIDE_BY_SIDE: usize = 4;
+
+/// `e_i = exp(x_i - largest)` of a row whose largest element is given, and the sums of their lanes. The slices have one length.
 #[inline(always)]
-pub fn softmax_row(x: &mut [f32]) {
-    let largest = max(x);
+pub fn exp_row(x: &[f32], largest: f32, out: &mut [f32]) -> [f32; LANES] {
+    const WIDE: usize = LANES * SIDE_BY_SIDE;
     let mut lanes = [0.0; LANES];
-    let mut step = |block: &mut [f32]| {
+    let (wide, mut out_wide) = (x.chunks_exact(WIDE), out.chunks_exact_mut(WIDE));
+    let rest = wide.remainder();
+    for (x, out) in wide.zip(&mut out_wide) {
+        let mut e = [0.0; WIDE];
+        e.copy_from_slice(x);
+        let e = exp_nonpositive_block(e.map(|e| e - largest));
+        for block in e.chunks_exact(LANES) {
+            for (lane, &e) in lanes.iter_mut().zip(block) {
+                *lane += e;
+            }
+        }
+        out.copy_from_slice(&e);
+    }
+    for (x, out) in rest.chunks(LANES).zip(out_wide.into_remainder().chunks_mut(LANES)) {
         // Always a whole block, so that short rows and their ends are computed in vectors too.
         let mut e = [0.0; LANES];
-        e[..block.len()].copy_from_slice(block);
+        e[..x.len()].copy_from_slice(x);
         for e in &mut e {
             *e = exp_nonpositive_f32(*e - largest);
         }
-        for (lane, &e) in lanes.iter_mut().zip(&e[..block.len()]) {
+        for (lane, &e) in lanes.iter_mut().zip(&e[..x.len()]) {
             *lane += e;
         }
-        block.copy_from_slice(&e[..block.len()]);
-    };
-    let mut blocks = x.chunks_exact_mut(LANES);
-    for block in &mut blocks {
-        step(&mut block[..LANES]);
+        out.copy_from_slice(&e[..x.len()]);
     }
-    step(blocks.into_remainder());
+    // Seen as the leaves of a tree of additions, the lanes would be accumulated in pieces instead of whole vectors.
+    std::hint::black_box(lanes)
+}
+
+/// Divides what [`exp_row`] gave by the sum of the lanes, as a product with its reciprocal.
+#[inline(always)]
+pub fn normalize_row(x: &mut [f32], lanes: [f32; LANES]) {
     let inverse = 1.0 / fold(lanes, |a, b| a + b);
     for v in x.iter_mut() {
         *v *= inverse;
     }
+}
+
+/// Softmax of a row in place: `e_i = exp(x_i - max)`, then `e_i * (1 / sum(e))`. A row with a NaN, with +infinity, or of only
+/// -infinity becomes NaN; an empty row stays empty.
+pub fn softmax_row(x: &mut [f32]) {
+    let before = x.to_vec();
+    let lanes = exp_row(&before, max(&before), x);
+    normalize_row(x, lanes);
 }
 
 /// Layer normalisation of a row: `((x - mean) * (1 / sqrt(variance + eps)) * gamma) + beta`, mean and variance as

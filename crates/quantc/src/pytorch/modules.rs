@@ -248,71 +248,104 @@ pub(super) const SECTION: Section = Section {
             ),
             "as traced: linear layers and products; softmax in float; in eager mode with PyTorch's modules inside",
         ),
-        operator(
-            "op quantized.avg_pool2d",
-            "torch.ao.nn.quantized.functional.avg_pool2d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.avg_pool2d",
+                "torch.ao.nn.quantized.functional.avg_pool2d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a mean in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.avg_pool3d",
-            "torch.ao.nn.quantized.functional.avg_pool3d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.avg_pool3d",
+                "torch.ao.nn.quantized.functional.avg_pool3d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a mean in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.adaptive_avg_pool2d",
-            "torch.ao.nn.quantized.functional.adaptive_avg_pool2d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.adaptive_avg_pool2d",
+                "torch.ao.nn.quantized.functional.adaptive_avg_pool2d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a mean in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.adaptive_avg_pool3d",
-            "torch.ao.nn.quantized.functional.adaptive_avg_pool3d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.adaptive_avg_pool3d",
+                "torch.ao.nn.quantized.functional.adaptive_avg_pool3d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a mean in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.conv1d",
-            "torch.ao.nn.quantized.functional.conv1d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.conv1d",
+                "torch.ao.nn.quantized.functional.conv1d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "the bias is rounded to i32, as by qnnpack; fbgemm and onednn add it in float",
         ),
-        operator(
-            "op quantized.conv2d",
-            "torch.ao.nn.quantized.functional.conv2d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.conv2d",
+                "torch.ao.nn.quantized.functional.conv2d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "the bias is rounded to i32, as by qnnpack; fbgemm and onednn add it in float",
         ),
-        operator(
-            "op quantized.conv3d",
-            "torch.ao.nn.quantized.functional.conv3d",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.conv3d",
+                "torch.ao.nn.quantized.functional.conv3d",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "the bias is rounded to i32, as by qnnpack; fbgemm and onednn add it in float",
         ),
-        operator(
-            "op quantized.linear",
-            "torch.ao.nn.quantized.functional.linear",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.linear",
+                "torch.ao.nn.quantized.functional.linear",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "the bias is rounded to i32, as by qnnpack; fbgemm and onednn add it in float",
         ),
-        operator(
-            "op quantized.interpolate",
-            "torch.ao.nn.quantized.functional.interpolate",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.interpolate",
+                "torch.ao.nn.quantized.functional.interpolate",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a bilinear value in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.interpolate",
-            "torch.ao.nn.quantized.functional.upsample",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.interpolate",
+                "torch.ao.nn.quantized.functional.upsample",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a bilinear value in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
-        operator(
-            "op quantized.interpolate",
-            "torch.ao.nn.quantized.functional.upsample_bilinear",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        differs(
+            operator(
+                "op quantized.interpolate",
+                "torch.ao.nn.quantized.functional.upsample_bilinear",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
+            ),
+            "a bilinear value in the middle between two codes may go to the other one (docs/numerics.md)",
         ),
         operator(
             "op quantized.interpolate",
             "torch.ao.nn.quantized.functional.upsample_nearest",
-            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+            "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
         ),
         differs(
             operator(
                 "op max_pool1d",
                 "torch.ao.nn.quantized.functional.max_pool1d",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "the float operator on integers: the largest stays the largest",
         ),
@@ -320,7 +353,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op max_pool2d",
                 "torch.ao.nn.quantized.functional.max_pool2d",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "the float operator on integers: the largest stays the largest",
         ),
@@ -328,7 +361,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.celu",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -336,7 +369,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.leaky_relu",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -344,7 +377,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.hardtanh",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -352,7 +385,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.hardswish",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -360,7 +393,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.threshold",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -368,7 +401,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.elu",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -376,7 +409,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.hardsigmoid",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
@@ -384,7 +417,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.lookup",
                 "torch.ao.nn.quantized.functional.clamp",
-                "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+                "crates/ops/tests/golden_quantized_ops.rs::codes_are_those_of_pytorchs_quantized_kernels",
             ),
             "a table of 256 entries, or part of the layer before it",
         ),

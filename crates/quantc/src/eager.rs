@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use quantc_pattern::RuleSet;
 use quantc_quant::eager::{
-    DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerModel, QConfigDict, convert, fuse_modules, prepare,
-    propagate_qconfig, quantize_dynamic,
+    DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, EagerModel, QConfigDict, convert_with, fuse_modules,
+    get_default_dynamic_quant_module_mappings, get_default_static_quant_module_mappings, prepare, propagate_qconfig,
+    quantize_dynamic_with,
 };
 use quantc_quant::{Calibrator, QConfigMapping};
 
@@ -38,6 +39,8 @@ pub struct EagerOptions {
     pub fuse: Vec<Vec<String>>,
     /// Which modules get QConfigs.
     pub qconfigs: EagerQConfigs,
+    /// The types of modules that are swapped, and for which class (`mapping`); empty: PyTorch's default.
+    pub mapping: Vec<(String, String)>,
     /// The backend, which chooses the default QConfig.
     pub backend: String,
     /// The rewrite rules.
@@ -61,8 +64,12 @@ pub fn quantize_eager(
     let lists: Vec<Vec<&str>> = options.fuse.iter().map(|list| list.iter().map(String::as_str).collect()).collect();
     let mut fused = fuse_modules(model, &lists)?;
     lap(&mut timings.canonicalize);
+    let rows: Vec<(&str, &str)> = options.mapping.iter().map(|(ty, class)| (ty.as_str(), class.as_str())).collect();
     let (prepared, converted) = match qconfigs(&fused, options)? {
-        How::Dynamic(spec, dtype) => (fused.graph().clone(), quantize_dynamic(&fused, &spec, dtype)?),
+        How::Dynamic(spec, dtype) => {
+            let mapping = if rows.is_empty() { get_default_dynamic_quant_module_mappings() } else { &rows };
+            (fused.graph().clone(), quantize_dynamic_with(&fused, &spec, dtype, mapping)?)
+        }
         How::Static(dict) => {
             propagate_qconfig(&mut fused, &dict);
             let prepared = prepare(&fused)?;
@@ -72,7 +79,8 @@ pub fn quantize_eager(
                 observe(&mut calibrator, batches, &mut progress)?;
             }
             lap(&mut timings.calibrate);
-            let converted = convert(&prepared, &calibrator.finish()?)?;
+            let mapping = if rows.is_empty() { get_default_static_quant_module_mappings() } else { &rows };
+            let converted = convert_with(&prepared, &calibrator.finish()?, mapping)?;
             (prepared.prepared().graph.clone(), converted)
         }
     };

@@ -456,6 +456,13 @@ fn the_eager_workflow_fuses_calibrates_and_quantizes_dynamically() {
         ok(at, &[&command[..], extra].concat());
         dynamic.push(format!("{}: {}", extra.join(" "), quantized_calls(at, "d.qtc").join("; ")));
     }
+    // Convolutions are in no default mapping.
+    let command = ["quantize", arg(&cnn), "-o", "d.qtc", "--workflow", "eager", "--mode", "dynamic"];
+    let command = [&command[..], &["--qconfig-spec", "Conv2d", "--mapping"]].concat();
+    ok(at, &[&command[..], &["Conv2d=torch.ao.nn.quantized.dynamic.Conv2d"]].concat());
+    dynamic.push(format!("convolutions: {}", quantized_calls(at, "d.qtc").join("; ")));
+    let message = refused(at, &[&command[..], &["Conv2d=mine.Conv2d"]].concat());
+    assert!(message.contains("torch.ao.nn.quantized.dynamic.Conv2d"), "{message}");
     insta::assert_snapshot!(format!(
         "static:\n{}\n\nmapping: {}\n\ndynamic\n{}",
         all.join("\n"),

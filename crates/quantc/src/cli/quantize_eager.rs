@@ -42,6 +42,21 @@ impl std::str::FromStr for Fuse {
     }
 }
 
+/// What modules of a type become.
+#[derive(Clone, Debug)]
+struct Row(String, String);
+
+impl std::str::FromStr for Row {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once('=').map(|(ty, class)| (ty.trim(), class.trim())) {
+            Some((ty, class)) if !ty.is_empty() && !class.is_empty() => Ok(Row(ty.to_owned(), class.to_owned())),
+            _ => Err("must be a type and a class: Conv2d=torch.ao.nn.quantized.dynamic.Conv2d".to_owned()),
+        }
+    }
+}
+
 /// Options that only the eager workflow has.
 #[derive(Debug, clap::Args)]
 pub(super) struct EagerArgs {
@@ -54,6 +69,9 @@ pub(super) struct EagerArgs {
     /// Eager, dynamic: the type of weights [default: qint8]
     #[arg(long, value_enum)]
     dtype: Option<DTypeArg>,
+    /// Eager: what modules of a type become, in place of PyTorch's default mapping; dynamic convolutions are in none by default
+    #[arg(long, value_name = "TYPE=CLASS", num_args = 1..)]
+    mapping: Vec<Row>,
 }
 
 impl EagerArgs {
@@ -63,6 +81,7 @@ impl EagerArgs {
             ("--fuse", !self.fuse.is_empty()),
             ("--qconfig-spec", !self.qconfig_spec.is_empty()),
             ("--dtype", self.dtype.is_some()),
+            ("--mapping", !self.mapping.is_empty()),
         ];
         match given.iter().find(|g| g.1) {
             Some((option, _)) => Err(Error::Data(format!("{option} is of --workflow eager"))),
@@ -103,6 +122,7 @@ impl EagerArgs {
         Ok(EagerOptions {
             fuse: self.fuse.iter().map(|list| list.0.clone()).collect(),
             qconfigs,
+            mapping: self.mapping.iter().map(|Row(ty, class)| (ty.clone(), class.clone())).collect(),
             backend: options.backend.name.to_string(),
             rules: options.rules.clone(),
         })

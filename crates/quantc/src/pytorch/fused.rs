@@ -195,7 +195,7 @@ pub(super) const SECTION: Section = Section {
                 "torch.ao.nn.quantized.PReLU",
                 "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
             ),
-            "computed on reals between dequantize and quantize, its weight in float; not in eager mode",
+            "computed on reals between dequantize and quantize, its weight in float; not in eager mode, where PyTorch's kernel is wrong: it multiplies what is above 0 by the slope's code nearest to 1",
         ),
         item!(
             quantc_quant::eager::convert,

@@ -87,7 +87,7 @@ impl PrepareCustomConfig {
     /// The custom modules that the graph looks into otherwise: path, class, and calls in order.
     ///
     /// # Errors
-    /// If the model has no module of a class, or one is inside another.
+    /// If the model has no module of a class.
     pub(super) fn custom_modules(
         &self,
         graph: &Graph,

@@ -513,6 +513,14 @@ fn an_lstm_has_a_quantizable_form() {
         r#"{"float_to_observed_custom_module_class": {"static": {"torch.nn.LSTM": "torch.ao.nn.quantizable.LSTM"}}}"#;
     let config = PrepareCustomConfig::from_json(json).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(linears(&config), 3);
+    // What is apart stays one call, whatever the class and whoever names it.
+    let entry = StandaloneModuleConfigEntry::default();
+    assert_eq!(linears(&config.clone().set_standalone_module_name("rnn", entry)), 0);
+    let apart = config.clone().set_non_traceable_module_names(&["rnn"]);
+    assert_eq!(linears(&apart), 0);
+    let named = mapping.clone().set_module_name("rnn", named("minmax"));
+    let prepared = prepare_fx_custom(&graph, &named, backend(), Placement::Quantc, &apart).expect("prepares");
+    assert!(prepared.graph.calls().all(|id| prepared.graph.node(id).is_op("lstm")), "{}", prepared.graph);
     let again = config.to_json().and_then(|json| PrepareCustomConfig::from_json(&json.to_string()));
     assert_eq!(linears(&again.unwrap_or_else(|e| panic!("{e}"))), 3);
 }

@@ -120,6 +120,16 @@ impl PrepareCustomConfig {
         Ok(custom)
     }
 
+    /// The calls inside non-traceable modules, and those inside standalone ones.
+    ///
+    /// # Errors
+    /// If the model has no such module.
+    pub(crate) fn calls_apart(&self, graph: &Graph) -> Result<(HashSet<NodeId>, HashSet<NodeId>), CustomConfigError> {
+        let (edges, standalone) = self.scope(graph)?;
+        let standalone: HashSet<NodeId> = standalone.into_iter().flat_map(|module| module.calls).collect();
+        Ok((edges.apart.into_keys().filter(|call| !standalone.contains(call)).collect(), standalone))
+    }
+
     /// The calls that are apart, and the modules to be prepared on their own. A module that is named is not looked for by its class.
     pub(super) fn scope<'c>(&'c self, graph: &Graph) -> Result<(Edges, Vec<Standalone<'c>>), CustomConfigError> {
         let modules = Modules::of(graph, &self.modules);

@@ -18,10 +18,11 @@ pub const MOST_STEPS: usize = 256;
 
 /// Writes out every recurrent layer that an entry of the mapping other than the global one quantizes statically, or that is of a class that the
 /// configuration has a quantizable form for: PyTorch, too, wants such a layer to be named (`float_to_observed_custom_module_class`). The others stay
-/// as they are; why, by name. Layers inside custom modules are not looked at.
+/// as they are; why, by name. Layers inside custom modules and non-traceable ones are not looked at, and the configuration's classes
+/// are not those of its standalone modules.
 ///
 /// # Errors
-/// If a call of the new ones does not type.
+/// If a call of the new ones does not type, or the configuration names what the model does not have.
 pub(crate) fn unroll_recurrent(
     graph: &mut Graph,
     mapping: &QConfigMapping,
@@ -31,9 +32,11 @@ pub(crate) fn unroll_recurrent(
     let mut reasons = HashMap::new();
     let mut wanted = Vec::new();
     let resolver = mapping.resolver(graph);
+    let (opaque, standalone) = config.calls_apart(graph)?;
     for id in graph.calls() {
         let Some((op, _)) = graph.node(id).call() else { continue };
-        if !matches!(op.name(), "lstm" | "gru" | "rnn") || custom.iter().any(|module| module.calls.contains(&id)) {
+        let inside = opaque.contains(&id) || custom.iter().any(|module| module.calls.contains(&id));
+        if inside || !matches!(op.name(), "lstm" | "gru" | "rnn") {
             continue;
         }
         let resolved = resolver.resolve(id);
@@ -41,7 +44,8 @@ pub(crate) fn unroll_recurrent(
             continue;
         }
         let name = graph.node(id).name().to_owned();
-        let quantizable = graph.node(id).origins().iter().any(|o| config.is_quantizable(&o.module_type));
+        let mut origins = graph.node(id).origins().iter();
+        let quantizable = !standalone.contains(&id) && origins.any(|o| config.is_quantizable(&o.module_type));
         if resolved.entry == "global" && !quantizable {
             let hint = "no entry names it (hint: give its type or module a QConfig, or quantize dynamically)";
             reasons

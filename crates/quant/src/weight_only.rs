@@ -98,7 +98,7 @@ impl Tables {
 /// Adds the codes of a table, which `node` reads, and their dequantize before its first reader.
 ///
 /// # Errors
-/// If it is no parameter of rows and columns, or an element is not finite.
+/// If it is no parameter of rows and columns with a value, or an element is not finite.
 pub(crate) fn quantize_table(
     graph: &mut Graph,
     value: ValueRef,
@@ -106,12 +106,13 @@ pub(crate) fn quantize_table(
     config: &ObserverSpec,
 ) -> Result<ValueRef, QuantError> {
     let source = graph.node(value.node);
-    let (Some(name), Some(table)) = (source.param().cloned(), graph.constant(value).cloned()) else {
+    let Some(name) = source.param().cloned() else {
         let message = "only a table that is a parameter has float zero points".to_owned();
         return Err(QuantError::Weight { name: source.name().to_owned(), message });
     };
     let name = &*name;
     let fail = |message: String| QuantError::Weight { name: name.to_owned(), message };
+    let Some(table) = graph.constant(value).cloned() else { return Err(fail("it has no value".to_owned())) };
     let [rows, columns] = *table.shape() else {
         return Err(fail(format!("a table of embeddings is [rows, columns], not {}", table.ty())));
     };

@@ -103,6 +103,7 @@ fn dynamic_mode_needs_no_data() {
     assert!(explained.contains("quantized (dynamic)"), "{explained}");
     // The answer to "are the activations quantized?", with what runs.
     assert!(explained.contains("input: quantized at each call to u8 (0..255)"), "{explained}");
+    assert!(explained.contains("the bias rounded to an integer; output: f32"), "{explained}");
     assert!(explained.contains("runs as quantized.linear_dynamic ("), "{explained}");
     assert!(explained.contains("float: "), "convolutions have no dynamic form: {explained}");
 }

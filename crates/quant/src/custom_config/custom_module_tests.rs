@@ -207,16 +207,6 @@ fn other_types_have_classes_of_their_own() {
             Ok(graph)
         }
     }
-    #[derive(Debug)]
-    struct AsItIs;
-    impl ObservedCustomModule for AsItIs {
-        fn name(&self) -> &str {
-            "AsItIs"
-        }
-        fn observe(&self, float: &Graph, _: &QConfig) -> Result<Graph, String> {
-            Ok(float.clone())
-        }
-    }
     let custom = PrepareCustomConfig::new().set_float_to_observed_mapping(
         "Body",
         ObservedClass::Custom(Arc::new(AsItIs)),
@@ -252,22 +242,123 @@ fn modules_without_qconfig_and_inside_others_stay() {
     assert!(prepared.graph.find("inner").is_some());
 }
 
-#[test]
-fn what_cannot_be_swapped_is_an_error() {
-    /// An observed class that gives this.
-    #[derive(Debug)]
-    struct Gives(&'static str);
-    impl ObservedCustomModule for Gives {
-        fn name(&self) -> &str {
-            "Gives"
-        }
-        fn observe(&self, _: &Graph, _: &QConfig) -> Result<Graph, String> {
-            match self.0 {
-                "" => Err("its linear layer has no bias".to_owned()),
-                text => quantc_ir::text::parse(text).map_err(|e| e.to_string()),
-            }
+/// An observed class that gives this.
+#[derive(Debug)]
+struct Gives(&'static str);
+
+impl ObservedCustomModule for Gives {
+    fn name(&self) -> &str {
+        "Gives"
+    }
+
+    fn observe(&self, _: &Graph, _: &QConfig) -> Result<Graph, String> {
+        match self.0 {
+            "" => Err("its linear layer has no bias".to_owned()),
+            text => quantc_ir::text::parse(text).map_err(|e| e.to_string()),
         }
     }
+}
+
+/// A class, observed or quantized, that leaves a module as it is.
+#[derive(Debug)]
+struct AsItIs;
+
+impl ObservedCustomModule for AsItIs {
+    fn name(&self) -> &str {
+        "AsItIs"
+    }
+
+    fn observe(&self, float: &Graph, _: &QConfig) -> Result<Graph, String> {
+        Ok(float.clone())
+    }
+}
+
+impl QuantizedCustomModule for AsItIs {
+    fn name(&self) -> &str {
+        "AsItIs"
+    }
+
+    fn quantize(&self, observed: &Graph, _: &CustomModuleQParams<'_>) -> Result<Graph, String> {
+        Ok(observed.clone())
+    }
+}
+
+/// A module that nothing depends on, before or after others are swapped, is left out.
+#[test]
+fn modules_without_readers_go() {
+    let text = "graph net(%x: f32[2,2]) {
+  %a = mul(%x, %x)  # a: A(mul, 0)
+  %b = relu(%a)  # b: B(relu, 0)
+  %unread = relu(%x)  # c: A(relu, 0)
+  %after = neg(%unread)
+  return y=%b
+}";
+    let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let constant =
+        "graph b(%x: f32[2,2]) {\n  param @one: f32[2,2] = [1, 1, 1, 1]\n  %r = relu(@one)\n  return y=%r\n}";
+    let mapping = QConfigMapping::new().set_global(named("dynamic"));
+    let prepare = PrepareCustomConfig::new()
+        .set_float_to_observed_mapping("A", ObservedClass::Custom(Arc::new(AsItIs)), QuantType::Dynamic)
+        .set_float_to_observed_mapping("B", ObservedClass::Custom(Arc::new(Gives(constant))), QuantType::Dynamic);
+    let convert =
+        ConvertCustomConfig::new().set_observed_to_quantized_mapping("Gives", Arc::new(AsItIs), QuantType::Dynamic);
+    for placement in [Placement::Quantc, Placement::PyTorch] {
+        let prepared = prepare_fx_custom(&graph, &mapping, backend(), placement, &prepare).expect("prepares");
+        let model = convert_fx_custom(&prepared, &[], &convert).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(model.graph.calls().count(), 1, "{}", model.graph);
+        let x = Tensor::from_vec(&[2, 2], vec![2.0f32; 4]).expect("fits");
+        assert_eq!(run(&model.graph, x)[0].to_f32_vec(), [1.0; 4]);
+    }
+}
+
+/// Like the mapping, the configuration takes PyTorch's full names of classes.
+#[test]
+fn classes_have_full_names() {
+    let text = "graph net(%x: f32[2,2]) {\n  %y = silu(%x)  # act: SiLU(silu, 0)\n  return y=%y\n}";
+    let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    for (class, in_mapping) in [("torch.nn.SiLU", "SiLU"), ("SiLU", "torch.nn.SiLU")] {
+        let mapping = QConfigMapping::new().set_object_type(in_mapping, named("minmax"));
+        let config = PrepareCustomConfig::new().set_float_to_observed_mapping(
+            class,
+            ObservedClass::Custom(Arc::new(AsItIs)),
+            QuantType::Static,
+        );
+        let prepared = prepare_fx_custom(&graph, &mapping, backend(), Placement::Quantc, &config).expect("prepares");
+        assert_eq!(prepared.custom.len(), 1, "{class}");
+    }
+}
+
+/// Shapes alone are enough to prepare a model: its parameters may come later.
+#[test]
+fn parameters_without_values_stay_the_models() {
+    let text = "graph net(%x: f32[4,2]) {
+  param @w: f32[2,2]
+  param @b: f32[2]
+  %y = linear(%x, @w, @b)  # act: A(linear, 0)
+  return y=%y
+}";
+    let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let mapping = QConfigMapping::new().set_global(named("minmax"));
+    let prepare = |observed: Arc<dyn ObservedCustomModule>| {
+        let observed = ObservedClass::Custom(observed);
+        let config = PrepareCustomConfig::new().set_float_to_observed_mapping("A", observed, QuantType::Static);
+        prepare_fx_custom(&graph, &mapping, backend(), Placement::Quantc, &config)
+    };
+    let prepared = prepare(Arc::new(AsItIs)).unwrap_or_else(|e| panic!("{e}"));
+    let linear = prepared.graph.calls().find(|id| prepared.graph.node(*id).is_op("linear")).expect("the layer");
+    assert!(prepared.graph.node(linear).inputs().iter().all(Option::is_some), "{}", prepared.graph);
+    let other = "graph a(%x: f32[4,2]) {
+  param @w: f32[2,2]
+  param @c: f32[2]
+  %y = linear(%x, @w, @c)
+  return y=%y
+}";
+    let error = prepare(Arc::new(Gives(other))).map(|p| p.graph.to_string()).expect_err("no c");
+    assert!(error.to_string().contains("(Gives): its parameter `c` has no value"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_swapped_is_an_error() {
     let mapping = QConfigMapping::new().set_global(named("minmax"));
     let custom_of = |class: &str, gives: &'static str, quant_type| {
         let observed = ObservedClass::Custom(Arc::new(Gives(gives)));
@@ -309,6 +400,14 @@ fn what_cannot_be_swapped_is_an_error() {
             "(Gives): its observers are numbered up to 3, there are 1",
         ),
         (
+            custom_of(
+                "Body",
+                "graph g(%x: f32[4,2]) {\n  %o = observer(%x) {id=-1}\n  return y=%o\n}",
+                QuantType::Static,
+            ),
+            "(Gives): the number of an observer is below 0",
+        ),
+        (
             PrepareCustomConfig::new().set_standalone_module_name("body", entry),
             "custom modules inside standalone ones are not supported",
         ),
@@ -331,6 +430,31 @@ fn what_cannot_be_swapped_is_an_error() {
     assert!(error.to_string().contains("(ObservedBody): no quantized class for it, static"), "{error}");
     let error = convert(&prepared, &quantized(QuantType::Dynamic)).map(|m| m.graph.to_string()).expect_err("no class");
     assert!(error.to_string().contains("(ObservedBody): no quantized class for it, static"), "{error}");
+    /// A quantized class that gives integers, by way of an observer.
+    #[derive(Debug)]
+    struct Observes;
+    impl QuantizedCustomModule for Observes {
+        fn name(&self) -> &str {
+            "Observes"
+        }
+        fn quantize(&self, _: &Graph, qparams: &CustomModuleQParams<'_>) -> Result<Graph, String> {
+            assert_eq!(qparams.inputs.len(), 1);
+            let text = "graph g(%x: u8[4,2]) {
+  %r = dequantize_per_tensor(%x) {scale=0.5}
+  %o = observer(%r) {id=0}
+  %y = quantize_per_tensor(%o) {scale=0.5}
+  return y=%y
+}";
+            quantc_ir::text::parse(text).map_err(|e| e.to_string())
+        }
+    }
+    let config = ConvertCustomConfig::new().set_observed_to_quantized_mapping(
+        "ObservedBody",
+        Arc::new(Observes),
+        QuantType::Static,
+    );
+    let error = convert(&prepared, &config).map(|m| m.graph.to_string()).expect_err("an observer");
+    assert!(error.to_string().contains("(Observes): it still has an observer"), "{error}");
 }
 
 #[test]
@@ -389,6 +513,14 @@ fn an_lstm_has_a_quantizable_form() {
         r#"{"float_to_observed_custom_module_class": {"static": {"torch.nn.LSTM": "torch.ao.nn.quantizable.LSTM"}}}"#;
     let config = PrepareCustomConfig::from_json(json).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(linears(&config), 3);
+    // What is apart stays one call, whatever the class and whoever names it.
+    let entry = StandaloneModuleConfigEntry::default();
+    assert_eq!(linears(&config.clone().set_standalone_module_name("rnn", entry)), 0);
+    let apart = config.clone().set_non_traceable_module_names(&["rnn"]);
+    assert_eq!(linears(&apart), 0);
+    let named = mapping.clone().set_module_name("rnn", named("minmax"));
+    let prepared = prepare_fx_custom(&graph, &named, backend(), Placement::Quantc, &apart).expect("prepares");
+    assert!(prepared.graph.calls().all(|id| prepared.graph.node(id).is_op("lstm")), "{}", prepared.graph);
     let again = config.to_json().and_then(|json| PrepareCustomConfig::from_json(&json.to_string()));
     assert_eq!(linears(&again.unwrap_or_else(|e| panic!("{e}"))), 3);
 }

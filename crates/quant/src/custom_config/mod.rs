@@ -20,7 +20,7 @@ mod tests;
 #[doc = include_str!("../../../../docs/custom-modules.md")]
 struct Page;
 
-use quantc_pattern::BackendConfig;
+use quantc_pattern::{BackendConfig, torch_names};
 
 pub use convert::{ConvertCustomConfig, FuseCustomConfig, preserve_attributes};
 pub use custom_module::{CustomModuleQParams, ObservedClass, ObservedCustomModule, QuantType, QuantizedCustomModule};
@@ -100,7 +100,7 @@ impl PrepareCustomConfig {
         self
     }
 
-    /// Swaps every module of a class that has a QConfig of that type for its observed form, which [`crate::convert_fx_custom`] swaps for the
+    /// Swaps every module of a class (`SiLU`, `torch.nn.SiLU`) that has a QConfig of that type for its observed form, which [`crate::convert_fx_custom`] swaps for the
     /// quantized one. No pattern of the backend looks into it; modules inside standalone and non-traceable ones stay as they are.
     pub fn set_float_to_observed_mapping(
         mut self,
@@ -108,9 +108,11 @@ impl PrepareCustomConfig {
         observed_class: ObservedClass,
         quant_type: QuantType,
     ) -> Self {
-        match self.float_to_observed.iter_mut().find(|row| row.0 == quant_type && row.1 == float_class) {
+        // Calls and QConfigMappings know a class of PyTorch's by its short name.
+        let class = torch_names::find(float_class).and_then(|row| row.module_type()).unwrap_or(float_class);
+        match self.float_to_observed.iter_mut().find(|row| row.0 == quant_type && row.1 == class) {
             Some(row) => row.2 = observed_class,
-            None => self.float_to_observed.push((quant_type, float_class.to_owned(), observed_class)),
+            None => self.float_to_observed.push((quant_type, class.to_owned(), observed_class)),
         }
         self
     }

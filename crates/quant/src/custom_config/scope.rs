@@ -87,7 +87,7 @@ impl PrepareCustomConfig {
     /// The custom modules that the graph looks into otherwise: path, class, and calls in order.
     ///
     /// # Errors
-    /// If the model has no module of a class, or one is inside another.
+    /// If the model has no module of a class.
     pub(super) fn custom_modules(
         &self,
         graph: &Graph,
@@ -118,6 +118,16 @@ impl PrepareCustomConfig {
             }
         }
         Ok(custom)
+    }
+
+    /// The calls inside non-traceable modules, and those inside standalone ones.
+    ///
+    /// # Errors
+    /// If the model has no such module.
+    pub(crate) fn calls_apart(&self, graph: &Graph) -> Result<(HashSet<NodeId>, HashSet<NodeId>), CustomConfigError> {
+        let (edges, standalone) = self.scope(graph)?;
+        let standalone: HashSet<NodeId> = standalone.into_iter().flat_map(|module| module.calls).collect();
+        Ok((edges.apart.into_keys().filter(|call| !standalone.contains(call)).collect(), standalone))
     }
 
     /// The calls that are apart, and the modules to be prepared on their own. A module that is named is not looked for by its class.

@@ -91,9 +91,16 @@ pub(crate) fn observe_custom_modules(
     if config.float_to_observed.is_empty() {
         return Ok(Vec::new());
     }
+    let modules = config.custom_modules(graph)?;
+    // What no output depends on gives nothing to anybody.
+    graph.eliminate_dead();
     let mut wanted = Vec::new();
     let resolver = mapping.resolver(graph);
-    for (path, class, calls) in config.custom_modules(graph)? {
+    for (path, class, mut calls) in modules {
+        calls.retain(|id| graph.contains(*id));
+        if calls.is_empty() {
+            continue;
+        }
         let Resolved { qconfig: Some(qconfig), entry } = resolver.resolve_module(&path, &class) else { continue };
         let mode = mode_of(&qconfig);
         let quant_type = QuantType::of(mode);
@@ -149,6 +156,8 @@ pub(crate) fn observe_custom_modules(
         });
     }
     graph.eliminate_dead();
+    // The observed form of another may not read what a module gives.
+    custom.retain(|module| graph.contains(module.root()));
     for module in &mut custom {
         module.calls.retain(|id| graph.contains(*id));
         module.activations.retain(|(id, _)| graph.contains(*id));
@@ -168,8 +177,12 @@ pub(crate) fn number_observers(
     let mut added: Vec<(Observing, String)> = Vec::new();
     for module in custom {
         module.first_observer = first + added.len();
-        let inside: Vec<(NodeId, usize)> =
-            module.calls.iter().filter_map(|id| Some((*id, observer_id(graph, *id)?))).collect();
+        let mut inside: Vec<(NodeId, usize)> = Vec::new();
+        for &id in module.calls.iter().filter(|id| graph.node(**id).is_op("observer")) {
+            let number = observer_id(graph, id);
+            let number = number.ok_or_else(|| module.refused("the number of an observer is below 0"))?;
+            inside.push((id, number));
+        }
         let count = inside.iter().map(|(_, id)| *id).collect::<BTreeSet<_>>().len();
         for (node, id) in &inside {
             if *id >= count {
@@ -249,6 +262,9 @@ impl CustomModule {
         let refused = |message: String| refused(&self.path, class.name(), message);
         let new = class.quantize(&part.graph, &qparams).map_err(refused)?;
         check_interface(&new, &types, &expected).map_err(refused)?;
+        if new.calls().any(|id| new.node(id).is_op("observer")) {
+            return Err(refused("it still has an observer".to_owned()));
+        }
         // What was observed is read as the integers that it is dequantized from.
         let integers = |(value, observed): (ValueRef, bool)| {
             let quantized = graph.node(value.node).inputs().first().copied().flatten();
@@ -340,15 +356,20 @@ impl Place<'_> {
                     outer.insert(id, call.into());
                 }
                 _ => {
-                    if let (Some(name), Some(tensor)) = (node.param(), new.constant(id)) {
-                        let same = graph.params().get(name).and_then(|p| p.value.as_ref());
-                        let param = match same {
-                            Some(own) if own.bits_eq(tensor) => graph.get_attr(name)?,
-                            Some(_) => graph.param(&graph.fresh_param_name(name), tensor.clone()),
-                            None => graph.param(name, tensor.clone()),
-                        };
-                        outer.insert(id, param.into());
-                    }
+                    let Some(name) = node.param() else { continue };
+                    let own = graph.params().get(name);
+                    let param = match (new.constant(id), own.map(|p| p.value.as_ref())) {
+                        (Some(tensor), Some(Some(own))) if own.bits_eq(tensor) => graph.get_attr(name)?,
+                        (Some(tensor), Some(_)) => graph.param(&graph.fresh_param_name(name), tensor.clone()),
+                        (Some(tensor), None) => graph.param(name, tensor.clone()),
+                        // The model's, whose value is not known yet.
+                        (None, Some(None)) if own.is_some_and(|p| p.ty == *new.ty(id)) => graph.get_attr(name)?,
+                        (None, _) => {
+                            let message = format!("its parameter `{name}` has no value");
+                            return Err(refused(self.path, self.class, message));
+                        }
+                    };
+                    outer.insert(id, param.into());
                 }
             }
         }
@@ -357,7 +378,8 @@ impl Place<'_> {
             let at = outer.get(&v.node)?;
             Some(ValueRef { node: at.node, output: v.output })
         });
-        let result = result.ok_or_else(|| refused(self.path, self.class, "a parameter of it has no value"))?;
+        // `check_interface` has seen that a call gives it.
+        let result = result.ok_or_else(|| refused(self.path, self.class, "it gives nothing"))?;
         Ok((calls, result))
     }
 

@@ -113,8 +113,8 @@ mod tests {
         let (got, float) = (run(&converted), run(&graph));
         assert_eq!(got[1], float[1]);
         assert_ne!(got[0], float[0]);
-        // Ranges include 0. Half a step at most (PyTorch's conversion: one and a half).
-        let steps = [0.75, 1.5, 2.0].map(|range: f32| range / 255.0);
+        // Each row has its own range, which need not include 0. Half a step at most (PyTorch's conversion: one and a half).
+        let steps = [0.75, 0.625, 1.7].map(|range: f32| range / 255.0);
         for (i, (got, want)) in got[0].iter().zip(&float[0]).enumerate() {
             assert!((got - want).abs() <= 0.5001 * steps[IDS[i / 2]], "{i}: {got} for {want}");
         }
@@ -154,5 +154,9 @@ mod tests {
         let graph = quantc_ir::text::parse(NET).unwrap_or_else(|e| panic!("{e}"));
         let error = convert(&graph, &Everything).expect_err("x is computed");
         assert!(error.to_string().contains("only a table that is a parameter has float zero points"), "{error}");
+        let declared = NET.replace(" = [0.5, -0.25, 1.5, 0.875, -2, -0.3]", "");
+        let graph = quantc_ir::text::parse(&declared).unwrap_or_else(|e| panic!("{e}"));
+        let error = convert(&graph, &EmbeddingQuantizer::new()).expect_err("no values");
+        assert!(error.to_string().contains("the weight `words.weight`: it has no value"), "{error}");
     }
 }

@@ -124,11 +124,21 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
                 text.push_str(&format!(", part of `{group}`"));
             }
             text.push('\n');
+            let custom = pattern.starts_with("custom module ");
+            if custom && mode != "static" {
+                text.push_str("  its quantized form takes and gives floats\n");
+                return text;
+            }
             if mode == "dynamic" {
                 let range = if runs_as.iter().any(|r| r.reduce_range == Some(true)) { "0..127" } else { "0..255" };
+                // A gate of a recurrent layer is a sum of two products with scales of their own.
+                let bias = match node.op.as_str() {
+                    "lstm" | "gru" | "rnn" => "; output: f32, the biases are added in f32",
+                    _ => ", the bias rounded to an integer; output: f32",
+                };
                 text.push_str(&format!(
                     "  input: quantized at each call to u8 ({range}) over the whole tensor's own minimum and maximum; products and \
-                     sums in integers; output: f32, the bias is added in f32\n"
+                     sums in integers{bias}\n"
                 ));
                 text.push_str(&describe_runs(node, runs_as));
                 return text;
@@ -159,7 +169,10 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
             if report.bias_corrected.contains(&node.name) {
                 text.push_str("  bias: corrected for what rounding the weight does to the mean of the output\n");
             }
-            text.push_str(&describe_runs(node, runs_as));
+            // The calls of a custom module's quantized form are its own, not what became of those that it has here.
+            if !custom {
+                text.push_str(&describe_runs(node, runs_as));
+            }
         }
     }
     text
@@ -171,4 +184,40 @@ fn describe_runs(node: &NodeReport, runs_as: &[RunsAs]) -> String {
     }
     let calls: Vec<String> = runs_as.iter().map(|r| format!("{} ({})", r.op, r.node)).collect();
     format!("  runs as {}\n", calls.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(op: &str, mode: &str, pattern: &str) -> String {
+        let decision = Decision::Quantized {
+            mode: mode.to_owned(),
+            pattern: pattern.to_owned(),
+            dtype_config: "d".to_owned(),
+            group: "y".to_owned(),
+            qconfig_entry: "global".to_owned(),
+            input_observers: Vec::new(),
+            output_observer: None,
+        };
+        let node = NodeReport { name: "y".to_owned(), op: op.to_owned(), origins: Vec::new(), decision };
+        describe(&QuantReport::default(), &Explained { runs_as: Vec::new(), node: &node })
+    }
+
+    #[test]
+    fn biases_are_integers_but_in_recurrent_layers() {
+        assert!(described("conv2d", "dynamic", "conv").contains("the bias rounded to an integer; output: f32"));
+        assert!(described("lstm", "dynamic", "lstm").contains("the biases are added in f32"));
+    }
+
+    /// What a custom module's quantized form does is not known from its mode.
+    #[test]
+    fn custom_modules_speak_for_themselves() {
+        let dynamic = described("relu", "dynamic", "custom module Observed");
+        assert!(dynamic.contains("its quantized form takes and gives floats"), "{dynamic}");
+        for text in [dynamic, described("relu", "static", "custom module Observed")] {
+            assert!(!text.contains("quantized at each call") && !text.contains("runs as"), "{text}");
+        }
+        assert!(described("relu", "static", "relu").contains("runs as relu on dequantized values"));
+    }
 }

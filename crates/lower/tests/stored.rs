@@ -109,8 +109,8 @@ fn what_is_stored_gives_the_weights_back() {
             Isa::Portable => assert!(names.is_empty(), "{names:?}"),
             Isa::Avx2 => assert_eq!(names, ["dyn", "fc", "w1", "w2", "w3", "w6"]),
             Isa::Avx512Vnni => assert_eq!(names, ["w1", "w2", "w3", "w6"]),
-            // What takes too much room depends on the vectors' length.
-            _ => assert!(names.contains(&"w1"), "{isa}: {names:?}"),
+            // What takes too much room depends on how deep a panel is; this one fills it on every tier.
+            _ => assert!(names.contains(&"w2"), "{isa}: {names:?}"),
         }
     }
 }
@@ -122,15 +122,15 @@ fn what_contradicts_itself_is_refused() {
         eprintln!("SKIPPED: this machine has portable kernels only, which store nothing packed");
         return;
     };
-    let good = stored(&graph, isa).remove("w1").expect("packed");
+    let good = stored(&graph, isa).remove("w2").expect("packed");
     assert!(good.unpack().is_some());
     let bad: [fn(&mut StoredWeights); 10] = [
         |w| w.groups = 0,
-        |w| w.groups = 3,
+        |w| w.groups = 5,
         |w| w.groups = usize::MAX,
         |w| w.form = StoredForm::Linear,
-        |w| w.sizes = vec![usize::MAX, usize::MAX, 3, 3],
-        |w| w.sizes = vec![0, 6, 3, 3],
+        |w| w.sizes = vec![usize::MAX, usize::MAX, 1, 1],
+        |w| w.sizes = vec![0, 80, 1, 1],
         |w| w.panels.lanes = 0,
         |w| w.panels.vectors = usize::MAX,
         |w| w.data = SharedBytes::new(vec![0; 10]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attrs, OpRef, lookup};
 use quantc_pattern::Mode;
-use quantc_tensor::{DType, QParams, Tensor};
+use quantc_tensor::{DType, QParams, QRange, Tensor};
 
 use crate::calibrate::ActivationQParams;
 use crate::custom_config::{ConvertCustomConfig, preserve_attributes, quantize_ports};
@@ -135,12 +135,7 @@ fn replace_observer(graph: &mut Graph, observer: NodeId, q: &ActivationQParams) 
     let Some(Some(value)) = graph.node(observer).inputs().first().copied() else { return Ok(()) };
     let base = graph.node(value.node).name().trim_start_matches('@').to_owned();
     let origins = graph.node(observer).origins().to_vec();
-    let mut attrs = Attrs::new().with("scale", q.scale).with("zero_point", q.zero_point).with("dtype", q.range.dtype);
-    let full = q.range.dtype.quantized_range();
-    if full != Some((q.range.qmin, q.range.qmax)) {
-        attrs.set("quant_min", q.range.qmin);
-        attrs.set("quant_max", q.range.qmax);
-    }
+    let attrs = quantize_attrs(q.scale, q.zero_point, q.range);
     let quantize = graph.call_before(
         Some(observer),
         &format!("{base}.quantize"),
@@ -160,6 +155,16 @@ fn replace_observer(graph: &mut Graph, observer: NodeId, q: &ActivationQParams) 
     graph.replace_uses(observer.into(), dequantize.into(), &[]);
     graph.remove(observer)?;
     Ok(())
+}
+
+/// The attributes of a `quantize_per_tensor`.
+pub(crate) fn quantize_attrs(scale: f32, zero_point: i32, range: QRange) -> Attrs {
+    let mut attrs = Attrs::new().with("scale", scale).with("zero_point", zero_point).with("dtype", range.dtype);
+    if range.dtype.quantized_range() != Some((range.qmin, range.qmax)) {
+        attrs.set("quant_min", range.qmin);
+        attrs.set("quant_max", range.qmax);
+    }
+    attrs
 }
 
 /// Dynamic quantization: the activation is quantized from its own range at each run.

@@ -167,9 +167,13 @@ pub fn quantize(
     let (mut canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
     lap(&mut timings.canonicalize);
     let QuantizeOptions { mapping, backend, placement, prepare_custom_config, convert_custom_config, .. } = options;
-    let preserved = prepare_custom_config.preserved_attributes();
-    preserve_attributes(&graph, preserved, &mut canonical).map_err(QuantError::from)?;
-    let prepared = prepare_fx_custom(&canonical, mapping, backend, *placement, prepare_custom_config)?;
+    // What is folded before prepare could not be found at the end.
+    let preserved =
+        [prepare_custom_config.preserved_attributes(), convert_custom_config.preserved_attributes()].concat();
+    preserve_attributes(&graph, &preserved, &mut canonical).map_err(QuantError::from)?;
+    let names: Vec<&str> = preserved.iter().map(String::as_str).collect();
+    let prepare_custom_config = prepare_custom_config.clone().set_preserved_attributes(&names);
+    let prepared = prepare_fx_custom(&canonical, mapping, backend, *placement, &prepare_custom_config)?;
     lap(&mut timings.prepare);
     let mut calibrator = Calibrator::new(&prepared)?;
     if prepared.needs_calibration()
@@ -187,7 +191,6 @@ pub fn quantize(
     lap(&mut timings.convert);
     let (mut quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
     // Passes drop what no call reads.
-    let preserved = [preserved, convert_custom_config.preserved_attributes()].concat();
     for graph in [&mut converted.graph, &mut quantized] {
         preserve_attributes(&prepared.graph, &preserved, graph).map_err(QuantError::from)?;
     }
@@ -220,4 +223,37 @@ fn for_backend<'g>(graph: &'g Graph, backend: &BackendConfig) -> Result<Cow<'g, 
         graph.to_mut().compose()?;
     }
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use quantc_tensor::{DType, TensorType};
+    use quantc_testkit::{random_tensor, rng};
+
+    use super::*;
+
+    /// A batch norm's parameters are folded long before convert is asked to keep them.
+    #[test]
+    fn convert_preserves_what_canonicalizing_folds() {
+        let text = "graph g(%x: f32[1,2,3,3]) {
+  param @w: f32[2,2,1,1] = [1, 0.5, -0.25, 1]
+  param @g: f32[2] = [2, 3]
+  param @b: f32[2] = [0, 1]
+  %a = conv2d(%x, @w)
+  %y = batch_norm(%a, @g, @b, @b, @g)
+  return y=%y
+}";
+        let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+        let x = random_tensor(&mut rng(2), &TensorType::new(DType::F32, &[1, 2, 3, 3][..]));
+        let batches = Batches::new(&graph, vec![("x".to_owned(), x)], None, 1, None).unwrap_or_else(|e| panic!("{e}"));
+        let mut options = QuantizeOptions::new(Mode::Static, "x86", None).unwrap_or_else(|e| panic!("{e}"));
+        let mut quantized = || {
+            let made = quantize(&graph, &options, Some(&batches), |_| {}).unwrap_or_else(|e| panic!("{e}"));
+            let (kept, own) = (made.stages.quantized.params().get("g"), &graph.params()["g"]);
+            let kept = kept.map(|p| p.value.as_ref().zip(own.value.as_ref()).is_some_and(|(a, b)| a.bits_eq(b)));
+            options.convert_custom_config = options.convert_custom_config.clone().set_preserved_attributes(&["g"]);
+            kept
+        };
+        assert_eq!((quantized(), quantized()), (None, Some(true)));
+    }
 }

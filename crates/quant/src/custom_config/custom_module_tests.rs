@@ -408,6 +408,14 @@ fn what_cannot_be_swapped_is_an_error() {
             "(Gives): the number of an observer is below 0",
         ),
         (
+            PrepareCustomConfig::new().set_float_to_observed_mapping(
+                "Body",
+                ObservedClass::Quantizable,
+                QuantType::Static,
+            ),
+            "the custom module `body` (Body): it has no quantizable form for static quantization",
+        ),
+        (
             PrepareCustomConfig::new().set_standalone_module_name("body", entry),
             "custom modules inside standalone ones are not supported",
         ),
@@ -415,6 +423,13 @@ fn what_cannot_be_swapped_is_an_error() {
         let error = prepare(&mapping, &config, Placement::Quantc).map(|p| p.graph.to_string()).expect_err(message);
         assert!(error.to_string().contains(message), "{error}");
     }
+    // Observers need calibration.
+    let dynamic = QConfigMapping::new().set_global(named("dynamic"));
+    let observes = "graph g(%x: f32[4,2]) {\n  %o = observer(%x) {id=0}\n  return y=%o\n}";
+    let config = custom_of("Body", observes, QuantType::Dynamic);
+    let error = prepare(&dynamic, &config, Placement::Quantc).map(|p| p.graph.to_string()).expect_err("an observer");
+    let message = "(Gives): it has observers, whose ranges dynamic quantization does not find";
+    assert!(error.to_string().contains(message), "{error}");
     // Two linear layers give what is read outside.
     let observed = ObservedClass::Custom(Arc::new(ObservedBody));
     let config = PrepareCustomConfig::new()
@@ -521,6 +536,9 @@ fn an_lstm_has_a_quantizable_form() {
     let named = mapping.clone().set_module_name("rnn", named("minmax"));
     let prepared = prepare_fx_custom(&graph, &named, backend(), Placement::Quantc, &apart).expect("prepares");
     assert!(prepared.graph.calls().all(|id| prepared.graph.node(id).is_op("lstm")), "{}", prepared.graph);
+    let linear = config.clone().set_float_to_observed_mapping("Linear", ObservedClass::Quantizable, QuantType::Static);
+    let error = linear.to_json().map(|json| json.to_string()).expect_err("no such form").to_string();
+    assert_eq!(error, "PrepareCustomConfig: Linear: it has no quantizable form");
     let again = config.to_json().and_then(|json| PrepareCustomConfig::from_json(&json.to_string()));
     assert_eq!(linears(&again.unwrap_or_else(|e| panic!("{e}"))), 3);
 }

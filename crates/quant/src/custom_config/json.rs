@@ -3,7 +3,9 @@
 use quantc_pattern::{Library, torch_names};
 use serde_json::{Map, Value as Json, json};
 
-use super::{CustomConfigError, ObservedClass, PrepareCustomConfig, QuantType, StandaloneModuleConfigEntry};
+use super::{
+    CustomConfigError, ObservedClass, PrepareCustomConfig, QuantType, StandaloneModuleConfigEntry, quantizable,
+};
 use crate::eager::get_default_custom_config_dict;
 use crate::qconfig_mapping::QConfigMapping;
 
@@ -25,7 +27,7 @@ impl PrepareCustomConfig {
     /// The JSON form, as [`PrepareCustomConfig::from_json`] reads it (PyTorch `PrepareCustomConfig.to_dict`). Of backends the names are written.
     ///
     /// # Errors
-    /// If a mapping inside cannot be written.
+    /// If a mapping inside cannot be written, or a class that has no quantizable form is mapped to it.
     pub fn to_json(&self) -> Result<Json, CustomConfigError> {
         let row = |(name, entry): &(String, StandaloneModuleConfigEntry)| {
             let mapping = entry.qconfig_mapping.as_ref().map(QConfigMapping::to_json).transpose();
@@ -50,7 +52,9 @@ impl PrepareCustomConfig {
         let mut classes: Map<String, Json> = Map::new();
         for (quant_type, class, observed) in &self.float_to_observed {
             let observed = match observed {
-                ObservedClass::Quantizable => quantizable(class).unwrap_or_default().to_owned(),
+                ObservedClass::Quantizable => {
+                    quantizable(class).ok_or_else(|| form(class, "it has no quantizable form"))?.to_owned()
+                }
                 ObservedClass::Custom(observed) => observed.name().to_owned(),
             };
             let rows = classes.entry(quant_type.name()).or_insert_with(|| json!({}));
@@ -91,12 +95,6 @@ fn read(json: &Json, at: &str) -> Result<PrepareCustomConfig, CustomConfigError>
 
 /// PyTorch's key of custom modules.
 const FLOAT_TO_OBSERVED: &str = "float_to_observed_custom_module_class";
-
-/// The observed class of a class that has a quantizable form.
-fn quantizable(class: &str) -> Option<&'static str> {
-    let rows = get_default_custom_config_dict().float_to_observed_custom_module_class;
-    rows.iter().find(|row| row.0 == class).map(|row| row.1)
-}
 
 fn float_to_observed(value: &Json) -> Result<Vec<(QuantType, String, ObservedClass)>, CustomConfigError> {
     let at = FLOAT_TO_OBSERVED;

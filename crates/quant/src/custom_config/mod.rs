@@ -30,6 +30,7 @@ pub(crate) use scope::Edges;
 pub(crate) use standalone::place;
 pub(crate) use swap::{CustomModule, number_observers, observe_custom_modules};
 
+use crate::eager::get_default_custom_config_dict;
 use crate::qconfig_mapping::QConfigMapping;
 
 /// How a standalone module is prepared (PyTorch `StandaloneModuleConfigEntry`, without the example inputs, which a graph does not need).
@@ -149,6 +150,12 @@ impl PrepareCustomConfig {
     pub fn output_quantized_indexes(&self) -> &[usize] {
         &self.output_quantized_indexes
     }
+}
+
+/// The observed class of a class that has a quantizable form.
+fn quantizable(class: &str) -> Option<&'static str> {
+    let rows = get_default_custom_config_dict().float_to_observed_custom_module_class;
+    rows.iter().find(|row| row.0 == class).map(|row| row.1)
 }
 
 fn set<T>(entries: &mut Vec<(String, T)>, key: &str, value: T) {

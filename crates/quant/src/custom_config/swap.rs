@@ -10,9 +10,9 @@ use quantc_tensor::{DType, QParams, TensorType};
 
 use super::custom_module::{CustomModuleQParams, ObservedClass, QuantType};
 use super::part::Part;
-use super::{ConvertCustomConfig, CustomConfigError, PrepareCustomConfig};
+use super::{ConvertCustomConfig, CustomConfigError, PrepareCustomConfig, quantizable};
 use crate::calibrate::ActivationQParams;
-use crate::convert::observer_id;
+use crate::convert::{observer_id, quantize_attrs};
 use crate::error::QuantError;
 use crate::group::{Group, Plan};
 use crate::prepare::Observing;
@@ -114,7 +114,14 @@ pub(crate) fn observe_custom_modules(
             );
             return Err(refused(&path, &class, message));
         };
-        let ObservedClass::Custom(observed) = observed else { continue };
+        let observed = match observed {
+            ObservedClass::Custom(observed) => observed,
+            // Written out step by step, and observed as what is around.
+            ObservedClass::Quantizable if quant_type == QuantType::Static && quantizable(&class).is_some() => continue,
+            ObservedClass::Quantizable => {
+                return Err(refused(&path, &class, format!("it has no quantizable form for {mode} quantization")));
+            }
+        };
         if mode == Mode::Float16Static {
             return Err(refused(&path, &class, "half precision has no parameters that a custom module could take"));
         }
@@ -182,6 +189,12 @@ pub(crate) fn number_observers(
             let number = observer_id(graph, id);
             let number = number.ok_or_else(|| module.refused("the number of an observer is below 0"))?;
             inside.push((id, number));
+        }
+        if !inside.is_empty() && module.quant_type != QuantType::Static {
+            return Err(module.refused(format!(
+                "it has observers, whose ranges {} quantization does not find",
+                module.quant_type.name()
+            )));
         }
         let count = inside.iter().map(|(_, id)| *id).collect::<BTreeSet<_>>().len();
         for (node, id) in &inside {
@@ -277,9 +290,10 @@ impl CustomModule {
             graph.replace_uses(self.output, result, &[]);
             return Ok(());
         };
+        let same = quantize_attrs(q.scale[0], q.zero_point[0], q.range);
         let mut reals = Vec::new();
         for (user, input) in graph.users(self.output) {
-            if graph.node(user).is_op("quantize_per_tensor") {
+            if graph.node(user).call().is_some_and(|(op, attrs)| op.name() == "quantize_per_tensor" && *attrs == same) {
                 graph.replace_uses(user.into(), result, &[]);
             } else {
                 reals.push((user, input));

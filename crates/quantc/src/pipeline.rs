@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quantc_frontend::onnx;
 use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
-use quantc_quant::custom_config::preserve_attributes;
+use quantc_quant::custom_config::{fence, preserve_attributes, unfence};
 use quantc_quant::{
     Calibrator, ConvertCustomConfig, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport,
     convert_fx_custom, correct_biases, prepare_fx_custom, qconfig,
@@ -158,13 +158,17 @@ pub fn quantize(
         clock = now;
     };
     options.mapping.check(graph, onnx::operators()).map_err(QuantError::from)?;
-    let graph = for_backend(graph, &options.backend)?;
+    let mut graph = for_backend(graph, &options.backend)?;
+    if let Some(fenced) = fence(&graph, &options.prepare_custom_config)? {
+        graph = Cow::Owned(fenced);
+    }
     // PyTorch places observers on the operators that it traced.
     let rules = match options.placement {
         Placement::Quantc => Cow::Borrowed(&options.rules),
         Placement::PyTorch => Cow::Owned(options.rules.clone().fusing_only()),
     };
     let (mut canonical, _) = quantc_rewrite::canonicalize(&graph, &rules)?;
+    unfence(&mut canonical)?;
     lap(&mut timings.canonicalize);
     let QuantizeOptions { mapping, backend, placement, prepare_custom_config, convert_custom_config, .. } = options;
     // What is folded before prepare could not be found at the end.

@@ -6,6 +6,7 @@ mod custom_module;
 #[cfg(test)]
 mod custom_module_tests;
 mod error;
+mod fence;
 mod json;
 mod part;
 mod ports;
@@ -25,6 +26,7 @@ use quantc_pattern::{BackendConfig, torch_names};
 pub use convert::{ConvertCustomConfig, FuseCustomConfig, preserve_attributes};
 pub use custom_module::{CustomModuleQParams, ObservedClass, ObservedCustomModule, QuantType, QuantizedCustomModule};
 pub use error::CustomConfigError;
+pub use fence::{fence, unfence};
 pub(crate) use ports::{QuantizedPorts, observe_outputs, quantize_ports};
 pub(crate) use scope::Edges;
 pub(crate) use standalone::place;

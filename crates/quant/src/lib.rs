@@ -20,6 +20,7 @@ pub mod qconfig;
 pub mod qconfig_mapping;
 mod recurrent;
 pub mod report;
+pub mod stored_half;
 mod unmet;
 mod unroll;
 mod weight_only;

@@ -9,7 +9,7 @@ use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::custom_config::{fence, preserve_attributes, unfence};
 use quantc_quant::{
     Calibrator, ConvertCustomConfig, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport,
-    convert_fx_custom, correct_biases, prepare_fx_custom, qconfig,
+    convert_fx_custom, correct_biases, prepare_fx_custom, qconfig, stored_half,
 };
 
 use crate::Error;
@@ -158,6 +158,8 @@ pub fn quantize(
         clock = now;
     };
     options.mapping.check(graph, onnx::operators()).map_err(QuantError::from)?;
+    let wide = stored_half::widen(graph)?;
+    let (graph, widened) = wide.as_ref().map_or((graph, None), |(graph, widened)| (graph, Some(widened)));
     let mut graph = for_backend(graph, &options.backend)?;
     if let Some(fenced) = fence(&graph, &options.prepare_custom_config)? {
         graph = Cow::Owned(fenced);
@@ -194,6 +196,9 @@ pub fn quantize(
     }
     lap(&mut timings.convert);
     let (mut quantized, _) = quantc_rewrite::lower_quantized(&converted.graph, &options.rules)?;
+    if let Some(widened) = widened {
+        stored_half::narrow(&mut quantized, widened)?;
+    }
     // Passes drop what no call reads.
     for graph in [&mut converted.graph, &mut quantized] {
         preserve_attributes(&prepared.graph, &preserved, graph).map_err(QuantError::from)?;
@@ -235,6 +240,29 @@ mod tests {
     use quantc_testkit::{random_tensor, rng};
 
     use super::*;
+
+    /// Weights in half precision are quantized as others are; what stays float is stored in half precision.
+    #[test]
+    fn weights_in_half_precision_are_quantized() {
+        let text = "graph g(%x: f32[1,2]) {
+  param @w: f16[2,2] = [1, 0.5, -0.25, 1]
+  %h = to(@w) {dtype=f32}
+  %a = linear(%x, %h)
+  %b = mul(%a, %h)
+  return y=%b
+}";
+        let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+        let options = QuantizeOptions::new(Mode::Dynamic, "x86", None).unwrap_or_else(|e| panic!("{e}"));
+        let made = quantize(&graph, &options, None, |_| {}).unwrap_or_else(|e| panic!("{e}"));
+        let quantized = made.stages.quantized;
+        assert!(quantized.calls().any(|id| quantized.node(id).is_op("quantized.linear_dynamic")), "{quantized}");
+        let mut dtypes: Vec<DType> = quantized.params().values().map(|param| param.ty.dtype).collect();
+        dtypes.sort_unstable();
+        let mut expected = [DType::F16, DType::F32, DType::I8];
+        expected.sort_unstable();
+        assert_eq!(dtypes, expected, "{quantized}");
+        quantized.verify().unwrap_or_else(|e| panic!("{e}"));
+    }
 
     /// A batch norm's parameters are folded long before convert is asked to keep them.
     #[test]

@@ -316,3 +316,34 @@ fn large_graphs_are_rewritten() {
     assert_eq!(after.calls().count(), 3 * blocks);
     assert!(report.phases.iter().all(|p| p.stop == Stop::Saturated));
 }
+
+/// A layer on the concatenation of values that are made far apart, as the outputs of a recurrent layer's steps are: once rewritten, the graph is small enough to
+/// be seen whole, and the layer takes integers though each cut is far from one of them.
+#[test]
+fn what_is_made_far_apart_is_joined() {
+    use std::fmt::Write;
+    let (mut text, mut all) = (String::from("graph g(%x: u8[1,4]) {\n  param @w: i8[2,4]\n"), Vec::new());
+    for i in 0..200 {
+        let dequantize = format!("dequantize_per_tensor(%x) {{scale=0.5, zero_point={i}}}");
+        let quantize = "{scale=0.25, zero_point=3, dtype=u8}";
+        write!(text, "  %a{i} = {dequantize}\n  %b{i} = neg(%a{i})\n  %c{i} = relu(%b{i})\n").expect("written");
+        write!(text, "  %q{i} = quantize_per_tensor(%c{i}) {quantize}\n").expect("written");
+        writeln!(text, "  %d{i} = dequantize_per_tensor(%q{i}) {{scale=0.25, zero_point=3}}").expect("written");
+        all.push(format!("%d{i}"));
+    }
+    write!(
+        text,
+        "  %rows = cat({}) {{dim=0}}\n  %v = dequantize_per_tensor(@w) {{scale=0.5}}\n  %y = linear(%rows, %v)\n  %q = quantize_per_tensor(%y) {{scale=1, zero_point=0, dtype=u8}}\n  return q=%q\n}}",
+        all.join(", ")
+    )
+    .expect("written");
+    let before = graph(&text);
+    let lower = |region: usize| {
+        let budget = Budget { region, ..Budget::default() };
+        let mut report = RewriteReport::default();
+        run_phase(&before, &rules(), Phase::Lower, &budget, &mut report).expect("rewrites")
+    };
+    let (whole, cut) = (lower(2000), lower(500));
+    assert!(before.calls().count() > 500 && whole.calls().all(|id| !whole.node(id).is_op("linear")), "{whole}");
+    assert_eq!(cut.to_string(), whole.to_string());
+}

@@ -8,7 +8,7 @@ use quantc_ops::{Attr, Attrs, OpRef, lookup};
 use quantc_pattern::Mode;
 use quantc_tensor::{Dim, Tensor};
 
-use crate::custom_config::{CustomModule, PrepareCustomConfig};
+use crate::custom_config::{CustomModule, PrepareCustomConfig, levels};
 use crate::error::QuantError;
 use crate::qconfig_mapping::QConfigMapping;
 use crate::weight_only::mode_of;
@@ -18,8 +18,8 @@ pub const MOST_STEPS: usize = 256;
 
 /// Writes out every recurrent layer that an entry of the mapping other than the global one quantizes statically, or that is of a class that the
 /// configuration has a quantizable form for: PyTorch, too, wants such a layer to be named (`float_to_observed_custom_module_class`). The others stay
-/// as they are; why, by name. Layers inside custom modules and non-traceable ones are not looked at, and the configuration's classes
-/// are not those of its standalone modules.
+/// as they are; why, by name. Layers inside custom modules and non-traceable ones are not looked at; those inside
+/// standalone ones are for the mapping and the configuration there.
 ///
 /// # Errors
 /// If a call of the new ones does not type, or the configuration names what the model does not have.
@@ -31,31 +31,35 @@ pub(crate) fn unroll_recurrent(
 ) -> Result<HashMap<String, String>, QuantError> {
     let mut reasons = HashMap::new();
     let mut wanted = Vec::new();
-    let resolver = mapping.resolver(graph);
-    let (opaque, standalone) = config.calls_apart(graph)?;
-    for id in graph.calls() {
-        let Some((op, _)) = graph.node(id).call() else { continue };
-        let inside = opaque.contains(&id) || custom.iter().any(|module| module.calls.contains(&id));
-        if inside || !matches!(op.name(), "lstm" | "gru" | "rnn") {
-            continue;
-        }
-        let resolved = resolver.resolve(id);
-        if resolved.qconfig.is_none_or(|q| mode_of(&q) != Mode::Static) {
-            continue;
-        }
-        let name = graph.node(id).name().to_owned();
-        let mut origins = graph.node(id).origins().iter();
-        let quantizable = !standalone.contains(&id) && origins.any(|o| config.is_quantizable(&o.module_type));
-        if resolved.entry == "global" && !quantizable {
-            let hint = "no entry names it (hint: give its type or module a QConfig, or quantize dynamically)";
-            reasons
-                .insert(name, format!("a recurrent layer is written out step by step to run statically, and {hint}"));
-            continue;
-        }
-        match Layer::new(graph, id) {
-            Ok(layer) => wanted.push(layer),
-            Err(reason) => {
-                reasons.insert(name, format!("it can't be written out step by step: {reason}"));
+    for level in levels(graph, mapping, config)? {
+        let resolver = level.mapping.resolver(&level.graph);
+        let apart = level.config.calls_apart(&level.graph)?;
+        for inside in level.graph.calls().filter(|id| !apart.contains(id)) {
+            let id = level.call(inside);
+            let node = graph.node(id);
+            let is_recurrent = ["lstm", "gru", "rnn"].iter().any(|op| node.is_op(op));
+            if !is_recurrent || custom.iter().any(|module| module.calls.contains(&id)) {
+                continue;
+            }
+            let resolved = resolver.resolve(inside);
+            if resolved.qconfig.is_none_or(|q| mode_of(&q) != Mode::Static) {
+                continue;
+            }
+            let name = node.name().to_owned();
+            let quantizable = node.origins().iter().any(|o| level.config.is_quantizable(&o.module_type));
+            if resolved.entry == "global" && !quantizable {
+                let hint = "no entry names it (hint: give its type or module a QConfig, or quantize dynamically)";
+                reasons.insert(
+                    name,
+                    format!("a recurrent layer is written out step by step to run statically, and {hint}"),
+                );
+                continue;
+            }
+            match Layer::new(graph, id) {
+                Ok(layer) => wanted.push(layer),
+                Err(reason) => {
+                    reasons.insert(name, format!("it can't be written out step by step: {reason}"));
+                }
             }
         }
     }

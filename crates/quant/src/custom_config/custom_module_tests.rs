@@ -128,6 +128,10 @@ impl QuantizedCustomModule for QuantizedBody {
     }
 }
 
+fn quantize_count(graph: &Graph) -> usize {
+    graph.calls().filter(|id| graph.node(*id).is_op("quantize_per_tensor")).count()
+}
+
 fn custom() -> PrepareCustomConfig {
     let observed = ObservedClass::Custom(Arc::new(ObservedBody));
     PrepareCustomConfig::new().set_float_to_observed_mapping("Body", observed, QuantType::Static)
@@ -159,6 +163,7 @@ fn a_custom_module_is_swapped_twice() {
             .collect();
         assert_eq!(own.iter().filter(|id| codes(id)).count(), 1, "{graph}");
         assert!(graph.calls().all(|id| !graph.node(id).is_op("observer")), "{graph}");
+        assert_eq!(quantize_count(graph), quantize_count(&plain.graph), "{graph}");
         for (got, want) in run(graph, x()).iter().zip(run(&plain.graph, x())) {
             assert!(got.bits_eq(&want), "{placement:?}:\n{graph}\n{}", plain.graph);
         }
@@ -186,6 +191,48 @@ fn integers_cross_the_edge_of_the_model_too() {
     for (got, want) in run(&model.graph, codes.clone()).iter().zip(run(&plain.graph, codes)) {
         assert!(got.bits_eq(&want), "{}\n{}", model.graph, plain.graph);
     }
+}
+
+/// A standalone module has custom modules of its own, by its own mapping; a module in it may be standalone again.
+#[test]
+fn custom_modules_are_inside_standalone_ones() {
+    let inside =
+        NET.replace("body.fc:", "all.in.body.fc:").replace("body:", "all.in.body:").replace("head:", "all.head:");
+    let inside = quantc_ir::text::parse(&inside).unwrap_or_else(|e| panic!("{e}"));
+    let mapping = QConfigMapping::new().set_global(named("minmax"));
+    let standalone = |name: &str, prepare_custom_config| {
+        let entry = StandaloneModuleConfigEntry { prepare_custom_config, ..Default::default() };
+        PrepareCustomConfig::new().set_standalone_module_name(name, entry)
+    };
+    for placement in [Placement::Quantc, Placement::PyTorch] {
+        let nested = standalone("all", standalone("in", custom()));
+        let of = |graph: &Graph, config: &PrepareCustomConfig| {
+            let prepared =
+                prepare_fx_custom(graph, &mapping, backend(), placement, config).unwrap_or_else(|e| panic!("{e}"));
+            (prepared.custom.len(), convert(&prepared, &quantized(QuantType::Static)).unwrap_or_else(|e| panic!("{e}")))
+        };
+        let (count, model) = of(&inside, &nested);
+        let graph = &model.graph;
+        assert_eq!(count, 1);
+        let own = graph.calls().flat_map(|id| graph.node(id).origins()).find(|o| &*o.module_type == "QuantizedBody");
+        assert_eq!(own.map(|o| &*o.module_path), Some("all.in.body"), "{graph}");
+        let row = model.report.nodes.iter().find(|n| n.op == "relu").expect("a row");
+        assert!(matches!(&row.decision, Decision::Quantized { .. }), "{row:?}");
+        // The same integers as where the pattern does it; what leaves the model leaves a standalone module first, where it is not observed without one.
+        let (_, plain) = of(&inside, &standalone("all", standalone("in", PrepareCustomConfig::new())));
+        let (got, want) = (run(graph, x()), run(&plain.graph, x()));
+        assert!(got[0].bits_eq(&want[0]), "{placement:?}:\n{graph}\n{}", plain.graph);
+        assert_eq!(quantize_count(graph), quantize_count(&plain.graph), "{graph}");
+    }
+    // Without a QConfig there it stays as it is.
+    let entry = StandaloneModuleConfigEntry {
+        prepare_custom_config: custom(),
+        qconfig_mapping: Some(QConfigMapping::new().set_global(named("minmax")).set_module_name("in.body", None)),
+        ..Default::default()
+    };
+    let config = PrepareCustomConfig::new().set_standalone_module_name("all", entry);
+    let prepared = prepare_fx_custom(&inside, &mapping, backend(), Placement::Quantc, &config).expect("prepares");
+    assert!(prepared.custom.is_empty());
 }
 
 /// Quantized dynamically, a custom module takes and gives floats; nothing about it is observed.
@@ -364,7 +411,8 @@ fn what_cannot_be_swapped_is_an_error() {
         let observed = ObservedClass::Custom(Arc::new(Gives(gives)));
         PrepareCustomConfig::new().set_float_to_observed_mapping(class, observed, quant_type)
     };
-    let entry = StandaloneModuleConfigEntry { prepare_custom_config: custom(), ..Default::default() };
+    let inside = custom_of("Boby", "", QuantType::Static);
+    let entry = StandaloneModuleConfigEntry { prepare_custom_config: inside, ..Default::default() };
     for (config, message) in [
         (custom_of("Body", "", QuantType::Static), "the custom module `body` (Gives): its linear layer has no bias"),
         (
@@ -417,7 +465,7 @@ fn what_cannot_be_swapped_is_an_error() {
         ),
         (
             PrepareCustomConfig::new().set_standalone_module_name("body", entry),
-            "custom modules inside standalone ones are not supported",
+            "float_to_observed_custom_module_class: the model has no module of the class `Boby`",
         ),
     ] {
         let error = prepare(&mapping, &config, Placement::Quantc).map(|p| p.graph.to_string()).expect_err(message);

@@ -6,8 +6,9 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_ops::{Attrs, lookup};
 use quantc_tensor::DType;
 
-use super::{ObservedClass, PrepareCustomConfig};
+use super::{ObservedClass, PrepareCustomConfig, levels};
 use crate::error::QuantError;
+use crate::qconfig_mapping::QConfigMapping;
 
 /// Puts a fence on every real value that enters or leaves a standalone, non-traceable or custom module, so that canonicalizing does not, say, fold a batch
 /// norm inside into a convolution outside (prepare_fx traces such modules as one call each). A fence is an `observer` with a number below 0: no rule looks through it.
@@ -88,15 +89,22 @@ fn owners(graph: &Graph, config: &PrepareCustomConfig) -> Result<HashMap<NodeId,
         let next = paths.len();
         *paths.entry(path).or_insert(next)
     };
-    let (edges, _) = config.scope(graph)?;
-    // In the order of the graph: numbers must not depend on that of a hash map.
-    let apart = graph.calls().filter_map(|id| Some((id, edges.apart.get(&id)?)));
-    let mut owners: HashMap<NodeId, usize> = apart.map(|(id, path)| (id, number(path.clone()))).collect();
-    let mut custom = config.clone();
-    custom.float_to_observed.retain(|row| matches!(row.2, ObservedClass::Custom(_)));
-    for (path, _, calls) in custom.custom_modules(graph)? {
-        let owner = number(path);
-        owners.extend(calls.into_iter().map(|id| (id, owner)));
+    let mapping = QConfigMapping::new();
+    let mut owners = HashMap::new();
+    for level in levels(graph, &mapping, config)? {
+        let (edges, _) = level.config.scope(&level.graph)?;
+        // In the order of the graph: numbers must not depend on that of a hash map.
+        for id in level.graph.calls() {
+            if let Some(path) = edges.apart.get(&id) {
+                owners.insert(level.call(id), number(level.path(path)));
+            }
+        }
+        let mut custom = PrepareCustomConfig::clone(&level.config);
+        custom.float_to_observed.retain(|row| matches!(row.2, ObservedClass::Custom(_)));
+        for (path, _, calls) in custom.custom_modules(&level.graph)? {
+            let owner = number(level.path(&path));
+            owners.extend(calls.into_iter().map(|id| (level.call(id), owner)));
+        }
     }
     Ok(owners)
 }

@@ -8,6 +8,7 @@ mod custom_module_tests;
 mod error;
 mod fence;
 mod json;
+mod level;
 mod part;
 mod ports;
 mod scope;
@@ -27,6 +28,7 @@ pub use convert::{ConvertCustomConfig, FuseCustomConfig, preserve_attributes};
 pub use custom_module::{CustomModuleQParams, ObservedClass, ObservedCustomModule, QuantType, QuantizedCustomModule};
 pub use error::CustomConfigError;
 pub use fence::{fence, unfence};
+pub(crate) use level::levels;
 pub(crate) use ports::{QuantizedPorts, observe_outputs, quantize_ports};
 pub(crate) use scope::Edges;
 pub(crate) use standalone::place;
@@ -104,7 +106,7 @@ impl PrepareCustomConfig {
     }
 
     /// Swaps every module of a class (`SiLU`, `torch.nn.SiLU`) that has a QConfig of that type for its observed form, which [`crate::convert_fx_custom`] swaps for the
-    /// quantized one. No pattern of the backend looks into it; modules inside standalone and non-traceable ones stay as they are.
+    /// quantized one. No pattern of the backend looks into it. Modules inside non-traceable ones stay as they are, those inside standalone ones are for the configuration there.
     pub fn set_float_to_observed_mapping(
         mut self,
         float_class: &str,

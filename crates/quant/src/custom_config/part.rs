@@ -76,6 +76,11 @@ impl Part {
         self.outer.get(&id).map_or(id, |v| v.node)
     }
 
+    /// The calls inside by those outside.
+    pub(super) fn inner(&self) -> HashMap<NodeId, NodeId> {
+        self.graph.calls().map(|id| (self.call(id), id)).collect()
+    }
+
     /// The values outside that are its inputs, in order.
     pub(super) fn inputs(&self) -> impl Iterator<Item = ValueRef> + '_ {
         self.graph.placeholders().filter_map(|id| self.outer.get(&id).copied())

@@ -120,14 +120,12 @@ impl PrepareCustomConfig {
         Ok(custom)
     }
 
-    /// The calls inside non-traceable modules, and those inside standalone ones.
+    /// The calls inside non-traceable and standalone modules.
     ///
     /// # Errors
     /// If the model has no such module.
-    pub(crate) fn calls_apart(&self, graph: &Graph) -> Result<(HashSet<NodeId>, HashSet<NodeId>), CustomConfigError> {
-        let (edges, standalone) = self.scope(graph)?;
-        let standalone: HashSet<NodeId> = standalone.into_iter().flat_map(|module| module.calls).collect();
-        Ok((edges.apart.into_keys().filter(|call| !standalone.contains(call)).collect(), standalone))
+    pub(crate) fn calls_apart(&self, graph: &Graph) -> Result<HashSet<NodeId>, CustomConfigError> {
+        Ok(self.scope(graph)?.0.apart.into_keys().collect())
     }
 
     /// The calls that are apart, and the modules to be prepared on their own. A module that is named is not looked for by its class.

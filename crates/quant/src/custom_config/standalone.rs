@@ -4,7 +4,7 @@ use quantc_ir::{Graph, NodeId, ValueRef};
 use quantc_pattern::BackendConfig;
 
 use super::part::Part;
-use super::{CustomConfigError, CustomModule, Edges, PrepareCustomConfig, observe_outputs};
+use super::{CustomModule, Edges, PrepareCustomConfig, observe_outputs};
 use crate::error::QuantError;
 use crate::group::Group;
 use crate::placement::{Placed, Placement, Site};
@@ -23,22 +23,16 @@ pub(crate) fn place(
     modules: Vec<CustomModule>,
 ) -> Result<(Placed, Edges), QuantError> {
     let (mut edges, standalone) = custom.scope(graph)?;
-    edges.custom = modules;
+    let (inside, own): (Vec<_>, Vec<_>) = modules.iter().cloned().partition(|m| edges.apart.contains_key(&m.root()));
+    edges.custom = own;
     let mut parts = Vec::new();
     for module in &standalone {
         let part = Part::new(graph, &module.path, &module.calls)?;
-        let own = mapping.resolver(graph).resolve_module(&module.path, &module.class).qconfig;
-        let inherited = QConfigMapping::new().set_global(own.as_deref().cloned());
-        let entry = module.entry;
-        let mapping = entry.qconfig_mapping.as_ref().unwrap_or(&inherited);
-        let backend = entry.backend_config.as_ref().unwrap_or(backend);
-        let own_config = &entry.prepare_custom_config;
-        if let Some((_, class, _)) = own_config.float_to_observed.first() {
-            let message = "custom modules inside standalone ones are not supported".to_owned();
-            let (module, class) = (module.path.clone(), class.clone());
-            return Err(CustomConfigError::CustomModule { module, class, message }.into());
-        }
-        let (placed, _) = place(&part.graph, mapping, backend, placement, own_config, Vec::new())?;
+        let (own, mapping) = module.mapping(graph, mapping);
+        let config = module.config(custom);
+        let backend = module.entry.backend_config.as_ref().unwrap_or(backend);
+        let modules: Vec<CustomModule> = inside.iter().filter_map(|m| m.seen_from(&part)).collect();
+        let (placed, _) = place(&part.graph, &mapping, backend, placement, &config, modules)?;
         for (_, value) in part.graph.outputs() {
             // What is observed inside needs no observer outside, whether it leaves as integers or as what they stand for.
             let site = placed.sites.iter().rfind(|s| s.value == value);
@@ -53,8 +47,9 @@ pub(crate) fn place(
     let mut placed = placement.place(graph, mapping, backend, &edges);
     observe_outputs(graph, mapping, &edges, &mut placed)?;
     for ((part, inner, own), module) in parts.into_iter().zip(&standalone) {
-        part.merge(graph, &mut placed, inner, own.as_deref(), &module.entry.prepare_custom_config);
+        part.merge(graph, &mut placed, inner, own.as_ref(), &module.entry.prepare_custom_config);
     }
+    edges.custom = modules;
     Ok((placed, edges))
 }
 

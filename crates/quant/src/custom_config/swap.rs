@@ -9,6 +9,7 @@ use quantc_pattern::{DTypeConfig, Mode};
 use quantc_tensor::{DType, QParams, TensorType};
 
 use super::custom_module::{CustomModuleQParams, ObservedClass, QuantType};
+use super::level::levels;
 use super::part::Part;
 use super::{ConvertCustomConfig, CustomConfigError, PrepareCustomConfig, quantizable};
 use crate::calibrate::ActivationQParams;
@@ -46,6 +47,18 @@ impl CustomModule {
     /// The call that gives its value.
     pub(crate) fn root(&self) -> NodeId {
         self.output.node
+    }
+
+    /// The module in the graph of a standalone module that it is in; `None` if it is in another.
+    pub(super) fn seen_from(&self, part: &Part) -> Option<CustomModule> {
+        let inner = part.inner();
+        let at = |id: &NodeId| inner.get(id).copied();
+        Some(CustomModule {
+            calls: self.calls.iter().map(at).collect::<Option<_>>()?,
+            output: ValueRef { node: at(&self.output.node)?, output: self.output.output },
+            activations: self.activations.iter().map(|(id, input)| Some((at(id)?, *input))).collect::<Option<_>>()?,
+            ..self.clone()
+        })
     }
 
     /// Its calls as a group: what it takes and gives is observed as of any other.
@@ -88,45 +101,55 @@ pub(crate) fn observe_custom_modules(
     mapping: &QConfigMapping,
     config: &PrepareCustomConfig,
 ) -> Result<Vec<CustomModule>, QuantError> {
-    if config.float_to_observed.is_empty() {
+    let levels = levels(graph, mapping, config)?;
+    if levels.iter().all(|level| level.config.float_to_observed.is_empty()) {
         return Ok(Vec::new());
     }
-    let modules = config.custom_modules(graph)?;
     // What no output depends on gives nothing to anybody.
-    graph.eliminate_dead();
+    let mut live = graph.clone();
+    live.eliminate_dead();
     let mut wanted = Vec::new();
-    let resolver = mapping.resolver(graph);
-    for (path, class, mut calls) in modules {
-        calls.retain(|id| graph.contains(*id));
-        if calls.is_empty() {
-            continue;
-        }
-        let Resolved { qconfig: Some(qconfig), entry } = resolver.resolve_module(&path, &class) else { continue };
-        let mode = mode_of(&qconfig);
-        let quant_type = QuantType::of(mode);
-        let found = config.float_to_observed.iter().find(|row| row.0 == quant_type && row.1 == class);
-        let Some((_, _, observed)) = found else {
-            let types: Vec<&str> =
-                config.float_to_observed.iter().filter(|row| row.1 == class).map(|row| row.0.name()).collect();
-            let message = format!(
-                "its QConfig is {mode}, the class has an observed one for {} (hint: give it another QConfig, or None)",
-                types.join(", ")
-            );
-            return Err(refused(&path, &class, message));
-        };
-        let observed = match observed {
-            ObservedClass::Custom(observed) => observed,
-            // Written out step by step, and observed as what is around.
-            ObservedClass::Quantizable if quant_type == QuantType::Static && quantizable(&class).is_some() => continue,
-            ObservedClass::Quantizable => {
-                return Err(refused(&path, &class, format!("it has no quantizable form for {mode} quantization")));
+    for level in &levels {
+        let config = &level.config;
+        let resolver = level.mapping.resolver(&level.graph);
+        for (inside, class, calls) in config.custom_modules(&level.graph)? {
+            let calls: Vec<NodeId> =
+                calls.into_iter().map(|id| level.call(id)).filter(|id| live.contains(*id)).collect();
+            if calls.is_empty() {
+                continue;
             }
-        };
-        if mode == Mode::Float16Static {
-            return Err(refused(&path, &class, "half precision has no parameters that a custom module could take"));
+            let path = level.path(&inside);
+            let Resolved { qconfig: Some(qconfig), entry } = resolver.resolve_module(&inside, &class) else { continue };
+            let mode = mode_of(&qconfig);
+            let quant_type = QuantType::of(mode);
+            let found = config.float_to_observed.iter().find(|row| row.0 == quant_type && row.1 == class);
+            let Some((_, _, observed)) = found else {
+                let types: Vec<&str> =
+                    config.float_to_observed.iter().filter(|row| row.1 == class).map(|row| row.0.name()).collect();
+                let message = format!(
+                    "its QConfig is {mode}, the class has an observed one for {} (hint: give it another QConfig, or None)",
+                    types.join(", ")
+                );
+                return Err(refused(&path, &class, message));
+            };
+            let observed = match observed {
+                ObservedClass::Custom(observed) => observed,
+                // Written out step by step, and observed as what is around.
+                ObservedClass::Quantizable if quant_type == QuantType::Static && quantizable(&class).is_some() => {
+                    continue;
+                }
+                ObservedClass::Quantizable => {
+                    return Err(refused(&path, &class, format!("it has no quantizable form for {mode} quantization")));
+                }
+            };
+            if mode == Mode::Float16Static {
+                return Err(refused(&path, &class, "half precision has no parameters that a custom module could take"));
+            }
+            wanted.push((path, calls, Arc::clone(observed), quant_type, qconfig, entry));
         }
-        wanted.push((path, calls, Arc::clone(observed), quant_type, qconfig, entry));
     }
+    drop(levels);
+    graph.eliminate_dead();
     let mut custom = Vec::new();
     for (path, calls, observed, quant_type, qconfig, entry) in wanted {
         let part = Part::new(graph, &path, &calls)?;
@@ -293,7 +316,13 @@ impl CustomModule {
         let same = quantize_attrs(q.scale[0], q.zero_point[0], q.range);
         let mut reals = Vec::new();
         for (user, input) in graph.users(self.output) {
-            if graph.node(user).call().is_some_and(|(op, attrs)| op.name() == "quantize_per_tensor" && *attrs == same) {
+            let alike = graph.node(user).call().filter(|(op, _)| op.name() == "quantize_per_tensor").is_some_and(
+                |(op, attrs)| {
+                    let attr = |attrs, name| op.signature().attr(attrs, name);
+                    op.signature().attrs.iter().all(|a| attr(attrs, a.name) == attr(&same, a.name))
+                },
+            );
+            if alike {
                 graph.replace_uses(user.into(), result, &[]);
             } else {
                 reals.push((user, input));

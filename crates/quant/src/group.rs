@@ -14,7 +14,7 @@ use crate::constraints::choose_dtype_config;
 use crate::custom_config::{CustomModule, Edges};
 use crate::qconfig::{ObserverKind, QConfig};
 use crate::qconfig_mapping::{QConfigMapping, Resolved, Resolver};
-use crate::report::{Decision, FloatReason, NodeReport};
+use crate::report::{Decision, FloatReason, NodeReport, Overruled};
 use crate::weight_only::mode_of;
 
 /// What is to happen to a group.
@@ -57,6 +57,8 @@ pub(crate) struct Group {
     pub(crate) weights: Vec<(NodeId, usize)>,
     /// The bias of the weighted call.
     pub(crate) bias: Option<(NodeId, usize)>,
+    /// Calls that an entry other than the global one gives another QConfig than the group's, and that entry.
+    pub(crate) overruled: Vec<(String, String)>,
     /// What is to happen.
     pub(crate) plan: Plan,
 }
@@ -65,6 +67,18 @@ impl Group {
     /// Whether it is a layer with a residual addition.
     pub(crate) fn is_sum(&self, graph: &Graph) -> bool {
         is_sum(graph, &self.nodes)
+    }
+
+    /// What the report says of calls that go by the QConfig of others.
+    pub(crate) fn overruled(&self) -> Vec<Overruled> {
+        let by = match &self.plan {
+            Plan::Static { entry, .. } | Plan::Dynamic { entry, .. } | Plan::WeightOnly { entry, .. } => entry,
+            Plan::Half { entry, .. } => entry,
+            Plan::Float(_) => return Vec::new(),
+        };
+        let row =
+            |(name, entry): &(String, String)| Overruled { name: name.clone(), entry: entry.clone(), by: by.clone() };
+        self.overruled.iter().map(row).collect()
     }
 }
 
@@ -108,19 +122,18 @@ pub(crate) fn find_groups(
     groups
 }
 
-/// Whether the members of a group may share the QConfig of its main call. An activation is part of the layer before it: only entries for
-/// types tell them apart, as in PyTorch, which compares those of fused modules, and only if they observe activations differently.
-/// Anything else needs the same QConfig.
+/// Whether the members of a group may share the QConfig of its main call. A ReLU is part of the layer before it: only entries for
+/// types tell them apart, as in PyTorch, which compares those of fused modules, and only if they observe activations differently. Other
+/// functions, which PyTorch does not fuse, must be observed alike, whatever names them; anything else needs the same QConfig.
 fn members_agree(graph: &Graph, resolver: &Resolver<'_>, nodes: &[NodeId], main: NodeId) -> bool {
     let (own, own_type) = (resolver.resolve(main).qconfig, resolver.of_type(main));
     nodes.iter().filter(|n| **n != main).all(|n| {
         let other = resolver.resolve(*n).qconfig;
-        if graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Unary) {
-            let observed_alike = || matches!((&own, &other), (Some(a), Some(b)) if a.activation == b.activation);
-            resolver.of_type(*n) == own_type || observed_alike()
-        } else {
-            other == own
-        }
+        let is_unary = graph.node(*n).call().is_some_and(|(op, _)| op.class() == OpClass::Unary);
+        let observed_alike =
+            || is_unary && matches!((&own, &other), (Some(a), Some(b)) if a.activation == b.activation);
+        let fused_alike = || graph.node(*n).is_op("relu") && resolver.of_type(*n) == own_type;
+        other == own || observed_alike() || fused_alike()
     })
 }
 
@@ -155,6 +168,13 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
             }
         }
     }
+    let observed = |qconfig: &Option<Arc<QConfig>>| qconfig.as_ref().map(|q| q.activation.clone());
+    let own = observed(&resolver.resolve(main).qconfig);
+    let other = |n: &NodeId| {
+        let Resolved { qconfig, entry } = resolver.resolve(*n);
+        (observed(&qconfig) != own && entry != "global").then(|| (graph.node(*n).name().to_owned(), entry))
+    };
+    let overruled = nodes.iter().filter_map(other).collect();
     let mut group = Group {
         root: nodes[0],
         nodes,
@@ -167,6 +187,7 @@ fn make_group(graph: &Graph, resolver: &Resolver<'_>, config: &BackendPatternCon
         weight: weights.first().copied(),
         weights,
         bias,
+        overruled,
         plan: Plan::Float(FloatReason::NoPattern),
     };
     group.plan = plan(graph, resolver, config, &mut group, main);

@@ -156,7 +156,8 @@ pub fn prepare_fx_custom(
     .into_iter()
     .filter(|row| row.op != "observer")
     .collect();
-    let report = QuantReport { backend: backend.name.to_string(), nodes: rows, ..QuantReport::default() };
+    let overruled = groups.iter().flat_map(Group::overruled).collect();
+    let report = QuantReport { backend: backend.name.to_string(), nodes: rows, overruled, ..QuantReport::default() };
     let preserved = custom.preserved_attributes().to_vec();
     preserve_attributes(source, &preserved, &mut graph).map_err(QuantError::from)?;
     Ok(PreparedModel { graph, observers: slots, report, groups, ports: custom.into(), custom: edges.custom, preserved })

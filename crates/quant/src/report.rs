@@ -14,12 +14,33 @@ pub struct QuantReport {
     /// The calls whose bias was corrected for the rounding of the weight ([`crate::correct_biases`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bias_corrected: Vec<String>,
+    /// Calls that go by the QConfig of the layer they are fused with though an entry of the mapping gives them another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<Overruled>,
     /// The inputs that arrive as integers ([`crate::PrepareCustomConfig`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantized_inputs: Vec<QuantizedPort>,
     /// The outputs that leave as integers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantized_outputs: Vec<QuantizedPort>,
+}
+
+/// A call that is fused with a layer, whose QConfig it goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overruled {
+    /// Its name.
+    pub name: String,
+    /// The entry of the mapping that says otherwise.
+    pub entry: String,
+    /// The entry that the layer goes by.
+    pub by: String,
+}
+
+impl std::fmt::Display for Overruled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Overruled { name, entry, by } = self;
+        write!(f, "`{by}` comes before `{entry}` for {name}, which is fused with the layer before it")
+    }
 }
 
 /// An input or output of the model that is integers: `(q - zero_point) * scale` is what they stand for.

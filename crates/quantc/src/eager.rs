@@ -89,6 +89,7 @@ pub fn quantize_eager(
     lap(&mut timings.lower);
     let canonical = fused.graph().clone();
     Ok(Quantized {
+        unused: Vec::new(),
         stages: Stages { canonical, prepared, converted: converted.graph, quantized },
         report: converted.report,
         timings,

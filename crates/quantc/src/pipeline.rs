@@ -135,6 +135,8 @@ pub struct Quantized {
     pub stages: Stages,
     /// What was decided, and why.
     pub report: QuantReport,
+    /// Entries without effect in the mappings of standalone modules, as text.
+    pub unused: Vec<String>,
     /// How long each stage took.
     pub timings: Timings,
 }
@@ -158,6 +160,7 @@ pub fn quantize(
         clock = now;
     };
     options.mapping.check(graph, onnx::operators()).map_err(QuantError::from)?;
+    let unused = options.prepare_custom_config.check_mappings(graph, onnx::operators())?;
     let wide = stored_half::widen(graph)?;
     let (graph, widened) = wide.as_ref().map_or((graph, None), |(graph, widened)| (graph, Some(widened)));
     let mut graph = for_backend(graph, &options.backend)?;
@@ -205,6 +208,7 @@ pub fn quantize(
     }
     lap(&mut timings.lower);
     Ok(Quantized {
+        unused,
         stages: Stages { canonical, prepared: prepared.graph, converted: converted.graph, quantized },
         report: converted.report,
         timings,

@@ -36,6 +36,16 @@ pub enum CustomConfigError {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// Two settings are about one module.
+    #[error("PrepareCustomConfig: {entry}: `{name}` {conflict}")]
+    Conflict {
+        /// The setting.
+        entry: &'static str,
+        /// The module.
+        name: String,
+        /// With what, and what to do.
+        conflict: String,
+    },
     /// The model has no such input or output.
     #[error("PrepareCustomConfig: {entry}: index {index}: there are {count} of them, counted from 0")]
     NoIndex {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use quantc_ir::{Graph, NodeId};
 
-use super::PrepareCustomConfig;
 use super::part::Part;
 use super::scope::Standalone;
+use super::{CustomConfigError, PrepareCustomConfig};
 use crate::error::QuantError;
 use crate::qconfig::QConfig;
 use crate::qconfig_mapping::QConfigMapping;
@@ -70,6 +70,31 @@ pub(crate) fn levels<'g>(
         next += 1;
     }
     Ok(levels)
+}
+
+impl PrepareCustomConfig {
+    /// Checks the mappings of standalone modules as [`QConfigMapping::check`] does the model's; the entries that have no effect, as text.
+    ///
+    /// # Errors
+    /// For the first entry that names nothing, and if the configuration names what the model does not have.
+    pub fn check_mappings<'o>(
+        &self,
+        graph: &Graph,
+        operators: impl IntoIterator<Item = &'o str>,
+    ) -> Result<Vec<String>, QuantError> {
+        let operators: Vec<&str> = operators.into_iter().collect();
+        let mapping = QConfigMapping::new();
+        let mut unused = Vec::new();
+        for level in levels(graph, &mapping, self)?.into_iter().skip(1) {
+            let at = format!("the mapping of the standalone module `{}`", level.path);
+            if let Err(source) = level.mapping.check(&level.graph, operators.iter().copied()) {
+                return Err(CustomConfigError::Mapping { at, source }.into());
+            }
+            let entries = level.mapping.resolver(&level.graph).unused();
+            unused.extend(entries.into_iter().map(|entry| format!("the entry `{entry}` of {at} has no effect")));
+        }
+        Ok(unused)
+    }
 }
 
 fn joined(path: &str, inside: &str) -> String {

@@ -128,6 +128,22 @@ impl PrepareCustomConfig {
         Ok(self.scope(graph)?.0.apart.into_keys().collect())
     }
 
+    /// Whether another setting is about a standalone module, too.
+    fn conflict(&self, name: &str) -> Result<(), CustomConfigError> {
+        let outer = self.standalone_module_names.iter().map(|(other, _)| other);
+        let outer = outer.filter(|other| *other != name).find(|other| within(name, other));
+        let conflict = match outer {
+            _ if self.non_traceable_module_names.iter().any(|other| other == name) => {
+                "is in non_traceable_module_name, too".to_owned()
+            }
+            Some(outer) => {
+                format!("is inside `{outer}`, which is prepared on its own (hint: name it in the configuration there)")
+            }
+            None => return Ok(()),
+        };
+        Err(CustomConfigError::Conflict { entry: "standalone_module_name", name: name.to_owned(), conflict })
+    }
+
     /// The calls that are apart, and the modules to be prepared on their own. A module that is named is not looked for by its class.
     pub(super) fn scope<'c>(&'c self, graph: &Graph) -> Result<(Edges, Vec<Standalone<'c>>), CustomConfigError> {
         let modules = Modules::of(graph, &self.modules);
@@ -145,6 +161,7 @@ impl PrepareCustomConfig {
         let mut entries: Vec<&StandaloneModuleConfigEntry> = Vec::new();
         for (name, entry) in &self.standalone_module_names {
             modules.named("standalone_module_name", name)?;
+            self.conflict(name)?;
             alone.push((name.clone(), entries.len()));
             entries.push(entry);
         }

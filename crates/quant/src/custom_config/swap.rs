@@ -77,6 +77,7 @@ impl CustomModule {
             share: false,
             custom: true,
             reuses_input: false,
+            overruled: Vec::new(),
             fixed: Vec::new(),
             activations: self.activations.clone(),
             weight: None,

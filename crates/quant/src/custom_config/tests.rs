@@ -204,3 +204,51 @@ fn json_has_pytorchs_keys() {
         assert!(error.contains(message), "{error}");
     }
 }
+
+#[test]
+fn mappings_of_standalone_modules_are_checked() {
+    let standalone = |name: &str, mapping: QConfigMapping, custom: PrepareCustomConfig| {
+        let entry = StandaloneModuleConfigEntry {
+            qconfig_mapping: Some(mapping),
+            prepare_custom_config: custom,
+            ..Default::default()
+        };
+        PrepareCustomConfig::new().set_standalone_module_name(name, entry)
+    };
+    let none = PrepareCustomConfig::new;
+    let check = |config: &PrepareCustomConfig| config.check_mappings(&net(), ["Gemm"]).map_err(|e| e.to_string());
+    let named = QConfigMapping::new().set_module_name("fcc", None);
+    let error = check(&standalone("body", named, none())).expect_err("no fcc");
+    assert_eq!(
+        error,
+        "PrepareCustomConfig: the mapping of the standalone module `body`: QConfigMapping: `module_name fcc`: the model has no module `fcc` (hint: fc)"
+    );
+    let typed = QConfigMapping::new().set_object_type("Linar", None);
+    let nested = standalone("body", QConfigMapping::new(), standalone("fc", typed, none()));
+    let error = check(&nested).expect_err("no Linar");
+    assert!(error.contains("the standalone module `body.fc`: QConfigMapping: `object_type Linar`"), "{error}");
+    let known = QConfigMapping::new().set_object_type("Gemm", None).set_module_name_regex("zzz", None);
+    let unused = check(&standalone("body", known.unwrap_or_else(|e| panic!("{e}")), none())).expect("known");
+    assert_eq!(
+        unused,
+        ["the entry `module_name_regex zzz` of the mapping of the standalone module `body` has no effect"]
+    );
+}
+
+#[test]
+fn a_module_is_apart_once() {
+    let entry = StandaloneModuleConfigEntry::default;
+    let twice = PrepareCustomConfig::new()
+        .set_standalone_module_name("body", entry())
+        .set_non_traceable_module_names(&["body"]);
+    let inside = PrepareCustomConfig::new()
+        .set_standalone_module_name("body", entry())
+        .set_standalone_module_name("body.fc", entry());
+    for (config, message) in [
+        (twice, "standalone_module_name: `body` is in non_traceable_module_name, too"),
+        (inside, "standalone_module_name: `body.fc` is inside `body`, which is prepared on its own"),
+    ] {
+        let error = convert(&config, Placement::Quantc).map(|m| m.graph.to_string()).expect_err(message);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}

@@ -358,6 +358,7 @@ impl Walk<'_> {
             share: false,
             custom: false,
             reuses_input: false,
+            overruled: Vec::new(),
             fixed: Vec::new(),
             activations,
             weight: operand(1),

@@ -243,6 +243,7 @@ fn group(
         share: false,
         custom: false,
         reuses_input: false,
+        overruled: Vec::new(),
         fixed: Vec::new(),
         activations,
         weight: weights.first().copied(),

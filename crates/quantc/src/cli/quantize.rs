@@ -251,6 +251,8 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
         let main: Vec<String> = reasons.iter().take(3).map(|(why, n)| format!("{n} because {why}")).collect();
         warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
     }
+    warnings.extend(quantized.unused.iter().cloned());
+    warnings.extend(quantized.report.overruled.iter().map(ToString::to_string));
     if args.qconfig_mapping.is_some() && args.workflow == Workflow::Fx {
         let resolver = mapping.resolver(&quantized.stages.canonical);
         let unused = resolver.unused();

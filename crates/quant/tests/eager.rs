@@ -185,6 +185,36 @@ fn what_pytorch_refuses_when_it_runs_is_refused_when_converted() {
     insta::assert_snapshot!(refused.join("\n"));
 }
 
+/// The message says why a module is float: it has no kernel, or the user left it float; a second QuantStub needs no DeQuantStub.
+#[test]
+fn what_is_float_says_why() {
+    let linear = json!({"type": "Linear", "in_features": 8, "out_features": 8});
+    let described = |forward: &str| {
+        json!({"name": "d", "inputs": {"x": "f32[N,8]"}, "outputs": ["y"],
+            "modules": {"quant": "QuantStub", "again": "QuantStub", "fc": linear, "float": linear, "act": "Softplus", "dequant": "DeQuantStub"},
+            "forward": [format!("return {forward}")]})
+    };
+    for (forward, message) in [
+        (
+            "dequant(fc(again(quant(x))))",
+            "`again` (module again: QuantStub) quantizes `quant` (module quant: QuantStub), which is quantized already",
+        ),
+        ("float(fc(quant(x)))", "`float` (module float: Linear) is float, since its qconfig is None, but `fc`"),
+        ("act(fc(quant(x)))", "`act` (module act: Softplus) has no quantized kernel, but `fc`"),
+    ] {
+        let mut model = model(&described(forward));
+        model.set_qconfig("", qconfig::named("fbgemm")).unwrap_or_else(|e| panic!("{e}"));
+        model.set_qconfig("float", None).unwrap_or_else(|e| panic!("{e}"));
+        let prepared = prepare(&model).unwrap_or_else(|e| panic!("{e}"));
+        let mut calibrator = Calibrator::new(prepared.prepared()).unwrap_or_else(|e| panic!("{e}"));
+        let x = Tensor::from_vec(&[1, 8], vec![0.5f32; 8]).expect("fits");
+        calibrator.observe(&[("x".to_owned(), x)]).unwrap_or_else(|e| panic!("{e}"));
+        let qparams = calibrator.finish().unwrap_or_else(|e| panic!("{e}"));
+        let error = convert(&prepared, &qparams).map(|_| ()).expect_err(forward).to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+}
+
 #[test]
 fn qconfigs_are_propagated_as_pytorch_does() {
     let (cases, golden) = (read("eager_models.json"), read("eager.json"));

@@ -415,13 +415,18 @@ impl Walk<'_> {
         let graph = &self.model.graph;
         let op = graph.node(reader).call().map_or("", |(op, _)| op.name());
         let functional = ["add", "mul", "matmul"].contains(&op);
-        EagerError::MissingDeQuantStub {
-            value: graph.node(value.node).name().to_owned(),
-            value_module: self.module(value.node),
-            reader: graph.node(reader).name().to_owned(),
-            reader_module: self.module(reader),
-            hint: if functional { format!(" (hint: or FloatFunctional.{op})") } else { String::new() },
+        let (reader_module, value_module) = (self.module(reader), self.module(value.node));
+        let (at, value) = (reader, graph.node(value.node).name().to_owned());
+        let reader = graph.node(reader).name().to_owned();
+        if op == "quant_stub" {
+            return EagerError::QuantizedTwice { value, value_module, reader, reader_module };
         }
+        let why = match float_reason(self.model, at) {
+            FloatReason::QConfigNone { .. } => "is float, since its qconfig is None",
+            _ => "has no quantized kernel",
+        };
+        let hint = if functional { format!(" (hint: or FloatFunctional.{op})") } else { String::new() };
+        EagerError::MissingDeQuantStub { value, value_module, reader, reader_module, why, hint }
     }
 }
 

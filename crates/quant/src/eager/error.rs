@@ -87,7 +87,7 @@ pub enum EagerError {
     },
     /// A quantized tensor before a float operator.
     #[error(
-        "`{reader}` ({reader_module}) has no quantized kernel, but `{value}` ({value_module}), which it reads, is quantized: a DeQuantStub is missing between them{hint}"
+        "`{reader}` ({reader_module}) {why}, but `{value}` ({value_module}), which it reads, is quantized: a DeQuantStub is missing between them{hint}"
     )]
     MissingDeQuantStub {
         /// The node with the quantized value.
@@ -98,8 +98,22 @@ pub enum EagerError {
         reader: String,
         /// Its module.
         reader_module: String,
+        /// Why the reader is float.
+        why: &'static str,
         /// What else would help.
         hint: String,
+    },
+    /// A QuantStub behind what is quantized.
+    #[error("`{reader}` ({reader_module}) quantizes `{value}` ({value_module}), which is quantized already")]
+    QuantizedTwice {
+        /// The node with the quantized value.
+        value: String,
+        /// Its module.
+        value_module: String,
+        /// The QuantStub.
+        reader: String,
+        /// Its module.
+        reader_module: String,
     },
     /// Quantization-aware training.
     #[error(

@@ -32,6 +32,8 @@ impl Resolved {
 pub enum Surprise {
     /// An entry for the class of the module that makes a call beats one for the function called.
     ContainingModuleType,
+    /// Of several spellings of one type (`Linear`, `torch.nn.Linear`), the one registered last counts.
+    LastSpelling,
     /// Of several regular expressions that match, the one registered first wins.
     FirstRegex,
     /// The name of a module further out beats a regular expression that matches the module itself.
@@ -42,6 +44,7 @@ impl fmt::Display for Surprise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Surprise::ContainingModuleType => "the type of the module that makes a call comes before the function's",
+            Surprise::LastSpelling => "both are names of one type, of which the last counts",
             Surprise::FirstRegex => "of the regular expressions that match, the one registered first wins",
             Surprise::AncestorBeforeRegex => {
                 "the name of a module further out comes before a regular expression for the one inside"
@@ -84,6 +87,7 @@ impl<'m> Candidate<'m> {
     /// Why this comes before `other`, if that may surprise.
     fn surprise(&self, other: &Candidate<'_>, path: &str) -> Option<Surprise> {
         match (self.entry, other.entry) {
+            (Entry::ObjectType(_), Entry::ObjectType(_)) if self.named == other.named => Some(Surprise::LastSpelling),
             (Entry::ObjectType(_), Entry::ObjectType(_)) if self.named == Some(Named::ModuleType) => {
                 Some(Surprise::ContainingModuleType)
             }

@@ -179,6 +179,12 @@ fn what_comes_before_what_is_told() {
             row(name, r"module_name_regex body\.f", &["fc"], Some(Surprise::AncestorBeforeRegex)),
         ]
     );
+    let twice = QConfigMapping::new().set_object_type("Linear", x86()).set_object_type("torch.nn.Linear", None);
+    let [both] = &shadowed(&twice)[..] else { panic!("{:?}", shadowed(&twice)) };
+    assert_eq!(
+        (&*both.0, &*both.1, both.3),
+        ("object_type torch.nn.Linear", "object_type Linear", Some(Surprise::LastSpelling))
+    );
     // The same QConfig either way is nothing to tell.
     assert_eq!(shadowed(&QConfigMapping::new().set_object_type("Head", x86()).set_module_name("body", x86())), []);
 }

@@ -3,8 +3,8 @@
 
 mod common;
 
+use common::tiers::tiers;
 use common::{Random, check, check_on, graph, no_reference, typed};
-use quantc_kernels::Isa;
 
 /// Holds the plans of a graph to the reference, and to have no reference step.
 fn holds(seed: u64, sizes: &[usize], text: &str) {
@@ -72,7 +72,7 @@ fn reductions() {
     // There is no largest of an empty batch.
     let mut random = Random(16);
     let g = graph("graph g(%x: f32[N,5,6,37]) {\n  %y = amax(%x) {dims=[0,2]}\n  return y=%y\n}", &mut random);
-    no_reference(&check_on(&g, &[1, 4], &mut random, &Isa::available()));
+    no_reference(&check_on(&g, &[1, 4], &mut random, &tiers()));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::tiers::tiers;
 use common::{Random, check_on};
-use quantc_kernels::Isa;
+use quantc_kernels::Kernels;
 
 /// Imports a model and holds its plan to the reference; the names of operators that have no kernel.
 fn model(file: &str, size: usize) -> Option<Vec<String>> {
@@ -12,7 +13,7 @@ fn model(file: &str, size: usize) -> Option<Vec<String>> {
         _ => quantc_testkit::models_or_skip(file, file)?,
     };
     let graph = quantc_frontend::onnx::import_file(&path).unwrap_or_else(|e| panic!("{file}: {e}"));
-    let best: Vec<Isa> = Isa::available().into_iter().rev().take(1).collect();
+    let best: Vec<Kernels> = tiers().into_iter().rev().take(1).collect();
     let steps = check_on(&graph, &[size], &mut Random(1), &best);
     let slow: Vec<String> = steps.iter().filter(|s| s.is_reference()).map(|s| s.op.clone()).collect();
     eprintln!("{file}: {} steps, by reference: {slow:?}", steps.len());

@@ -1,12 +1,14 @@
 //! Runs a graph by reference evaluation and as a plan on every tier, and holds the plan to the reference bit for bit.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod tiers;
+
 use std::sync::Arc;
 
 use quantc_interp::Interpreter;
 use quantc_ir::{Graph, text::parse};
-use quantc_kernels::Isa;
-use quantc_lower::{WeightCache, lower};
+use quantc_kernels::{Isa, Kernels};
+use quantc_lower::{WeightCache, lower_for};
 use quantc_runtime::{Executor, Plan, StepInfo, Threads};
 use quantc_tensor::{DType, Shape, Tensor, TensorType, f16};
 
@@ -89,25 +91,30 @@ pub fn inputs(graph: &Graph, size: usize, random: &mut Random) -> Vec<(String, T
 }
 
 pub fn plan(graph: &Graph, inputs: &[(String, Tensor)], isa: Isa, cache: &WeightCache) -> Plan {
-    lower(graph, &types(inputs), isa, cache).unwrap_or_else(|e| panic!("{e}\n{graph}"))
+    plan_for(graph, inputs, quantc_runtime::kernels(isa), cache)
+}
+
+fn plan_for(graph: &Graph, inputs: &[(String, Tensor)], kernels: Kernels, cache: &WeightCache) -> Plan {
+    lower_for(graph, &types(inputs), kernels, cache).unwrap_or_else(|e| panic!("{e}\n{graph}"))
 }
 
 /// Holds the plan to the reference for each size of the symbolic dimensions, and for size 0; the steps of the last plan on the best
 /// tier.
 pub fn check(graph: &Graph, sizes: &[usize], random: &mut Random) -> Vec<StepInfo> {
-    check_on(graph, &[0], random, &Isa::available());
-    check_on(graph, sizes, random, &Isa::available())
+    check_on(graph, &[0], random, &tiers::tiers());
+    check_on(graph, sizes, random, &tiers::tiers())
 }
 
 /// As [`check`], on some tiers.
-pub fn check_on(graph: &Graph, sizes: &[usize], random: &mut Random, tiers: &[Isa]) -> Vec<StepInfo> {
+pub fn check_on(graph: &Graph, sizes: &[usize], random: &mut Random, tiers: &[Kernels]) -> Vec<StepInfo> {
     let cache = WeightCache::new();
     let mut steps = Vec::new();
     for &size in sizes {
         let inputs = inputs(graph, size, random);
         let want = Interpreter::new(graph).run(&inputs).unwrap_or_else(|e| panic!("{e}\n{graph}"));
-        for &isa in tiers {
-            let plan = Arc::new(plan(graph, &inputs, isa, &cache));
+        for kernels in tiers {
+            let isa = kernels.isa;
+            let plan = Arc::new(plan_for(graph, &inputs, *kernels, &cache));
             steps = plan.describe().cloned().collect();
             for threads in [1, 2] {
                 let mut executor = Executor::new(plan.clone(), Threads::new(threads).expect("threads"));

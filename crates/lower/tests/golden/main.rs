@@ -1,16 +1,15 @@
 //! Whole quantized models have the same bits on every ISA tier and architecture: those that are written down here. Tiers of AVX-VNNI and
 //! AMX run on any machine that has the tiers below them, with their instructions emulated where it lacks them.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[path = "../../../kernels-x86/tests/emulator/mod.rs"]
-mod emulator;
 mod models;
+#[path = "../common/tiers.rs"]
+mod tiers;
 
 use std::sync::Arc;
 
 use models::{Inputs, models};
 use quantc_ir::Graph;
-use quantc_kernels::{Isa, Kernels};
+use quantc_kernels::Kernels;
 use quantc_lower::{WeightCache, lower_for};
 use quantc_runtime::{Executor, Threads};
 use quantc_tensor::{Tensor, TensorType};
@@ -29,17 +28,6 @@ const GOLDEN: &[(&str, u64)] = &[
     ("random 2", 0x6c8c_053d_1122_4979),
     ("random 3", 0x89b9_6324_c836_5065),
 ];
-
-/// The tiers of this machine, and those that are emulated.
-fn tiers() -> Vec<Kernels> {
-    let available = Isa::available().into_iter().map(quantc_runtime::kernels);
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    let available = {
-        let lacks = [Isa::AvxVnni, Isa::Amx].into_iter().filter(|isa| !isa.is_available());
-        available.chain(lacks.filter_map(emulator::kernels))
-    };
-    available.collect()
-}
 
 /// FNV-1a.
 struct Hash(u64);
@@ -78,7 +66,7 @@ fn run(graph: &Graph, runs: &[Inputs], kernels: Kernels) -> u64 {
 
 #[test]
 fn every_tier_has_the_bits_written_down() {
-    let tiers = tiers();
+    let tiers = tiers::tiers();
     let mut wrong = Vec::new();
     for (name, model) in models() {
         let graph = model.quantize();

@@ -361,6 +361,40 @@ fn the_callback_changes_observers_before_they_are_inserted() {
     assert_eq!(count(&converted, "quantize_per_tensor"), 3, "{text}");
 }
 
+/// Renames a node before it annotates it.
+struct Renaming(&'static str, &'static str);
+
+impl Quantizer for Renaming {
+    fn name(&self) -> String {
+        "Renaming".to_owned()
+    }
+    fn transform_for_annotation(&self, mut graph: Graph) -> Result<Graph, Pt2eError> {
+        let node = graph.find(self.0).unwrap_or_else(|| panic!("no {}", self.0));
+        assert!(graph.rename(node, self.1));
+        Ok(graph)
+    }
+    fn annotate(&self, m: &mut AnnotatedGraph) -> Result<(), Pt2eError> {
+        m.annotate(find(m, self.1), QuantizationAnnotation::decided().output(activation()));
+        Ok(())
+    }
+    fn validate(&self, _: &AnnotatedGraph) -> Result<(), Pt2eError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_quantizer_changes_the_graph_before_it_annotates_it() {
+    let source = graph(CHAIN);
+    let composed =
+        ComposableQuantizer::new(vec![Box::new(Renaming("relu", "middle")), Box::new(Renaming("b", "last"))]);
+    let prepared = prepare_pt2e(&source, &composed).expect("prepares");
+    for (before, after) in [("relu", "middle"), ("b", "last")] {
+        assert!(source.find(before).is_some() && prepared.graph.find(before).is_none(), "{before}");
+        let id = prepared.graph.find(after).unwrap_or_else(|| panic!("no {after}"));
+        assert!(prepared.graph.node(prepared.graph.uses(id)[0].0).is_op("observer"), "{}", prepared.graph);
+    }
+}
+
 #[test]
 fn calibration_is_needed_where_values_are_observed() {
     let prepared = prepare_pt2e(&graph(CHAIN), &with_integer_bias()).expect("prepares");

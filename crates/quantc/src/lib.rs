@@ -16,6 +16,7 @@ mod model;
 mod pipeline;
 pub mod pytorch;
 pub mod qtc;
+mod runs_as;
 pub mod text;
 pub mod tuning;
 
@@ -28,3 +29,4 @@ pub use quantc_quant::{Calibrator, QConfigMapping, convert_fx, correct_biases, f
 pub use quantc_rewrite::{canonicalize, lower_quantized};
 
 pub use pipeline::{Mode, QuantizeOptions, Quantized, Stages, Timings, quantize};
+pub use runs_as::{CompiledCalls, RunsAs};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use quantc::pytorch::{SECTIONS, Status, page};
+use quantc::pytorch::{SECTIONS, Status, find, page};
 use quantc_testkit::workspace_root;
 
 /// Whether a file has a test of that name that runs by default.
@@ -50,6 +50,30 @@ fn a_test_that_does_not_run_is_not_accepted() {
     let text = "#[test]\nfn runs() {}\n#[test]\n#[ignore = \"long\"]\nfn waits() {}\nfn helps() {}\n    #[test]\n    fn inside() {}";
     assert!(runs(text, "runs") && runs(text, "inside"));
     assert!(!runs(text, "waits") && !runs(text, "helps") && !runs(text, "nothing"));
+}
+
+/// By today's path, by the package that hands it on, by an older path, by a part of a name; rows do not stand for several classes.
+#[test]
+fn rows_are_found_by_every_name() {
+    for (name, row) in [
+        ("torch.ao.quantization.observer.MinMaxObserver", "torch.ao.quantization.observer.MinMaxObserver"),
+        ("torch.ao.quantization.MinMaxObserver", "torch.ao.quantization.observer.MinMaxObserver"),
+        ("torch.quantization.MinMaxObserver", "torch.ao.quantization.observer.MinMaxObserver"),
+        ("torch.quantization.quantize_fx.prepare_fx", "torch.ao.quantization.quantize_fx.prepare_fx"),
+        ("torch.nn.quantized.InstanceNorm3d", "torch.ao.nn.quantized.InstanceNorm3d"),
+        ("torch.nn.quantizable.LSTM", "torch.ao.nn.quantizable.LSTM"),
+        ("torch.nn.intrinsic.qat.ConvBnReLU3d", "torch.ao.nn.intrinsic.qat.ConvBnReLU3d"),
+        ("torch.nn.qat.Conv3d", "torch.ao.nn.qat.Conv3d"),
+        ("quantspec", ""),
+        ("transform_for", "torch.ao.quantization.quantizer.Quantizer.transform_for_annotation"),
+        ("matchallnode", "torch.ao.quantization.utils.MatchAllNode"),
+    ] {
+        let found: Vec<&str> = find(name).into_iter().map(|entry| entry.name).collect();
+        assert_eq!(found.contains(&row), !row.is_empty(), "{name}: {found:?}");
+    }
+    assert_eq!(find("torch.quantization.MinMaxObserver").len(), 1);
+    let several = SECTIONS.iter().flat_map(|s| s.entries).filter(|e| e.name.contains(" / ") || e.name.contains('*'));
+    assert_eq!(several.map(|e| e.name).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[test]

@@ -7,28 +7,32 @@ use pipeline::{Quantization, check_graph, inputs};
 use quantc_ir::{Graph, text};
 use quantc_pattern::Library;
 use quantc_quant::qconfig::named;
-use quantc_quant::{Placement, QConfigMapping};
+use quantc_quant::{Placement, QConfigMapping, fuse_fx};
 use quantc_tensor::DType;
 use quantc_testkit::with_random_params;
 
-/// The operators of a network, quantized for each static preset with a different weight or activation type.
+/// A network quantized for each static preset with a different weight or activation type.
 fn quantized(network: &str) -> Vec<Graph> {
+    [("x86", "x86"), ("qnnpack", "arm"), ("qnnpack_symmetric", "arm")]
+        .map(|target| quantized_for(network, target))
+        .into()
+}
+
+/// A network quantized by a preset for a backend.
+fn quantized_for(network: &str, (preset, backend): (&str, &str)) -> Graph {
     let library = Library::builtin().expect("built in");
     let graph = with_random_params(text::parse(network).unwrap_or_else(|e| panic!("{e}")), 3);
     let (canonical, _) = quantc_rewrite::canonicalize(&graph, &library.rules).unwrap_or_else(|e| panic!("{e}"));
     check_graph("canonical", &canonical).unwrap_or_else(|e| panic!("{e}"));
     let samples = [inputs(&canonical, 2, 1), inputs(&canonical, 3, 2)];
     let runs = [inputs(&canonical, 1, 3), inputs(&canonical, 3, 4)];
-    let of = |(preset, backend): (&str, &str)| {
-        let mapping = QConfigMapping::default_for(named(preset).expect("a preset"));
-        let backend = library.backend(backend).expect("built in");
-        let (rules, samples, runs) = (&library.rules, &samples[..], &runs[..]);
-        let placement = Placement::Quantc;
-        let quantization =
-            Quantization { mapping: &mapping, backend, placement, rules, samples, runs, powers_of_two: false };
-        quantization.check(&canonical).unwrap_or_else(|e| panic!("{preset}: {e}"))
-    };
-    [("x86", "x86"), ("qnnpack", "arm"), ("qnnpack_symmetric", "arm")].map(of).into()
+    let mapping = QConfigMapping::default_for(named(preset).expect("a preset"));
+    let backend = library.backend(backend).expect("built in");
+    let (rules, samples, runs) = (&library.rules, &samples[..], &runs[..]);
+    let placement = Placement::Quantc;
+    let quantization =
+        Quantization { mapping: &mapping, backend, placement, rules, samples, runs, powers_of_two: false };
+    quantization.check(&canonical).unwrap_or_else(|e| panic!("{preset}: {e}"))
 }
 
 fn operators(graph: &Graph) -> Vec<&'static str> {
@@ -163,5 +167,52 @@ fn every_nearest_resampling_copies_codes() {
                 assert!(matches!(graph.node(id).types()[0].dtype, DType::U8 | DType::I8), "{graph}");
             }
         }
+    }
+}
+
+/// The fusions that PyTorch has for onednn alone are groups there, and one operator runs for each.
+#[test]
+fn onednn_fuses_additions_and_functions_into_layers() {
+    let convolutions = |fused: &str| {
+        format!(
+            "graph convolutions(%x: f32[N,3,6,7]) {{
+  param @w1: f32[5,3,3,3]
+  param @w2: f32[5,3,3,3]
+  param @w3: f32[4,5,1,1]
+  %a = conv2d(%x, @w1) {{padding=[1,1]}}
+  %c = conv2d(%x, @w2) {{padding=[1,1]}}
+{fused}
+  %y = conv2d(%fused, @w3)
+  return y=%y
+}}"
+        )
+    };
+    let linear = |function: &str| {
+        format!(
+            "graph linear(%x: f32[N,8]) {{
+  param @w1: f32[6,8]
+  param @w2: f32[4,6]
+  %a = linear(%x, @w1)
+  %fused = {function}
+  %y = linear(%fused, @w2)
+  return y=%y
+}}"
+        )
+    };
+    let (three, two) = (&["quantized.conv2d"; 3][..], &["quantized.linear"; 2][..]);
+    let library = Library::builtin().expect("built in");
+    let backend = library.backend("onednn").expect("built in");
+    for (pattern, network, expected) in [
+        ("conv-add", convolutions("  %fused = add(%a, %c)"), three),
+        ("conv-add-relu", convolutions("  %sum = add(%a, %c)\n  %fused = relu(%sum)"), three),
+        ("linear-leaky-relu", linear("leaky_relu(%a) {negative_slope=0.1}"), two),
+        ("linear-tanh", linear("tanh(%a)"), two),
+    ] {
+        let graph = with_random_params(text::parse(&network).unwrap_or_else(|e| panic!("{e}")), 3);
+        let fused = fuse_fx(&graph, &library.rules_for(backend), backend).unwrap_or_else(|e| panic!("{e}"));
+        let patterns: Vec<&str> = fused.groups.iter().map(|group| &*group.pattern).collect();
+        assert!(patterns.contains(&pattern), "{pattern}: {patterns:?}");
+        let lowered = quantized_for(&network, ("onednn", "onednn"));
+        assert_eq!(&operators(&lowered)[1..], expected, "{lowered}");
     }
 }

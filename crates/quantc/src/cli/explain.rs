@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use quantc::{Error, Model, ModelKind};
-use quantc_ir::{Graph, NodeId};
-use quantc_ops::Attr;
+use quantc::{CompiledCalls, Error, Model, ModelKind, RunsAs};
 use quantc_quant::QuantReport;
-use quantc_quant::report::{Decision, NodeReport};
-
+use quantc_quant::report::{Decision, FloatReason, NodeReport};
 use serde::Serialize;
 
 use super::ui;
@@ -45,8 +42,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let hint = if near.is_empty() { String::new() } else { format!(" (hint: {})", near.join(", ")) };
         return Err(Error::Data(format!("no node or module `{name}`{hint}")));
     }
+    let compiled = CompiledCalls::new(&model.graph, report);
     let explained: Vec<Explained<'_>> =
-        nodes.into_iter().map(|node| Explained { runs_as: runs_as(&model.graph, node), node }).collect();
+        nodes.into_iter().map(|node| Explained { runs_as: compiled.of(node), node }).collect();
     if args.json {
         return ui::print_json(&explained);
     }
@@ -59,39 +57,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
 struct Explained<'r> {
     #[serde(flatten)]
     node: &'r NodeReport,
-    /// The integer operators of the compiled graph that compute it, alone or together with others.
+    /// The calls of the compiled graph that compute it.
     runs_as: Vec<RunsAs>,
-}
-
-/// A call of the compiled graph.
-#[derive(Serialize)]
-struct RunsAs {
-    node: String,
-    op: &'static str,
-    /// Whether activations are quantized over half the range, if they are quantized when the model runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reduce_range: Option<bool>,
-}
-
-/// What a quantized call became: the integer operators with its origin. The readers of its result may have it too, so those named after the
-/// result of its group come alone.
-fn runs_as(graph: &Graph, node: &NodeReport) -> Vec<RunsAs> {
-    let Decision::Quantized { group, .. } = &node.decision else { return Vec::new() };
-    let same = |id: &NodeId| graph.node(*id).origins().iter().any(|o| node.origins.contains(&o.to_string()));
-    let call = |id: NodeId| {
-        let (op, attrs) = graph.node(id).call().filter(|(op, _)| op.name().starts_with("quantized."))?;
-        let reduce_range = match op.signature().attr(attrs, "reduce_range") {
-            Some(Attr::Bool(reduced)) => Some(reduced),
-            _ => None,
-        };
-        Some(RunsAs { node: graph.node(id).name().to_owned(), op: op.name(), reduce_range })
-    };
-    let mut calls: Vec<RunsAs> = graph.calls().filter(same).filter_map(call).collect();
-    let of_group = |r: &RunsAs| r.node.strip_suffix(".quantize").unwrap_or(&r.node) == group;
-    if calls.iter().any(of_group) {
-        calls.retain(of_group);
-    }
-    calls
 }
 
 /// Whether an origin (`path: Type(op, index)`) is that module or inside it.
@@ -106,17 +73,9 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
         text.push_str(&format!("  # {}", node.origins.join("; ")));
     }
     text.push('\n');
-    let observer = |id: usize| {
-        report.observers.get(id).map_or(format!("observer {id}"), |o| {
-            format!(
-                "observer {id} ({}): {} scale {:?}, zero point {}, range {:?} to {:?}",
-                o.observer, o.dtype, o.scale, o.zero_point, o.range.0, o.range.1
-            )
-        })
-    };
     match &node.decision {
         Decision::Float { reason } => text.push_str(&format!("  float: {reason}\n")),
-        Decision::Quantized { mode, pattern, dtype_config, group, qconfig_entry, input_observers, output_observer } => {
+        Decision::Quantized { mode, pattern, dtype_config, group, qconfig_entry, .. } => {
             text.push_str(&format!(
                 "  quantized ({mode}) by pattern `{pattern}`, dtypes `{dtype_config}`, QConfig from `{qconfig_entry}`"
             ));
@@ -129,39 +88,56 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
                 text.push_str("  its quantized form takes and gives floats\n");
                 return text;
             }
-            if mode == "dynamic" {
-                let range = if runs_as.iter().any(|r| r.reduce_range == Some(true)) { "0..127" } else { "0..255" };
-                // A gate of a recurrent layer is a sum of two products with scales of their own.
-                let bias = match node.op.as_str() {
-                    "lstm" | "gru" | "rnn" => "; output: f32, the biases are added in f32",
-                    _ => ", the bias rounded to an integer; output: f32",
-                };
-                text.push_str(&format!(
-                    "  input: quantized at each call to u8 ({range}) over the whole tensor's own minimum and maximum; products and \
-                     sums in integers{bias}\n"
-                ));
-                text.push_str(&describe_runs(node, runs_as));
+            text.push_str(&describe_numbers(report, node, runs_as));
+            // The calls of a custom module's quantized form are its own, not what became of those that it has here.
+            if custom {
                 return text;
             }
-            if mode.starts_with("float16") {
-                text.push_str(if mode == "float16 dynamic" {
-                    "  weights: rounded to half precision; everything else: f32\n"
-                } else {
-                    "  inputs, weights, bias and output: rounded to half precision; arithmetic: f32\n"
-                });
-                return text;
-            }
-            if mode == "weight-only" {
-                text.push_str(if *dtype_config == "weight-only-table" {
-                    "  weight: codes, a scale and a zero point for each row; only the rows picked are read; output: f32\n"
-                } else {
-                    "  weight: integers, dequantized when the model is planned; input, arithmetic and output: f32\n"
-                });
-                return text;
-            }
-            for id in input_observers {
-                text.push_str(&format!("  input: {}\n", observer(*id)));
-            }
+        }
+    }
+    text.push_str(&describe_runs(node, runs_as));
+    text
+}
+
+/// What is integers, or half precision, and how real numbers become it.
+fn describe_numbers(report: &QuantReport, node: &NodeReport, runs_as: &[RunsAs]) -> String {
+    let Decision::Quantized { mode, input_observers, output_observer, .. } = &node.decision else {
+        return String::new();
+    };
+    match mode.as_str() {
+        "dynamic" => {
+            let range = if runs_as.iter().any(|r| r.reduce_range == Some(true)) { "0..127" } else { "0..255" };
+            // A gate of a recurrent layer is a sum of two products with scales of their own.
+            let bias = match node.op.as_str() {
+                "lstm" | "gru" | "rnn" => "; output: f32, the biases are added in f32",
+                _ => ", the bias rounded to an integer; output: f32",
+            };
+            format!(
+                "  input: quantized at each call to u8 ({range}) over the whole tensor's own minimum and maximum; products and sums in \
+                 integers{bias}\n"
+            )
+        }
+        "float16 dynamic" => "  weights: rounded to half precision; everything else: f32\n".to_owned(),
+        "float16 static" => {
+            "  inputs, weights, bias and output: rounded to half precision; arithmetic: f32\n".to_owned()
+        }
+        "weight-only" if runs_as.iter().any(|r| r.op.starts_with("quantized.embedding")) => {
+            "  weight: codes, a scale and a zero point for each row; only the rows picked are read; output: f32\n"
+                .to_owned()
+        }
+        "weight-only" => {
+            "  weight: integers, dequantized when the model is planned; input, arithmetic and output: f32\n".to_owned()
+        }
+        _ => {
+            let observer = |id: usize| {
+                report.observers.get(id).map_or(format!("observer {id}"), |o| {
+                    format!(
+                        "observer {id} ({}): {} scale {:?}, zero point {}, range {:?} to {:?}",
+                        o.observer, o.dtype, o.scale, o.zero_point, o.range.0, o.range.1
+                    )
+                })
+            };
+            let mut text: String = input_observers.iter().map(|id| format!("  input: {}\n", observer(*id))).collect();
             match output_observer {
                 Some(id) => text.push_str(&format!("  output: {}\n", observer(*id))),
                 None => text.push_str("  output: f32, no quantized operator takes it\n"),
@@ -169,21 +145,32 @@ fn describe(report: &QuantReport, Explained { node, runs_as }: &Explained<'_>) -
             if report.bias_corrected.contains(&node.name) {
                 text.push_str("  bias: corrected for what rounding the weight does to the mean of the output\n");
             }
-            // The calls of a custom module's quantized form are its own, not what became of those that it has here.
-            if !custom {
-                text.push_str(&describe_runs(node, runs_as));
-            }
+            text
         }
     }
-    text
 }
 
+/// The calls that run, with the types that they run on.
 fn describe_runs(node: &NodeReport, runs_as: &[RunsAs]) -> String {
     if runs_as.is_empty() {
-        return format!("  runs as {} on dequantized values\n", node.op);
+        return "  runs as nothing: no call of the compiled graph is left of it\n".to_owned();
     }
-    let calls: Vec<String> = runs_as.iter().map(|r| format!("{} ({})", r.op, r.node)).collect();
-    format!("  runs as {}\n", calls.join(", "))
+    let calls: Vec<String> = runs_as
+        .iter()
+        .map(|RunsAs { node, op, takes, gives, merged, .. }| {
+            let part = if *merged { "part of " } else { "" };
+            let types = match (takes.join(", "), gives.join(", ")) {
+                (takes, gives) if takes == gives => format!("on {gives}"),
+                (takes, gives) if takes.is_empty() => format!("to {gives}"),
+                (takes, gives) => format!("from {takes} to {gives}"),
+            };
+            format!("{part}{op} ({node}) {types}")
+        })
+        .collect();
+    // The decision is about observers; an operator between two quantized ones may compute with integers all the same.
+    let float = matches!(&node.decision, Decision::Float { reason } if *reason != FloatReason::NotFloat);
+    let why = if float && runs_as.iter().any(RunsAs::is_quantized) { ": its neighbours are quantized" } else { "" };
+    format!("  runs as {}{why}\n", calls.join("; "))
 }
 
 #[cfg(test)]
@@ -218,6 +205,6 @@ mod tests {
         for text in [dynamic, described("relu", "static", "custom module Observed")] {
             assert!(!text.contains("quantized at each call") && !text.contains("runs as"), "{text}");
         }
-        assert!(described("relu", "static", "relu").contains("runs as relu on dequantized values"));
+        assert!(described("relu", "static", "relu").contains("runs as nothing"));
     }
 }

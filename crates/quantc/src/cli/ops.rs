@@ -30,11 +30,10 @@ struct Operator {
 /// # Errors
 /// If nothing has the name.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let wanted = |name: &str| args.name.as_deref().is_none_or(|n| name.to_lowercase().contains(&n.to_lowercase()));
-    let nothing = || Error::Data(format!("nothing has `{}` in its name", args.name.as_deref().unwrap_or("")));
+    let name = args.name.as_deref().unwrap_or("");
+    let nothing = || Error::Data(format!("nothing has `{name}` in its name"));
     if args.pytorch {
-        let entries: Vec<&pytorch::Entry> =
-            pytorch::SECTIONS.iter().flat_map(|s| s.entries).filter(|e| wanted(e.name) || wanted(e.ours)).collect();
+        let entries = pytorch::find(name);
         if entries.is_empty() {
             return Err(nothing());
         }
@@ -43,8 +42,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         }
         let mut rows = vec![["PyTorch", "here", "", "note"].map(str::to_owned).to_vec()];
         rows.extend(entries.iter().map(|e| [e.name, e.ours, e.status.name(), e.note].map(str::to_owned).to_vec()));
-        return ui::print(&ui::table(&rows));
+        return ui::print(&ui::text_table(&rows));
     }
+    let wanted = |op: &str| op.to_lowercase().contains(&name.to_lowercase());
     let ops: Vec<Operator> = quantc_ops::operators()
         .filter(|op| wanted(op.name()))
         .map(|op| Operator { name: op.name(), doc: op.signature().doc })
@@ -56,5 +56,5 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return ui::print_json(&ops);
     }
     let rows: Vec<Vec<String>> = ops.iter().map(|o| vec![o.name.to_owned(), o.doc.to_owned()]).collect();
-    ui::print(&ui::table(&rows))
+    ui::print(&ui::text_table(&rows))
 }

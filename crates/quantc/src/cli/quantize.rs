@@ -330,6 +330,7 @@ fn report(
     size: u64,
 ) -> Result<(), Error> {
     let nodes = &quantized.report.nodes;
+    // Decisions are counted; what runs for each call, `explain` says.
     let done = nodes.iter().filter(|n| matches!(n.decision, Decision::Quantized { .. })).count();
     let t = &quantized.timings;
     let seconds = |d: std::time::Duration| (d.as_secs_f64() * 1e4).round() / 1e4;

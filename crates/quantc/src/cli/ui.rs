@@ -49,21 +49,38 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Aligns columns: the first to the left, the others to the right.
+/// Aligns columns: the first to the left, the others, numbers, to the right.
 pub fn table(rows: &[Vec<String>]) -> String {
+    aligned(rows, |column, cell, width| if column == 0 { format!("{cell:width$}") } else { format!("{cell:>width$}") })
+}
+
+/// Aligns columns of text, all to the left.
+pub fn text_table(rows: &[Vec<String>]) -> String {
+    aligned(rows, |_, cell, width| format!("{cell:width$}"))
+}
+
+/// Rows of cells that `pad` has made as wide as their columns.
+fn aligned(rows: &[Vec<String>], pad: impl Fn(usize, &str, usize) -> String) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
     for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(c, (cell, w))| if c == 0 { format!("{cell:w$}") } else { format!("{cell:>w$}") })
-            .collect();
+        let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(|(c, (cell, w))| pad(c, cell, *w)).collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_right_and_text_left() {
+        let rows = [["a", "1", "long text"], ["bcd", "20", "text"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "a     1  long text\nbcd  20       text\n");
+        assert_eq!(text_table(&rows), "a    1   long text\nbcd  20  text\n");
+    }
 }

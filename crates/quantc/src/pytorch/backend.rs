@@ -23,7 +23,7 @@ pub(super) const SECTION: Section = Section {
         item!(
             quantc_pattern::DTypeWithConstraints,
             "torch.ao.quantization.backend_config.DTypeWithConstraints",
-            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "crates/quant/tests/constraints.rs::the_scale_of_an_input_is_held_to_its_bounds",
             "bounds of a scale are held to the scale"
         ),
         item!(
@@ -72,6 +72,18 @@ pub(super) const SECTION: Section = Section {
             "the backend of that name in patterns/backend; what differs is listed in the test"
         ),
         item!(
+            quantc_pattern::export_backend,
+            "torch.ao.quantization.backend_config.get_native_backend_config_dict",
+            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "gives the dictionary of any backend, as JSON"
+        ),
+        item!(
+            quantc_pattern::Pattern,
+            "torch.ao.quantization.utils.MatchAllNode",
+            "crates/pattern/tests/backend_json.rs::additions_in_the_complex_format_have_their_order",
+            "`?x` or `_` in a pattern; `import_backend` and `export_backend` know the name"
+        ),
+        item!(
             quantc_pattern::Library,
             "torch.ao.quantization.backend_config.get_x86_backend_config",
             "crates/pattern/tests/golden_backend_config.rs::x86_covers_pytorchs_x86",
@@ -81,7 +93,7 @@ pub(super) const SECTION: Section = Section {
             quantc_quant::PrepareCustomConfig,
             "torch.ao.quantization.fx.custom_config.PrepareCustomConfig",
             "crates/quant/tests/placement.rs::parts_that_are_apart_are_observed_as_in_prepare_fx",
-            "without observed classes and preserved attributes, which have rows of their own"
+            "has every setting; what differs of a method, its own row says"
         ),
         item!(
             quantc_quant::custom_config::StandaloneModuleConfigEntry,
@@ -138,6 +150,18 @@ pub(super) const SECTION: Section = Section {
             "torch.ao.quantization.fx.custom_config.PrepareCustomConfig.set_float_to_observed_mapping",
             "crates/quant/src/custom_config/custom_module_tests.rs::a_custom_module_is_swapped_twice",
             "a class is a value that makes the graph of a module's observed form"
+        ),
+        item!(
+            quantc_quant::custom_config::QuantType,
+            "torch.ao.quantization.quant_type.QuantType",
+            "crates/quant/src/custom_config/custom_module_tests.rs::a_custom_module_is_swapped_twice",
+            "without QAT: training comes later"
+        ),
+        item!(
+            quantc_quant::custom_config::preserve_attributes,
+            "torch.ao.quantization.quantize_fx.attach_preserved_attrs_to_model",
+            "crates/quant/src/custom_config/custom_module_tests.rs::attributes_are_preserved",
+            "a graph's attributes are its parameters"
         ),
         method!(
             quantc_quant::PrepareCustomConfig::set_preserved_attributes,

@@ -44,6 +44,12 @@ pub(super) const SECTION: Section = Section {
             "modules that do not follow each other are refused too"
         ),
         item!(
+            quantc_quant::eager::fuse_modules,
+            "torch.ao.quantization.fuse_modules.fuse_known_modules",
+            "crates/quant/src/eager/fuse.rs::sequences_are_pytorchs",
+            "`fuse_modules` has the known sequences; no other function can be given"
+        ),
+        item!(
             quantc_quant::eager::prepare,
             "torch.ao.quantization.prepare",
             "crates/quant/tests/eager.rs::qconfigs_observers_and_outputs_are_pytorchs",

@@ -44,25 +44,25 @@ pub(super) const SECTION: Section = Section {
         item!(
             quantc_quant::fuse_fx,
             "torch.ao.nn.intrinsic.ConvAdd2d",
-            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             "a pattern of the backend onednn makes a group of the calls; `fuse_modules` has no sequence for it, as in PyTorch"
         ),
         item!(
             quantc_quant::fuse_fx,
             "torch.ao.nn.intrinsic.ConvAddReLU2d",
-            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             "a pattern of the backend onednn makes a group of the calls; `fuse_modules` has no sequence for it, as in PyTorch"
         ),
         item!(
             quantc_quant::fuse_fx,
             "torch.ao.nn.intrinsic.LinearLeakyReLU",
-            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             "a pattern of the backend onednn makes a group of the calls; `fuse_modules` has no sequence for it, as in PyTorch"
         ),
         item!(
             quantc_quant::fuse_fx,
             "torch.ao.nn.intrinsic.LinearTanh",
-            "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+            "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             "a pattern of the backend onednn makes a group of the calls; `fuse_modules` has no sequence for it, as in PyTorch"
         ),
         missing(
@@ -113,7 +113,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.conv2d",
                 "torch.ao.nn.intrinsic.quantized.ConvAdd2d",
-                "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+                "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             ),
             "the group of a pattern of the backend onednn",
         ),
@@ -121,7 +121,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.conv2d",
                 "torch.ao.nn.intrinsic.quantized.ConvAddReLU2d",
-                "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+                "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             ),
             "the group of a pattern of the backend onednn",
         ),
@@ -129,7 +129,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.linear",
                 "torch.ao.nn.intrinsic.quantized.LinearLeakyReLU",
-                "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+                "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             ),
             "the group of a pattern of the backend onednn",
         ),
@@ -137,7 +137,7 @@ pub(super) const SECTION: Section = Section {
             operator(
                 "op quantized.linear",
                 "torch.ao.nn.intrinsic.quantized.LinearTanh",
-                "crates/pattern/tests/golden_backend_config.rs::backends_of_pytorchs_names_have_its_patterns",
+                "crates/quantc/tests/quantized_layers.rs::onednn_fuses_additions_and_functions_into_layers",
             ),
             "the group of a pattern of the backend onednn",
         ),

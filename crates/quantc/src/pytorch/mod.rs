@@ -83,6 +83,32 @@ pub const SECTIONS: &[Section] = &[
     patterns::SECTION,
 ];
 
+/// Packages as they were called before PyTorch moved them to torch.ao, where the old names still lead.
+const OLDER: &[(&str, &str)] = &[
+    ("torch.quantization._numeric_suite", "torch.ao.ns._numeric_suite"),
+    ("torch.quantization.", "torch.ao.quantization."),
+    ("torch.nn.quantized.", "torch.ao.nn.quantized."),
+    ("torch.nn.quantizable.", "torch.ao.nn.quantizable."),
+    ("torch.nn.intrinsic.", "torch.ao.nn.intrinsic."),
+    ("torch.nn.qat.", "torch.ao.nn.qat."),
+];
+
+/// The rows with this in PyTorch's name or in ours, whatever the case. What `torch.ao.quantization` gives its users is found there too, not only
+/// in the submodule that has it; older names stand for those of today.
+pub fn find(name: &str) -> Vec<&'static Entry> {
+    let name = name.to_lowercase();
+    let older = OLDER.iter().find_map(|(old, new)| Some(format!("{new}{}", name.strip_prefix(old)?)));
+    let name = older.unwrap_or(name);
+    let package = "torch.ao.quantization.";
+    let member = name.strip_prefix(package).map(|member| format!(".{member}"));
+    let wanted = |entry: &&Entry| {
+        let (theirs, ours) = (entry.name.to_lowercase(), entry.ours.to_lowercase());
+        let reexported = || member.as_ref().is_some_and(|m| theirs.starts_with(package) && theirs.ends_with(m));
+        theirs.contains(&name) || ours.contains(&name) || reexported()
+    };
+    SECTIONS.iter().flat_map(|section| section.entries).filter(wanted).collect()
+}
+
 /// A row for an item (type, trait, function) of ours.
 macro_rules! item {
     ($($path:ident)::+, $name:literal, $test:literal) => {{

@@ -6,6 +6,8 @@ use super::{Section, differs, missing, operator};
 const DYNAMIC_CONV: &str = "the result stays real, PyTorch's is rounded to the input's scale and cut off at the input's range. By the backends native and \
      arm, or `quantize_dynamic_with` and rows of `optional_dynamic_quant_module_mappings`: in no default mapping, as in PyTorch";
 
+const TRAINING: &str = "quantization-aware training comes later";
+
 pub(super) const SECTION: Section = Section {
     title: "Modules and functions",
     entries: &[
@@ -151,7 +153,17 @@ pub(super) const SECTION: Section = Section {
         ),
         operator(
             "op quantized.instance_norm",
-            "torch.ao.nn.quantized.InstanceNorm1d / 2d / 3d",
+            "torch.ao.nn.quantized.InstanceNorm1d",
+            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        ),
+        operator(
+            "op quantized.instance_norm",
+            "torch.ao.nn.quantized.InstanceNorm2d",
+            "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
+        ),
+        operator(
+            "op quantized.instance_norm",
+            "torch.ao.nn.quantized.InstanceNorm3d",
             "crates/quantc/tests/quantized_modules.rs::the_table_is_true",
         ),
         operator(
@@ -421,9 +433,20 @@ pub(super) const SECTION: Section = Section {
             ),
             "a table of 256 entries, or part of the layer before it",
         ),
-        missing("torch.ao.nn.qat.Linear", "quantization-aware training comes later"),
-        missing("torch.ao.nn.qat.Conv2d / Conv3d", "quantization-aware training comes later"),
-        missing("torch.ao.nn.qat.dynamic.Linear", "quantization-aware training comes later"),
-        missing("torch.ao.nn.intrinsic.qat.*", "quantization-aware training comes later"),
+        missing("torch.ao.nn.qat.Linear", TRAINING),
+        missing("torch.ao.nn.qat.Conv2d", TRAINING),
+        missing("torch.ao.nn.qat.Conv3d", TRAINING),
+        missing("torch.ao.nn.qat.dynamic.Linear", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.LinearReLU", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.LinearBn1d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvReLU1d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvReLU2d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvReLU3d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBn1d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBn2d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBn3d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBnReLU1d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBnReLU2d", TRAINING),
+        missing("torch.ao.nn.intrinsic.qat.ConvBnReLU3d", TRAINING),
     ],
 };

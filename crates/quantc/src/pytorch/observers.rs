@@ -12,6 +12,12 @@ pub(super) const SECTION: Section = Section {
             "a trait; calculate_qparams, merge and the state dict are its methods"
         ),
         item!(
+            quantc_quant::observer::ObservedQParams,
+            "torch.ao.quantization.observer.UniformQuantizationObserverBase",
+            "crates/quant/tests/golden_observers.rs::range_observers_are_bit_identical_to_torch",
+            "no base class: what its `_calculate_qparams` gives, which every observer of a range shares"
+        ),
+        item!(
             quantc_quant::observer::MinMaxObserver,
             "torch.ao.quantization.observer.MinMaxObserver",
             "crates/quant/tests/golden_observers.rs::range_observers_are_bit_identical_to_torch"
@@ -92,6 +98,12 @@ pub(super) const SECTION: Section = Section {
             quantc_quant::fake_quantize::fake_quantize_per_channel_affine,
             "torch.fake_quantize_per_channel_affine",
             "crates/quant/tests/golden_fake_quantize.rs::functions_are_bit_identical_to_torch"
+        ),
+        item!(
+            quantc_quant::fake_quantize::FakeQuantize,
+            "torch.ao.quantization.fake_quantize.FakeQuantizeBase",
+            "crates/quant/tests/golden_fake_quantize.rs::modules_are_bit_identical_to_torch",
+            "no base class: one type, whose `FakeQuantizeKind` says which of PyTorch's it is"
         ),
         item!(
             quantc_quant::fake_quantize::FakeQuantize,

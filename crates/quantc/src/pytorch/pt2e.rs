@@ -11,6 +11,36 @@ pub(super) const SECTION: Section = Section {
             "crates/quant/tests/pt2e.rs::the_callback_changes_observers_before_they_are_inserted"
         ),
         item!(
+            quantc_quant::pt2e::Quantizer,
+            "torch.ao.quantization.quantizer.Quantizer.transform_for_annotation",
+            "crates/quant/tests/pt2e.rs::a_quantizer_changes_the_graph_before_it_annotates_it",
+            "the method of that name; gives a new graph or an error"
+        ),
+        item!(
+            quantc_quant::pt2e::Quantizer,
+            "torch.ao.quantization.quantizer.Quantizer.annotate",
+            "crates/quant/tests/pt2e.rs::implicit_sharing_can_be_turned_off",
+            "the method of that name; annotations stand beside the graph, not in it"
+        ),
+        item!(
+            quantc_quant::pt2e::Quantizer,
+            "torch.ao.quantization.quantizer.Quantizer.validate",
+            "crates/quant/tests/pt2e.rs::quantizers_are_composed_and_leave_each_other_alone",
+            "the method of that name; gives an error"
+        ),
+        item!(
+            quantc_quant::pt2e::Quantizer,
+            "torch.ao.quantization.quantizer.Quantizer.prepare_obs_or_fq_callback",
+            "crates/quant/tests/pt2e.rs::the_callback_changes_observers_before_they_are_inserted",
+            "the method of that name; the map is typed"
+        ),
+        item!(
+            quantc_quant::pt2e::QuantizationSpecBase,
+            "torch.ao.quantization.quantizer.QuantizationSpecBase",
+            "crates/quant/tests/golden_pt2e.rs::observers_are_where_pytorch_puts_them",
+            "an enum of the specs"
+        ),
+        item!(
             quantc_quant::pt2e::QuantizationSpec,
             "torch.ao.quantization.quantizer.QuantizationSpec",
             "crates/quant/tests/golden_pt2e.rs::observers_are_where_pytorch_puts_them"

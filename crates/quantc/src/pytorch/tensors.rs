@@ -29,6 +29,12 @@ pub(super) const SECTION: Section = Section {
             "the difference of a qint32 and its zero point is exact, PyTorch's wraps"
         ),
         method!(
+            quantc_tensor::quantized::QuantizedTensor::dequantize,
+            "torch.Tensor.dequantize",
+            "crates/tensor/tests/golden_quantized_tensor.rs::quantize_and_dequantize",
+            "the difference of a qint32 and its zero point is exact, PyTorch's wraps"
+        ),
+        method!(
             quantc_tensor::quantized::QDType::QUInt8,
             "torch.quint8",
             "crates/tensor/tests/golden_quantized_tensor.rs::quantize_and_dequantize"

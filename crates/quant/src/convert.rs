@@ -1,4 +1,4 @@
-//! `convert_fx`: observers become quantize / dequantize pairs, weights become integers.
+//! `convert_to_reference_fx`: observers become quantize / dequantize pairs, weights become integers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -38,15 +38,18 @@ fn operator(name: &'static str) -> Result<OpRef, QuantError> {
 ///
 /// # Errors
 /// If a weight cannot be quantized (NaN, infinite).
-pub fn convert_fx(prepared: &PreparedModel, qparams: &[ActivationQParams]) -> Result<ConvertedModel, QuantError> {
-    convert_fx_custom(prepared, qparams, &ConvertCustomConfig::default())
+pub fn convert_to_reference_fx(
+    prepared: &PreparedModel,
+    qparams: &[ActivationQParams],
+) -> Result<ConvertedModel, QuantError> {
+    convert_to_reference_fx_custom(prepared, qparams, &ConvertCustomConfig::default())
 }
 
-/// [`convert_fx`] with the quantized forms of custom modules (the `convert_custom_config` of PyTorch's convert_fx).
+/// [`convert_to_reference_fx`] with the quantized forms of custom modules (the `convert_custom_config` of PyTorch's convert_fx).
 ///
 /// # Errors
 /// If a weight cannot be quantized (NaN, infinite), or a custom module cannot.
-pub fn convert_fx_custom(
+pub fn convert_to_reference_fx_custom(
     prepared: &PreparedModel,
     qparams: &[ActivationQParams],
     custom: &ConvertCustomConfig,

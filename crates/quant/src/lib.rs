@@ -27,7 +27,7 @@ mod weight_only;
 
 pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};
-pub use convert::{ConvertedModel, convert_fx, convert_fx_custom};
+pub use convert::{ConvertedModel, convert_to_reference_fx, convert_to_reference_fx_custom};
 pub use custom_config::{ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig};
 pub use error::QuantError;
 pub use fuse::{FusedGroup, FusedModel, fuse_fx, fuse_fx_custom};

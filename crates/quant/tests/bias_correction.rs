@@ -4,7 +4,9 @@ use quantc_interp::Interpreter;
 use quantc_ir::{Graph, text::parse};
 use quantc_pattern::Library;
 use quantc_quant::report::Decision;
-use quantc_quant::{Calibrator, ConvertedModel, QConfigMapping, convert_fx, correct_biases, prepare_fx, qconfig};
+use quantc_quant::{
+    Calibrator, ConvertedModel, QConfigMapping, convert_to_reference_fx, correct_biases, prepare_fx, qconfig,
+};
 use quantc_tensor::{Tensor, TensorType};
 use quantc_testkit::{random_tensor, rng, with_random_params};
 
@@ -19,7 +21,7 @@ fn converted(graph: &Graph, inputs: &[(String, Tensor)], correct: bool) -> Conve
     calibrator.observe(inputs).expect("runs");
     let means = calibrator.input_means().clone();
     let qparams = calibrator.finish().expect("calibrated");
-    let mut converted = convert_fx(&prepared, &qparams).expect("converts");
+    let mut converted = convert_to_reference_fx(&prepared, &qparams).expect("converts");
     if correct {
         correct_biases(&prepared, &mut converted, &means).expect("corrects");
     }

@@ -4,7 +4,9 @@ use quantc_interp::Interpreter;
 use quantc_ir::{Graph, text::parse};
 use quantc_pattern::{Library, Source};
 use quantc_quant::report::{Decision, FloatReason};
-use quantc_quant::{Calibrator, ConvertedModel, QConfigMapping, convert_fx, correct_biases, prepare_fx, qconfig};
+use quantc_quant::{
+    Calibrator, ConvertedModel, QConfigMapping, convert_to_reference_fx, correct_biases, prepare_fx, qconfig,
+};
 use quantc_tensor::Tensor;
 
 /// Two layers. The scale of `x` and that of `a` are 2/255, their zero points 127; the scales of the weights are 1/127 and 0.01/127 of
@@ -47,7 +49,8 @@ fn convert_observed(config: &str, preset: &str, observation: &str) -> ConvertedM
     let mut calibrator = Calibrator::new(&prepared).expect("valid observers");
     calibrator.observe(&input()).expect("runs");
     let means = calibrator.input_means().clone();
-    let mut converted = convert_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts");
+    let mut converted =
+        convert_to_reference_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts");
     correct_biases(&prepared, &mut converted, &means).expect("corrects");
     converted
 }

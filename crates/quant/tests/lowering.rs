@@ -4,7 +4,7 @@ use quantc_ir::{Graph, text::parse};
 use quantc_ops::{Attr, OpClass};
 use quantc_pattern::library::builtin_sources;
 use quantc_pattern::{Library, Source};
-use quantc_quant::{Calibrator, Placement, QConfigMapping, convert_fx, prepare_fx_with, qconfig};
+use quantc_quant::{Calibrator, Placement, QConfigMapping, convert_to_reference_fx, prepare_fx_with, qconfig};
 use quantc_tensor::{DType, TensorType};
 use quantc_testkit::{random_tensor, rng, with_random_params};
 
@@ -81,7 +81,7 @@ fn lowered(graph: &Graph, library: &Library, backend: &str, placement: Placement
     let mut calibrator = Calibrator::new(&prepared).expect("valid observers");
     let x = random_tensor(&mut rng(5), &TensorType::new(DType::F32, [2usize, 8, 8].as_slice()));
     calibrator.observe(&[("x".to_owned(), x)]).expect("runs");
-    let converted = convert_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts");
+    let converted = convert_to_reference_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts");
     let rules = library.rules_for(backend);
     quantc_rewrite::lower_quantized(&converted.graph, &rules).expect("lowers").0
 }

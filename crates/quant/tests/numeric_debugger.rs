@@ -10,7 +10,7 @@ use quantc_quant::pt2e::{
     compare_results, convert_pt2e, extract_results_from_loggers, generate_numeric_debug_handle,
     get_symmetric_quantization_config, prepare_for_propagation_comparison, prepare_pt2e,
 };
-use quantc_quant::{Calibrator, QConfigMapping, convert_fx, prepare_fx, qconfig};
+use quantc_quant::{Calibrator, QConfigMapping, convert_to_reference_fx, prepare_fx, qconfig};
 use quantc_rewrite::{canonicalize, lower_quantized};
 use quantc_tensor::{Shape, Tensor, TensorType};
 use quantc_testkit::{random_tensor, rng, with_random_params, workspace_root};
@@ -95,8 +95,8 @@ fn check(mut source: Graph, qconfig_name: &str) {
     survive("prepare_fx", &canonical, &prepared.graph);
     let mut calibrator = Calibrator::new(&prepared).expect("valid");
     calibrator.observe(&inputs(&source, 1)).expect("runs");
-    let fx = convert_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts").graph;
-    survive("convert_fx", &canonical, &fx);
+    let fx = convert_to_reference_fx(&prepared, &calibrator.finish().expect("calibrated")).expect("converts").graph;
+    survive("convert_to_reference_fx", &canonical, &fx);
 
     let prepared = prepare_pt2e(&canonical, &BackendConfigQuantizer::new(mapping, backend.clone())).expect("prepares");
     survive("prepare_pt2e", &canonical, &prepared.graph);

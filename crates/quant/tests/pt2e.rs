@@ -9,7 +9,7 @@ use quantc_quant::pt2e::{
     QuantizationAnnotation, QuantizationSpecBase, Quantizer, SymmetricQuantization, XNNPACKQuantizer, convert_pt2e,
     get_symmetric_quantization_config, prepare_pt2e,
 };
-use quantc_quant::{Calibrator, ObserverSpec, QConfigMapping, convert_fx, prepare_fx, qconfig};
+use quantc_quant::{Calibrator, ObserverSpec, QConfigMapping, convert_to_reference_fx, prepare_fx, qconfig};
 use quantc_rewrite::lower_quantized;
 use quantc_tensor::{DType, QRange, QScheme, Tensor};
 use quantc_testkit::{random_tensor, rng, with_random_params};
@@ -473,7 +473,7 @@ const NET: &str = "graph net(%x: f32[2,4,8,8]) {
   return y=%fc, z=%cat
 }";
 
-/// The annotations of a BackendConfig give what `prepare_fx` and `convert_fx` give, bit for bit.
+/// The annotations of a BackendConfig give what `prepare_fx` and `convert_to_reference_fx` give, bit for bit.
 #[test]
 fn the_backend_config_quantizer_quantizes_like_fx() {
     let source = graph(NET);
@@ -486,7 +486,7 @@ fn the_backend_config_quantizer_quantizes_like_fx() {
         for seed in 0..3 {
             calibrator.observe(&inputs(&source, seed)).expect("runs");
         }
-        let fx = convert_fx(&fx, &calibrator.finish().expect("calibrated")).expect("converts").graph;
+        let fx = convert_to_reference_fx(&fx, &calibrator.finish().expect("calibrated")).expect("converts").graph;
         let quantizer = BackendConfigQuantizer::new(mapping, backend.clone());
         let pt2e = calibrated(&prepare_pt2e(&source, &quantizer).expect("prepares"), ConvertOptions::default());
         for op in ["quantize_per_tensor", "dynamic_quantize_dequantize", "dequantize_per_channel"] {

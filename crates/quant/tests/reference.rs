@@ -7,7 +7,7 @@ mod torch_models;
 use std::collections::HashMap;
 
 use quantc_interp::Interpreter;
-use quantc_quant::{ActivationQParams, QConfigMapping, convert_fx, qconfig};
+use quantc_quant::{ActivationQParams, QConfigMapping, convert_to_reference_fx, qconfig};
 use quantc_tensor::{DType, QRange, Tensor};
 use quantc_testkit::hashed::hashed_input;
 use quantc_testkit::sqnr;
@@ -51,7 +51,7 @@ fn the_reference_graph_computes_what_pytorchs_does() {
             qparams[slot] = Some(ActivationQParams { scale, zero_point, range, seen: (0.0, 0.0) });
         }
         let qparams: Vec<_> = qparams.into_iter().map(|q| q.expect("every observer has a place")).collect();
-        let converted = convert_fx(&prepared, &qparams).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let converted = convert_to_reference_fx(&prepared, &qparams).unwrap_or_else(|e| panic!("{name}: {e}"));
         let inputs: Vec<(String, Tensor)> = expected["inputs"]
             .as_object()
             .expect("inputs")

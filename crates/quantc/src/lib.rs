@@ -2,7 +2,7 @@
 //!
 //! The facade over the other crates, and what the `quantc` command calls:
 //! [`Model::load`] -> [`quantize`] -> [`qtc::write`] -> [`Model::load`] -> [`Compiled::run`]. Stage by stage, [`quantize`] is
-//! [`canonicalize`] (or [`fuse_fx`]) -> [`prepare_fx`] -> [`Calibrator`] -> [`convert_fx`] -> [`correct_biases`] -> [`lower_quantized`].
+//! [`canonicalize`] (or [`fuse_fx`]) -> [`prepare_fx`] -> [`Calibrator`] -> [`convert_to_reference_fx`] -> [`correct_biases`] -> [`lower_quantized`].
 #![forbid(unsafe_code)]
 
 mod compiled;
@@ -25,8 +25,8 @@ pub use data::Preprocess;
 pub use error::Error;
 pub use independence::samples_are_independent;
 pub use model::{Model, ModelKind};
-pub use quantc_quant::{Calibrator, QConfigMapping, convert_fx, correct_biases, fuse_fx, prepare_fx};
+pub use quantc_quant::{Calibrator, QConfigMapping, convert_to_reference_fx, correct_biases, fuse_fx, prepare_fx};
 pub use quantc_rewrite::{canonicalize, lower_quantized};
 
-pub use pipeline::{Mode, QuantizeOptions, Quantized, Stages, Timings, quantize};
+pub use pipeline::{Mode, QuantizeOptions, Quantized, Stages, Timings, convert_fx, quantize};
 pub use runs_as::{CompiledCalls, RunsAs};

@@ -8,8 +8,9 @@ use quantc_ir::{COMPOSED, Graph};
 use quantc_pattern::{BackendConfig, Library, RuleSet};
 use quantc_quant::custom_config::{fence, preserve_attributes, unfence};
 use quantc_quant::{
-    Calibrator, ConvertCustomConfig, Placement, PrepareCustomConfig, QConfig, QConfigMapping, QuantError, QuantReport,
-    convert_fx_custom, correct_biases, prepare_fx_custom, qconfig, stored_half,
+    ActivationQParams, Calibrator, ConvertCustomConfig, ConvertedModel, Placement, PrepareCustomConfig, PreparedModel,
+    QConfig, QConfigMapping, QuantError, QuantReport, convert_to_reference_fx, convert_to_reference_fx_custom,
+    correct_biases, prepare_fx_custom, qconfig, stored_half,
 };
 
 use crate::Error;
@@ -115,7 +116,7 @@ pub struct Timings {
     pub prepare: Duration,
     /// Calibration: forward passes and observers.
     pub calibrate: Duration,
-    /// convert_fx (observers' searches included).
+    /// convert_to_reference_fx (observers' searches included).
     pub convert: Duration,
     /// Lowering to integer operators.
     pub lower: Duration,
@@ -193,7 +194,7 @@ pub fn quantize(
     lap(&mut timings.calibrate);
     let means = calibrator.input_means().clone();
     let qparams = calibrator.finish()?;
-    let mut converted = convert_fx_custom(&prepared, &qparams, convert_custom_config)?;
+    let mut converted = convert_to_reference_fx_custom(&prepared, &qparams, convert_custom_config)?;
     if options.bias_correction {
         correct_biases(&prepared, &mut converted, &means)?;
     }
@@ -213,6 +214,21 @@ pub fn quantize(
         report: converted.report,
         timings,
     })
+}
+
+/// Converts a calibrated model to integer operators: the reference graph, lowered (torch.ao.quantization.quantize_fx.convert_fx). Biases stay as they are:
+/// [`correct_biases`] works on the reference graph.
+///
+/// # Errors
+/// As [`quantc_quant::convert_to_reference_fx`] and [`quantc_rewrite::lower_quantized`].
+pub fn convert_fx(
+    prepared: &PreparedModel,
+    qparams: &[ActivationQParams],
+    rules: &RuleSet,
+) -> Result<ConvertedModel, Error> {
+    let ConvertedModel { graph, report } = convert_to_reference_fx(prepared, qparams)?;
+    let (graph, _) = quantc_rewrite::lower_quantized(&graph, rules)?;
+    Ok(ConvertedModel { graph, report })
 }
 
 /// Runs the samples through the observers.
@@ -244,6 +260,31 @@ mod tests {
     use quantc_testkit::{random_tensor, rng};
 
     use super::*;
+
+    #[test]
+    fn convert_fx_gives_the_pipelines_operators() {
+        let text = "graph g(%x: f32[1,2]) {
+  param @w: f32[2,2] = [1, 0.5, -0.25, 1]
+  %a = linear(%x, @w)
+  %y = relu(%a)
+  return y=%y
+}";
+        let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+        let x = random_tensor(&mut rng(2), &TensorType::new(DType::F32, &[1, 2][..]));
+        let inputs = vec![("x".to_owned(), x)];
+        let mut options = QuantizeOptions::new(Mode::Static, "x86", None).unwrap_or_else(|e| panic!("{e}"));
+        options.bias_correction = false;
+        let batches = Batches::new(&graph, inputs.clone(), None, 1, None).unwrap_or_else(|e| panic!("{e}"));
+        let made = quantize(&graph, &options, Some(&batches), |_| {}).unwrap_or_else(|e| panic!("{e}"));
+        let prepared = quantc_quant::prepare_fx(&made.stages.canonical, &options.mapping, &options.backend)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let mut calibrator = Calibrator::new(&prepared).unwrap_or_else(|e| panic!("{e}"));
+        calibrator.observe(&inputs).unwrap_or_else(|e| panic!("{e}"));
+        let qparams = calibrator.finish().unwrap_or_else(|e| panic!("{e}"));
+        let model = convert_fx(&prepared, &qparams, &options.rules).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(model.graph.to_string(), made.stages.quantized.to_string());
+        assert!(model.graph.calls().any(|id| model.graph.node(id).is_op("quantized.linear")), "{}", model.graph);
+    }
 
     /// Weights in half precision are quantized as others are; what stays float is stored in half precision.
     #[test]

@@ -1,4 +1,4 @@
-//! Random networks through the whole pipeline. The meaning of a quantized graph is `convert_fx`'s graph under the interpreter: the lowered
+//! Random networks through the whole pipeline. The meaning of a quantized graph is `convert_to_reference_fx`'s graph under the interpreter: the lowered
 //! graph and the compiled plans must have its bits, whatever the network, the mapping, the ISA tier, the threads and the batch size.
 //!
 //! `PROPTEST_CASES` sets the number of networks; the ignored test runs many.

@@ -5,7 +5,7 @@ use quantc_frontend::trace::{Description, Weights};
 use quantc_ir::{Graph, text::parse};
 use quantc_pattern::Library;
 use quantc_quant::qconfig::named;
-use quantc_quant::{Calibrator, QConfigMapping, convert_fx, correct_biases, prepare_fx};
+use quantc_quant::{Calibrator, QConfigMapping, convert_to_reference_fx, correct_biases, prepare_fx};
 use quantc_tensor::{DType, Shape, Tensor, TensorType};
 use quantc_testkit::networks::{Gene, network};
 use quantc_testkit::{load_npy, random_tensor, rng, with_random_params, workspace_root};
@@ -105,7 +105,8 @@ impl Model {
             calibrator.observe(batch).expect("calibrates");
         }
         let means = calibrator.input_means().clone();
-        let mut converted = convert_fx(&prepared, &calibrator.finish().expect("ranges")).expect("converts");
+        let mut converted =
+            convert_to_reference_fx(&prepared, &calibrator.finish().expect("ranges")).expect("converts");
         correct_biases(&prepared, &mut converted, &means).expect("corrects");
         quantc_rewrite::lower_quantized(&converted.graph, &rules).expect("lowers").0
     }

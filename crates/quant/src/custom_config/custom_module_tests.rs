@@ -10,7 +10,7 @@ use quantc_tensor::{DType, QParams, Tensor, TensorType};
 
 use super::*;
 use crate::calibrate::Calibrator;
-use crate::convert::{ConvertedModel, convert_fx_custom};
+use crate::convert::{ConvertedModel, convert_to_reference_fx_custom};
 use crate::error::QuantError;
 use crate::placement::Placement;
 use crate::prepare::{PreparedModel, prepare_fx_custom};
@@ -49,7 +49,7 @@ fn prepare(
 fn convert(prepared: &PreparedModel, config: &ConvertCustomConfig) -> Result<ConvertedModel, QuantError> {
     let mut calibrator = Calibrator::new(prepared)?;
     calibrator.observe(&[("x".to_owned(), x())])?;
-    convert_fx_custom(prepared, &calibrator.finish()?, config)
+    convert_to_reference_fx_custom(prepared, &calibrator.finish()?, config)
 }
 
 fn run(graph: &Graph, input: Tensor) -> Vec<Tensor> {
@@ -351,7 +351,7 @@ fn modules_without_readers_go() {
         ConvertCustomConfig::new().set_observed_to_quantized_mapping("Gives", Arc::new(AsItIs), QuantType::Dynamic);
     for placement in [Placement::Quantc, Placement::PyTorch] {
         let prepared = prepare_fx_custom(&graph, &mapping, backend(), placement, &prepare).expect("prepares");
-        let model = convert_fx_custom(&prepared, &[], &convert).unwrap_or_else(|e| panic!("{e}"));
+        let model = convert_to_reference_fx_custom(&prepared, &[], &convert).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(model.graph.calls().count(), 1, "{}", model.graph);
         let x = Tensor::from_vec(&[2, 2], vec![2.0f32; 4]).expect("fits");
         assert_eq!(run(&model.graph, x)[0].to_f32_vec(), [1.0; 4]);

@@ -105,7 +105,7 @@ impl PrepareCustomConfig {
         self
     }
 
-    /// Swaps every module of a class (`SiLU`, `torch.nn.SiLU`) that has a QConfig of that type for its observed form, which [`crate::convert_fx_custom`] swaps for the
+    /// Swaps every module of a class (`SiLU`, `torch.nn.SiLU`) that has a QConfig of that type for its observed form, which [`crate::convert_to_reference_fx_custom`] swaps for the
     /// quantized one. No pattern of the backend looks into it. Modules inside non-traceable ones stay as they are, those inside standalone ones are for the configuration there.
     pub fn set_float_to_observed_mapping(
         mut self,

@@ -7,7 +7,7 @@ use quantc_tensor::{DType, Tensor};
 
 use super::*;
 use crate::calibrate::Calibrator;
-use crate::convert::{ConvertedModel, convert_fx};
+use crate::convert::{ConvertedModel, convert_to_reference_fx};
 use crate::error::QuantError;
 use crate::placement::Placement;
 use crate::prepare::prepare_fx_custom;
@@ -37,7 +37,7 @@ fn convert(custom: &PrepareCustomConfig, placement: Placement) -> Result<Convert
     let prepared = prepare_fx_custom(&net(), &mapping, backend, placement, custom)?;
     let mut calibrator = Calibrator::new(&prepared)?;
     calibrator.observe(&[("x".to_owned(), x())])?;
-    convert_fx(&prepared, &calibrator.finish()?)
+    convert_to_reference_fx(&prepared, &calibrator.finish()?)
 }
 
 fn run(graph: &Graph, input: Tensor) -> Vec<Tensor> {

@@ -17,7 +17,7 @@ use super::quantizable::is_absent_state;
 use super::{EagerError, EagerModel, EagerPrepared};
 use crate::calibrate::ActivationQParams;
 use crate::constraints::unfit_weight;
-use crate::convert::{ConvertedModel, convert_fx};
+use crate::convert::{ConvertedModel, convert_to_reference_fx};
 use crate::error::QuantError;
 use crate::group::{Group, Plan};
 use crate::placement::Site;
@@ -32,7 +32,7 @@ use crate::report::{Decision, FloatReason, NodeReport, QuantReport};
 ///
 /// # Errors
 /// If a float tensor reaches a quantized module or a quantized one an operator without a quantized kernel (PyTorch: "Could not run ... with
-/// arguments from the 'CPU' backend" when the model runs); or as [`convert_fx`].
+/// arguments from the 'CPU' backend" when the model runs); or as [`convert_to_reference_fx`].
 pub fn convert(prepared: &EagerPrepared, qparams: &[ActivationQParams]) -> Result<ConvertedModel, EagerError> {
     convert_with(prepared, qparams, get_default_static_quant_module_mappings())
 }
@@ -85,7 +85,7 @@ pub(super) fn assemble(
 ) -> Result<ConvertedModel, EagerError> {
     let mut graph = graph.clone();
     let observers = insert_observers(&mut graph, observing, sites)?;
-    let mut converted = convert_fx(
+    let mut converted = convert_to_reference_fx(
         &PreparedModel {
             graph,
             observers,

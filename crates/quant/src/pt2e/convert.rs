@@ -38,7 +38,7 @@ pub(crate) fn operator(name: &'static str) -> Result<OpRef, Pt2eError> {
 }
 
 /// Replaces each observer by quantize and dequantize with its parameters (torch.ao.quantization.quantize_pt2e.convert_pt2e): per tensor, per
-/// channel, or from the input's own range. Lowering, as after [`crate::convert_fx`], makes integer operators of the result.
+/// channel, or from the input's own range. Lowering, as after [`crate::convert_to_reference_fx`], makes integer operators of the result.
 ///
 /// # Errors
 /// If `qparams` are not those of the prepared graph, or do not fit it.

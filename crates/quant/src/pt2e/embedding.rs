@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::pt2e::{ConvertOptions, Pt2eCalibrator, convert_pt2e, prepare_pt2e};
-    use crate::{Calibrator, QConfigMapping, convert_fx, prepare_fx, qconfig};
+    use crate::{Calibrator, QConfigMapping, convert_to_reference_fx, prepare_fx, qconfig};
 
     const NET: &str = "graph g(%ids: i64[2,3], %x: f32[2,2]) {
   param @words.weight: f32[3,2] = [0.5, -0.25, 1.5, 0.875, -2, -0.3]
@@ -123,7 +123,7 @@ mod tests {
         let mapping = QConfigMapping::new().set_global(qconfig::named("float_qparams_weight_only_qconfig"));
         let prepared = prepare_fx(&graph, &mapping, backend).unwrap_or_else(|e| panic!("{e}"));
         let qparams = Calibrator::new(&prepared).and_then(Calibrator::finish).unwrap_or_else(|e| panic!("{e}"));
-        let fx = convert_fx(&prepared, &qparams).unwrap_or_else(|e| panic!("{e}"));
+        let fx = convert_to_reference_fx(&prepared, &qparams).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(run(&fx.graph), got, "as by a mapping");
         let (lowered, _) = lower_quantized(&converted, &library.rules_for(backend)).unwrap_or_else(|e| panic!("{e}"));
         assert!(lowered.calls().any(|id| lowered.node(id).is_op("quantized.embedding")), "{lowered}");

@@ -1,6 +1,6 @@
 //! Quantization by annotation (PyTorch 2 Export, `torch.ao.quantization.quantize_pt2e`): a [`Quantizer`] says for each node how its inputs
 //! and output are quantized, [`prepare_pt2e`] puts observers there, [`Pt2eCalibrator`] runs samples, [`convert_pt2e`] makes a q/dq graph
-//! with the same meaning as [`crate::convert_fx`]'s. docs/pt2e.md shows how to write a quantizer.
+//! with the same meaning as [`crate::convert_to_reference_fx`]'s. docs/pt2e.md shows how to write a quantizer.
 
 mod backend_config;
 mod calibrate;

@@ -216,43 +216,43 @@ pub(super) const SECTION: Section = Section {
             "the steps of an LSTM; no module of its own"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.Linear",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.Conv1d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.Conv2d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.Conv3d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.ConvTranspose1d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.ConvTranspose2d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.nn.quantized.reference.ConvTranspose3d",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does",
             "quantize and dequantize around the float operator"

@@ -18,15 +18,15 @@ pub(super) const SECTION: Section = Section {
             "the same with `Placement::PyTorch` (`quantize --placement pytorch`); the default observes only where int8 saves time"
         ),
         item!(
-            quantc_quant::convert_fx,
+            quantc_quant::convert_to_reference_fx,
             "torch.ao.quantization.quantize_fx.convert_to_reference_fx",
             "crates/quant/tests/reference.rs::the_reference_graph_computes_what_pytorchs_does"
         ),
         item!(
-            quantc_rewrite::lower_quantized,
+            crate::convert_fx,
             "torch.ao.quantization.quantize_fx.convert_fx",
-            "crates/quantc/tests/random_networks.rs::plans_of_random_networks_have_the_bits_of_the_reference_graph",
-            "`convert_fx` gives the reference graph, `lower_quantized` its integer operators, with the same bits"
+            "crates/quantc/src/pipeline.rs::convert_fx_gives_the_pipelines_operators",
+            "takes the rewrite rules: `convert_to_reference_fx`, then `lower_quantized`, with the same bits"
         ),
         missing("torch.ao.quantization.quantize_fx.prepare_qat_fx", "quantization-aware training comes later"),
     ],

@@ -11,7 +11,7 @@ use quantc_kernels::Isa;
 use quantc_lower::{WeightCache, lower};
 use quantc_ops::OpClass;
 use quantc_pattern::{BackendConfig, RuleSet};
-use quantc_quant::{Calibrator, Placement, QConfigMapping, QuantError, convert_fx, prepare_fx_with};
+use quantc_quant::{Calibrator, Placement, QConfigMapping, QuantError, convert_to_reference_fx, prepare_fx_with};
 use quantc_runtime::{Executor, Threads};
 use quantc_tensor::{DType, Shape, Tensor, TensorType, Value};
 use quantc_testkit::{random_tensor, rng};
@@ -148,8 +148,9 @@ impl Quantization<'_> {
         if self.powers_of_two {
             qparams.iter_mut().for_each(|q| q.scale = 0.0171 * (q.scale / 0.0171).log2().ceil().exp2());
         }
-        let converted =
-            convert_fx(&prepared, &qparams).map_err(|e| fail("convert_fx", &prepared.graph)(e.to_string()))?.graph;
+        let converted = convert_to_reference_fx(&prepared, &qparams)
+            .map_err(|e| fail("convert_to_reference_fx", &prepared.graph)(e.to_string()))?
+            .graph;
         check_graph("converted", &converted)?;
         let (quantized, _) = quantc_rewrite::lower_quantized(&converted, self.rules)
             .map_err(|e| fail("lower_quantized", &converted)(e.to_string()))?;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use quantc_ir::Graph;
 use quantc_pattern::{Library, Phase, RuleSet};
 use quantc_quant::report::Decision;
-use quantc_quant::{Calibrator, Placement, PreparedModel, QConfigMapping, convert_fx, prepare_fx_with, qconfig};
+use quantc_quant::{
+    Calibrator, Placement, PreparedModel, QConfigMapping, convert_to_reference_fx, prepare_fx_with, qconfig,
+};
 use quantc_rewrite::{Budget, RewriteReport, canonicalize, fold_constants, lower_quantized, run_phase};
 
 use super::values;
@@ -32,7 +34,7 @@ pub(super) enum Step {
     Rewrite { phase: Phase, rules: Vec<String>, approximate: bool, target: Target },
     /// `prepare_fx`.
     Prepare(Target),
-    /// `prepare_fx`, calibration on random inputs, `convert_fx`.
+    /// `prepare_fx`, calibration on random inputs, `convert_to_reference_fx`.
     Convert(Target),
 }
 
@@ -194,7 +196,7 @@ impl Step {
                     }
                 }
                 let qparams = calibrator.finish().map_err(|e| e.to_string())?;
-                let converted = convert_fx(&prepared, &qparams).map_err(|e| e.to_string())?;
+                let converted = convert_to_reference_fx(&prepared, &qparams).map_err(|e| e.to_string())?;
                 Ok(Outcome { graph: converted.graph, report: decisions(&prepared), tolerance: None })
             }
         }

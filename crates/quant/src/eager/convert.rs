@@ -14,7 +14,7 @@ use super::kernels::{QuantizedKernel, quantized_kernel};
 use super::mappings::{ModuleMapping, check_mapping, get_default_static_quant_module_mappings, swap_module};
 use super::prepare::{before_its_relu, is_output, number_of, unsupported};
 use super::quantizable::is_absent_state;
-use super::{EagerError, EagerModel, EagerPrepared};
+use super::{EagerError, EagerModel, EagerPrepared, WhyFloat};
 use crate::calibrate::ActivationQParams;
 use crate::constraints::unfit_weight;
 use crate::convert::{ConvertedModel, convert_to_reference_fx};
@@ -414,7 +414,7 @@ impl Walk<'_> {
     fn missing_dequant_stub(&self, value: ValueRef, reader: NodeId) -> EagerError {
         let graph = &self.model.graph;
         let op = graph.node(reader).call().map_or("", |(op, _)| op.name());
-        let functional = ["add", "mul", "matmul"].contains(&op);
+        let functional = ["add", "mul", "matmul"].into_iter().find(|name| *name == op);
         let (reader_module, value_module) = (self.module(reader), self.module(value.node));
         let (at, value) = (reader, graph.node(value.node).name().to_owned());
         let reader = graph.node(reader).name().to_owned();
@@ -422,11 +422,10 @@ impl Walk<'_> {
             return EagerError::QuantizedTwice { value, value_module, reader, reader_module };
         }
         let why = match float_reason(self.model, at) {
-            FloatReason::QConfigNone { .. } => "is float, since its qconfig is None",
-            _ => "has no quantized kernel",
+            FloatReason::QConfigNone { .. } => WhyFloat::QConfigNone,
+            _ => WhyFloat::NoKernel,
         };
-        let hint = if functional { format!(" (hint: or FloatFunctional.{op})") } else { String::new() };
-        EagerError::MissingDeQuantStub { value, value_module, reader, reader_module, why, hint }
+        EagerError::MissingDeQuantStub { value, value_module, reader, reader_module, why, functional }
     }
 }
 

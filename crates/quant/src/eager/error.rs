@@ -87,7 +87,8 @@ pub enum EagerError {
     },
     /// A quantized tensor before a float operator.
     #[error(
-        "`{reader}` ({reader_module}) {why}, but `{value}` ({value_module}), which it reads, is quantized: a DeQuantStub is missing between them{hint}"
+        "`{reader}` ({reader_module}) {why}, but `{value}` ({value_module}), which it reads, is quantized: a DeQuantStub is missing between them{}",
+        functional.map_or(String::new(), |op| format!(" (hint: or FloatFunctional.{op})"))
     )]
     MissingDeQuantStub {
         /// The node with the quantized value.
@@ -99,9 +100,9 @@ pub enum EagerError {
         /// Its module.
         reader_module: String,
         /// Why the reader is float.
-        why: &'static str,
-        /// What else would help.
-        hint: String,
+        why: WhyFloat,
+        /// The method of `FloatFunctional` that would help, too.
+        functional: Option<&'static str>,
     },
     /// A QuantStub behind what is quantized.
     #[error("`{reader}` ({reader_module}) quantizes `{value}` ({value_module}), which is quantized already")]
@@ -133,6 +134,24 @@ pub enum EagerError {
         /// What it can.
         detail: String,
     },
+}
+
+/// Why a module reads floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyFloat {
+    /// Its QConfig is `None`.
+    QConfigNone,
+    /// There is no kernel for it.
+    NoKernel,
+}
+
+impl std::fmt::Display for WhyFloat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WhyFloat::QConfigNone => "is float, since its qconfig is None",
+            WhyFloat::NoKernel => "has no quantized kernel",
+        })
+    }
 }
 
 impl EagerError {

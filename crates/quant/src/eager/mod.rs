@@ -16,7 +16,7 @@ mod quantizable;
 
 pub use convert::{convert, convert_with};
 pub use dynamic::{DEFAULT_DYNAMIC_TYPES, DynamicDType, DynamicSpec, quantize_dynamic, quantize_dynamic_with};
-pub use error::EagerError;
+pub use error::{EagerError, WhyFloat};
 pub use fuse::{fuse_modules, fuse_modules_qat};
 pub use mappings::{
     CustomConfig, ModuleMapping, get_default_compare_output_module_list, get_default_custom_config_dict,

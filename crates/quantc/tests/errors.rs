@@ -100,6 +100,29 @@ fn nan_in_the_calibration_data() {
 }
 
 #[test]
+fn infinities_in_the_calibration_data() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = |weights: &str| {
+        format!(
+            "graph g(%x: f32[N,2]) {{\n  param @w: f32[2,2] = {weights}\n  %a = linear(%x, @w)\n  %y = linear(%a, @w)\n  return y=%y\n}}\n"
+        )
+    };
+    fs::write(at.join("sums.qg"), model("[1, 1, 1, 1]")).expect("written");
+    fs::write(at.join("differences.qg"), model("[1, -1, 1, -1]")).expect("written");
+    // The eleventh row of the second batch of 16.
+    write_npy(&at.join("x.npy"), &[40, 2], |i| if i / 2 == 26 { f32::INFINITY } else { 0.5 });
+    let quantize = |model: &'static str| ["quantize", model, "-o", "y.qtc", "--calibration", "x.npy"];
+    let message = fails(at, &quantize("differences.qg"));
+    assert!(message.contains("have an infinity: input `x`, batch 1, element 20"), "{message}");
+    // Where they make no NaN they are left out, which is said once for each value.
+    let out = quantc(at, &quantize("sums.qg"));
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{stderr}");
+    assert_eq!(stderr.matches("the value x: infinities in the calibration data, 2 in all,").count(), 1, "{stderr}");
+}
+
+#[test]
 fn empty_calibration_set() {
     let folder = tempfile::tempdir().expect("folder");
     write_npy(&folder.path().join("x.npy"), &[0, 1, 8, 8], |_| 0.0);

@@ -122,6 +122,28 @@ fn infinities_in_the_calibration_data() {
     assert_eq!(stderr.matches("the value x: infinities in the calibration data, 2 in all,").count(), 1, "{stderr}");
 }
 
+/// Nobody reads stderr: the exit code says it.
+#[test]
+fn stderr_that_is_closed() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_npy(&folder.path().join("x.npy"), &[40, 1, 8, 8], |i| (i % 5) as f32);
+    let closed = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quantc"));
+        command.args(args).current_dir(folder.path()).env("RUST_LOG", "debug").stderr(writer);
+        command.output().expect("quantc starts").status.code()
+    };
+    let model = demo("digits_cnn.onnx");
+    let quantize = ["quantize", arg(&model), "-o", "y.qtc", "--calibration"];
+    assert_eq!(closed(&[&quantize[..], &["missing.npy"]].concat()), Some(1));
+    assert_eq!(closed(&[&quantize[..], &["x.npy"]].concat()), Some(0));
+    fs::write(folder.path().join("m.json"), r#"{"": null}"#).expect("written");
+    assert_eq!(closed(&[&quantize[..], &["x.npy", "--qconfig-mapping", "m.json"]].concat()), Some(0), "a warning");
+    assert_eq!(closed(&["rewrite", arg(&model)]), Some(0), "a summary");
+    assert_eq!(closed(&["quantize"]), Some(2));
+}
+
 #[test]
 fn empty_calibration_set() {
     let folder = tempfile::tempdir().expect("folder");

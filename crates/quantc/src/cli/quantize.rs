@@ -225,7 +225,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let warnings = warnings(args, &options.mapping, &quantized);
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        ui::tell(format_args!("warning: {warning}"));
     }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
     report(args, &model, &quantized, &warnings, batches.map_or(0, |b| b.samples()), size as u64)

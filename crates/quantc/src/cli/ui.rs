@@ -19,6 +19,25 @@ pub fn progress(what: &str, samples: usize) -> ProgressBar {
     bar
 }
 
+/// Stderr, of which what it does not take is lost: if its pipe is closed, nobody can be told.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prints a line to stderr, if that takes it.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+}
+
 /// Prints to stdout; a closed pipe ends quietly.
 ///
 /// # Errors

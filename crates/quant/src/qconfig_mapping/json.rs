@@ -127,6 +127,10 @@ fn parse_qconfig(at: &str, value: &Json) -> Result<Option<QConfig>, MappingError
             let known: Vec<_> = NAMES.iter().map(|n| n.0).collect();
             form(at, format!("unknown qconfig `{name}` (the presets are: {})", known.join(", ")))
         }),
-        other => serde_json::from_value(other.clone()).map(Some).map_err(|e| form(at, e.to_string())),
+        other => {
+            let qconfig: QConfig = serde_json::from_value(other.clone()).map_err(|e| form(at, e.to_string()))?;
+            qconfig.check().map_err(|e| form(at, e.to_string()))?;
+            Ok(Some(qconfig))
+        }
     }
 }

@@ -251,6 +251,12 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
         let main: Vec<String> = reasons.iter().take(3).map(|(why, n)| format!("{n} because {why}")).collect();
         warnings.push(format!("nothing is quantized; of {all} calls stay float {}", main.join(", ")));
     }
+    if args.patterns.dir().is_some() && args.workflow == Workflow::Eager {
+        warnings.push(
+            "--patterns: in eager mode the QConfigs of modules say what is quantized, so that only rules of the phase lower have an effect"
+                .to_owned(),
+        );
+    }
     if args.qconfig_mapping.is_some() && args.workflow == Workflow::Fx {
         let resolver = mapping.resolver(&quantized.stages.canonical);
         let unused = resolver.unused();
@@ -352,12 +358,12 @@ fn report(
         }));
     }
     ui::print(&format!(
-        "{}: {done} of {} calls quantized, {} -> {} ({:.2}x smaller), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
+        "{}: {done} of {} calls quantized, {} -> {} ({}), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
         args.output.display(),
         nodes.len(),
         ui::size(model.size),
         ui::size(size),
-        model.size as f64 / size.max(1) as f64,
+        ui::ratio(model.size, size),
         t.without_calibration().as_secs_f64(),
         t.calibrate.as_secs_f64(),
     ))

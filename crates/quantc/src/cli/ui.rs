@@ -68,6 +68,12 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// What became of a size: `3.72x smaller`, `19.47x larger`.
+pub fn ratio(before: u64, after: u64) -> String {
+    let (before, after) = (before.max(1) as f64, after.max(1) as f64);
+    if after > before { format!("{:.2}x larger", after / before) } else { format!("{:.2}x smaller", before / after) }
+}
+
 /// Aligns columns: the first to the left, the others to the right.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -85,4 +91,16 @@ pub fn table(rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_larger_is_called_so() {
+        assert_eq!(ratio(4_950_000, 1_330_000), "3.72x smaller");
+        assert_eq!(ratio(6_000, 116_800), "19.47x larger");
+        assert_eq!(ratio(0, 0), "1.00x smaller");
+    }
 }

@@ -145,6 +145,54 @@ fn stderr_that_is_closed() {
 }
 
 #[test]
+fn misspelt_names_are_told_the_nearest() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = |forward: &str| {
+        format!(
+            r#"{{"inputs": {{"x": "f32[N,4]"}}, "outputs": ["y"], "modules": {{"fc": {{"type": "Linear", "in_features": 4, "out_features": 4}},
+            "relu": "ReLU"}}, "forward": ["{forward}"]}}"#
+        )
+    };
+    fs::write(at.join("m.json"), model("return relu(fc(x))")).expect("written");
+    fs::write(at.join("operator.json"), model("return sigmiod(fc(x))")).expect("written");
+    fs::write(at.join("other.json"), model("return hardtanh(fc(x))")).expect("written");
+    for (name, mapping) in [
+        ("preset", r#"{"": "default_qconfg"}"#),
+        ("type", r#"{"object_type": [["Liner", "x86"]]}"#),
+        ("module", r#"{"module_name": [["rely", "x86"]]}"#),
+        ("regex", r#"{"module_name_regex": [["fc[", null]]}"#),
+    ] {
+        fs::write(at.join(format!("{name}.map.json")), mapping).expect("written");
+    }
+    write_npy(&at.join("x.npy"), &[8, 4], |i| (i % 7) as f32 - 3.0);
+    let eager: &[&str] = &["--workflow", "eager", "--mode", "dynamic"];
+    let mapped = |name: &'static str| ["--workflow", "eager", "--calibration", "x.npy", "--qconfig-mapping", name];
+    let mut messages = Vec::new();
+    for (model, options) in [
+        ("m.json", vec!["--qconfig", "default_qconfg"]),
+        ("m.json", vec!["--qconfig", "best"]),
+        ("m.json", vec!["--backend", "x85"]),
+        ("m.json", vec!["--backend", "gpu"]),
+        ("m.json", vec!["--qconfig-mapping", "preset.map.json"]),
+        ("m.json", vec!["--qconfig-mapping", "regex.map.json"]),
+        ("m.json", mapped("type.map.json").to_vec()),
+        ("m.json", mapped("module.map.json").to_vec()),
+        ("m.json", [eager, &["--fuse", "fc,rely"]].concat()),
+        ("m.json", [eager, &["--qconfig-spec", "Linea"]].concat()),
+        ("m.json", [eager, &["--qconfig-spec", "Conv3d"]].concat()),
+        ("operator.json", vec![]),
+        ("other.json", vec![]),
+        ("m.json", vec!["-o", "nowhere/y.qtc"]),
+    ] {
+        let output: &[&str] = if options.contains(&"-o") { &[] } else { &["-o", "y.qtc"] };
+        let message = fails(at, &[&["quantize", model], output, &options[..]].concat());
+        messages.push(format!("{model} {}\n  {}", options.join(" "), message.trim_end()));
+    }
+    insta::assert_snapshot!(messages.join("\n"));
+}
+
+#[test]
 fn empty_calibration_set() {
     let folder = tempfile::tempdir().expect("folder");
     write_npy(&folder.path().join("x.npy"), &[0, 1, 8, 8], |_| 0.0);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::observer::ObserverError;
 
 pub use dtype::{ObserverDType, UnknownObserverDType};
-pub use named::{NAMES, named};
+pub use named::{NAMES, UnknownQConfig, named, preset};
 pub use spec::{DEFAULT_EPS, FakeQuantizeKind, ObserverKind, ObserverSpec, RangeSearch};
 
 /// How one operator is quantized (PyTorch `QConfig`).

@@ -19,6 +19,7 @@ pub mod integer;
 pub mod integer_product;
 pub mod linear;
 pub mod movement;
+pub mod names;
 pub mod norm;
 pub mod operator;
 pub mod pool;

@@ -6,6 +6,7 @@ use quantc_ops::{Attr, AttrSpec, Float};
 use quantc_tensor::{Dim, Shape, round};
 
 use crate::ast::VarId;
+use crate::in_range::in_range;
 use crate::matcher::{Binding, Bindings, Host};
 
 /// An expression. It has a value or none: an absent optional attribute, an unknown size. A condition holds only if its value
@@ -166,6 +167,13 @@ pub static FUNCTIONS: &[Function] = {
             &[V, L],
             Bool,
             "whether the value broadcast with this shape is surely the value: each size is 1, -1 or the value's own",
+        ),
+        function(
+            "in-range",
+            &[V, N, N],
+            Bool,
+            "whether every integer of the value surely lies between the two: its element type has no others, the call that gives it \
+             clamps to these `quant_min` and `quant_max`, or only moves elements that lie there",
         ),
         variadic("=", &[S, S], Bool, "whether all are equal; an integer equals the same real number"),
         function("/=", &[S, S], Bool, "whether they differ"),
@@ -335,6 +343,10 @@ impl<'a, H: Host> Env<'a, H> {
             "covers" => {
                 let shape = &self.host.ty(self.value(&args[0])?)?.shape;
                 Some(Attr::from(covers(shape, &ints(self.eval(&args[1])?)?)))
+            }
+            "in-range" => {
+                let (low, high) = (int(&self.eval(&args[1])?)?, int(&self.eval(&args[2])?)?);
+                Some(Attr::from(in_range(self.host, self.value(&args[0])?, low, high)))
             }
             "and" => Some(Attr::from(args.iter().all(|a| self.holds(a)))),
             "or" => Some(Attr::from(args.iter().any(|a| self.holds(a)))),

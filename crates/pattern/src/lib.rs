@@ -7,6 +7,7 @@ pub mod backend;
 mod backend_json;
 pub mod expr;
 pub mod graph_host;
+mod in_range;
 pub mod library;
 mod lint;
 pub mod matcher;

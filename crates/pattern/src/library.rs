@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use quantc_ops::names::{nearest, suggest};
+
 use crate::ast::{Phase, Rule, RuleClass, family};
 use crate::backend::BackendConfig;
 use crate::parse::check;
-use crate::source::{QpatErrors, Source, nearest};
+use crate::source::{QpatErrors, Source};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -89,12 +91,12 @@ pub enum PatternError {
         path: String,
     },
     /// A backend that does not exist.
-    #[error("there is no backend `{name}` (there is: {known})")]
+    #[error("there is no backend `{name}`{}", hint.as_ref().map_or(String::new(), |h| format!(" (hint: {h})")))]
     NoBackend {
         /// The name asked for.
         name: String,
-        /// Those there are.
-        known: String,
+        /// The nearest one, or those there are.
+        hint: Option<String>,
     },
 }
 
@@ -159,11 +161,11 @@ impl Library {
     /// The backend of that name.
     ///
     /// # Errors
-    /// If there is none: the message lists those there are.
+    /// If there is none, with the nearest one or those there are.
     pub fn backend(&self, name: &str) -> Result<&BackendConfig, PatternError> {
         self.backends.iter().find(|b| &*b.name == name).ok_or_else(|| PatternError::NoBackend {
             name: name.to_owned(),
-            known: self.backends.iter().map(|b| &*b.name).collect::<Vec<_>>().join(", "),
+            hint: suggest(name, self.backends.iter().map(|b| &*b.name)),
         })
     }
 }

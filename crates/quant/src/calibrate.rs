@@ -8,8 +8,8 @@ use quantc_pattern::FixedQParams;
 use quantc_tensor::{DType, QRange, Tensor, Value};
 
 use crate::bias_correction::InputMeans;
-use crate::error::QuantError;
-use crate::observer::{Observer, Stateful};
+use crate::error::{InfiniteInput, QuantError};
+use crate::observer::{Observer, ObserverError, Stateful};
 use crate::prepare::{Observing, PreparedModel};
 
 /// Scale, zero point and range of one observed value.
@@ -65,13 +65,7 @@ impl<'p> Calibrator<'p> {
     /// # Errors
     /// If the batch holds a NaN, does not fit the model, or an observed value is NaN.
     pub fn observe(&mut self, inputs: &[(String, Tensor)]) -> Result<(), QuantError> {
-        for (name, tensor) in inputs {
-            if let Ok(data) = tensor.slice::<f32>()
-                && let Some(at) = data.iter().position(|v| v.is_nan())
-            {
-                return Err(QuantError::NaNInput { input: name.clone(), batch: self.batches, element: at });
-            }
-        }
+        let infinity = first_infinity(inputs, self.batches)?;
         let mut failed = None;
         let Calibrator { prepared, interpreter, observers, slot_of, means, .. } = self;
         interpreter.run_with(inputs, |node, values| {
@@ -80,7 +74,13 @@ impl<'p> Calibrator<'p> {
             if let (Some(observer), None) = (&mut observers[*slot], &failed)
                 && let Err(source) = observe_value(observer.as_mut(), value)
             {
-                failed = Some(QuantError::Observer { value: prepared.observers[*slot].values.join(", "), source });
+                let value = prepared.observers[*slot].values.join(", ");
+                failed = Some(match (source, &infinity) {
+                    (ObserverError::NaN { .. }, Some(at)) => {
+                        QuantError::NaNFromInfinity { value, infinity: at.clone() }
+                    }
+                    (source, _) => QuantError::Observer { value, source },
+                });
             }
         })?;
         self.batches += 1;
@@ -133,7 +133,7 @@ impl<'p> Calibrator<'p> {
                     let seen = observer.ranges().first().map_or((0.0, 0.0), |r| (r.min, r.max));
                     if observer.infinities() > 0 {
                         tracing::warn!(
-                            "the value {}: {} infinities were left out of its range",
+                            "the value {}: infinities in the calibration data, {} in all, are left out of its range",
                             slot.values.join(", "),
                             observer.infinities()
                         );
@@ -156,6 +156,24 @@ impl<'p> Calibrator<'p> {
             })
             .collect()
     }
+}
+
+/// The first infinity of a batch: it is no error, since observers leave infinities out, and a mask may have them.
+///
+/// # Errors
+/// If the batch holds a NaN.
+pub(crate) fn first_infinity(inputs: &[(String, Tensor)], batch: usize) -> Result<Option<InfiniteInput>, QuantError> {
+    let mut first = None;
+    for (input, tensor) in inputs {
+        let Ok(data) = tensor.slice::<f32>() else { continue };
+        if let Some(element) = data.iter().position(|v| v.is_nan()) {
+            return Err(QuantError::NaNInput { input: input.clone(), batch, element });
+        }
+        if let (None, Some(element)) = (&first, data.iter().position(|v| v.is_infinite())) {
+            first = Some(InfiniteInput { input: input.clone(), batch, element });
+        }
+    }
+    Ok(first)
 }
 
 /// The name of an observer, by its slot.

@@ -7,6 +7,23 @@ use crate::custom_config::CustomConfigError;
 use crate::observer::ObserverError;
 use crate::qconfig_mapping::MappingError;
 
+/// Where calibration data have an infinity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfiniteInput {
+    /// The input.
+    pub input: String,
+    /// Batch, from 0.
+    pub batch: usize,
+    /// Element in row-major order, from 0.
+    pub element: usize,
+}
+
+impl std::fmt::Display for InfiniteInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "input `{}`, batch {}, element {} of the batch", self.input, self.batch, self.element)
+    }
+}
+
 /// What can go wrong while a model is quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
@@ -35,6 +52,16 @@ pub enum QuantError {
         batch: usize,
         /// Element in row-major order, from 0.
         element: usize,
+    },
+    /// A NaN inside the model, from a batch of calibration data with an infinity.
+    #[error(
+        "calibration: the value `{value}` has a NaN, and the calibration data have an infinity: {infinity} (hint: infinities cancel to NaN; remove or repair that sample)"
+    )]
+    NaNFromInfinity {
+        /// The observed value.
+        value: String,
+        /// The first infinity.
+        infinity: InfiniteInput,
     },
     /// A weight cannot be quantized.
     #[error("the weight `{name}`: {message}")]

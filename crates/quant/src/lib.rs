@@ -29,7 +29,7 @@ pub use bias_correction::{InputMeans, correct_biases};
 pub use calibrate::{ActivationQParams, Calibrator};
 pub use convert::{ConvertedModel, convert_to_reference_fx, convert_to_reference_fx_custom};
 pub use custom_config::{ConvertCustomConfig, FuseCustomConfig, PrepareCustomConfig};
-pub use error::QuantError;
+pub use error::{InfiniteInput, QuantError};
 pub use fuse::{FusedGroup, FusedModel, fuse_fx, fuse_fx_custom};
 pub use placement::Placement;
 pub use prepare::{ObserverSlot, Observing, PreparedModel, prepare_fx, prepare_fx_custom, prepare_fx_with};

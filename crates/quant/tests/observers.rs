@@ -83,7 +83,21 @@ fn a_range_too_wide_for_f32_is_an_error() {
     for spec in &ALL {
         let observer = observed(spec, &[(&[f32::MAX, -f32::MAX], &[1, 2])]);
         let error = observer.calculate_qparams().expect_err("the width overflows");
-        assert!(matches!(error, ObserverError::RangeTooWide { .. }), "{spec:?}: {error}");
+        let whole = ObserverError::RangeTooWide { observer: observer.name(), min: -f32::MAX, max: f32::MAX };
+        assert_eq!(error, whole, "{spec:?}");
+    }
+}
+
+#[test]
+fn a_wide_range_has_as_many_bins_as_any_other() {
+    // Times the number of bins the values overflow, times a power of two they are the same.
+    let scale = 2f32.powi(125);
+    let values: Vec<f32> = (0..4096).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).chain([-1.0, 1.0]).collect();
+    let huge: Vec<f32> = values.iter().map(|v| v * scale).collect();
+    for spec in [HISTOGRAM, ALIGNED] {
+        let of = |data: &[f32]| observed(&spec, &[(data, &[data.len()])]).ranges()[0];
+        let (small, large) = (of(&values), of(&huge));
+        assert_eq!(large, Range { min: small.min * scale, max: small.max * scale }, "{spec:?}");
     }
 }
 

@@ -118,9 +118,7 @@ fn qconfigs(model: &EagerModel, options: &EagerOptions) -> Result<How, Error> {
         }
         EagerQConfigs::Preset { mode: Mode::Dynamic, name, spec, dtype } => {
             for key in spec {
-                if !model.modules().any(|(_, module_type, _)| module_type == key) {
-                    model.check_module(key)?;
-                }
+                model.check_module_or_type(key)?;
             }
             let spec = match name {
                 None if spec.is_empty() => DynamicSpec::Default,

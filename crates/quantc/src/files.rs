@@ -91,20 +91,16 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn WriteSeek) -> std::io::Resu
     Ok(())
 }
 
-/// A file in the same folder, with the permissions that any new file gets. Errors are about that folder.
+/// A file in the same folder, with the permissions that any new file gets. Errors are the system's own: those of the library name the
+/// temporary file, which means nothing to a user.
 fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The system takes away what the umask says.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    // The message of the library names the temporary file, which means nothing to a user.
-    builder.tempfile_in(folder(path)).map_err(|e| match e.raw_os_error() {
-        Some(code) => std::io::Error::from_raw_os_error(code),
-        None => std::io::Error::from(e.kind()),
-    })
+    let mut code = None;
+    let create = |place: &Path| {
+        let options = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(place);
+        options.inspect_err(|e| code = e.raw_os_error())
+    };
+    let made = tempfile::Builder::new().make_in(folder(path), create);
+    made.map_err(|e| code.map_or(e, std::io::Error::from_raw_os_error))
 }
 
 /// A sink for [`write()`].

@@ -88,10 +88,7 @@ pub(crate) fn qconfig_for(mode: Mode, backend: &str, name: Option<&str>) -> Resu
         (Mode::Static, "native") => "fbgemm",
         (Mode::Static, _) => "x86",
     });
-    qconfig::named(name).ok_or_else(|| {
-        let known: Vec<_> = qconfig::NAMES.iter().map(|n| n.0).collect();
-        Error::Data(format!("unknown qconfig `{name}` (hint: one of {})", known.join(", ")))
-    })
+    qconfig::preset(name).map_err(|e| Error::Data(e.to_string()))
 }
 
 /// The graph after each stage.

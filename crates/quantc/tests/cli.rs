@@ -240,6 +240,27 @@ fn what_is_hardly_meant_is_a_warning() {
     assert!(nothing.len() == 1 && nothing[0].starts_with("nothing is quantized; "), "{nothing:?}");
 }
 
+/// Of a folder of patterns the eager workflow uses the rules for quantized graphs, and says that it uses no more.
+#[test]
+fn patterns_of_the_eager_workflow_are_rules() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = r#"{"inputs": {"x": "f32[N,4]"}, "outputs": ["y"], "modules": {"fc": {"type": "Linear", "in_features": 4, "out_features": 4}},
+        "forward": ["return relu(relu(fc(x)))"]}"#;
+    std::fs::write(at.join("m.json"), model).expect("written");
+    std::fs::create_dir(at.join("own")).expect("created");
+    let rule = "(phase lower) (rule twice :doc \"d\" :class exact :match (relu (relu ?x)) :replace (relu ?x)
+        :inputs (x f32[2]) :example (relu (relu x)) => (relu x))";
+    std::fs::write(at.join("own/own.qpat"), rule).expect("written");
+    let base = ["quantize", "m.json", "-o", "m.qtc", "--workflow", "eager", "--mode", "dynamic", "--json"];
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(at, &[&base[..], &["--patterns", "own"]].concat())).expect("JSON");
+    assert!(json["warnings"][0].as_str().is_some_and(|w| w.starts_with("--patterns: in eager mode")), "{json}");
+    assert!(!ok(at, &["trace", "m.qtc"]).contains("= relu("));
+    ok(at, &base);
+    assert!(ok(at, &["trace", "m.qtc"]).contains("= relu("));
+}
+
 /// A default mapping printed by one command is read by another.
 #[test]
 fn mappings_are_printed_read_and_resolved() {

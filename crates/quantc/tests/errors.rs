@@ -100,6 +100,99 @@ fn nan_in_the_calibration_data() {
 }
 
 #[test]
+fn infinities_in_the_calibration_data() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = |weights: &str| {
+        format!(
+            "graph g(%x: f32[N,2]) {{\n  param @w: f32[2,2] = {weights}\n  %a = linear(%x, @w)\n  %y = linear(%a, @w)\n  return y=%y\n}}\n"
+        )
+    };
+    fs::write(at.join("sums.qg"), model("[1, 1, 1, 1]")).expect("written");
+    fs::write(at.join("differences.qg"), model("[1, -1, 1, -1]")).expect("written");
+    // The eleventh row of the second batch of 16.
+    write_npy(&at.join("x.npy"), &[40, 2], |i| if i / 2 == 26 { f32::INFINITY } else { 0.5 });
+    let quantize = |model: &'static str| ["quantize", model, "-o", "y.qtc", "--calibration", "x.npy"];
+    let message = fails(at, &quantize("differences.qg"));
+    assert!(message.contains("have an infinity: input `x`, batch 1, element 20"), "{message}");
+    // Where they make no NaN they are left out, which is said once for each value.
+    let out = quantc(at, &quantize("sums.qg"));
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{stderr}");
+    assert_eq!(stderr.matches("the value x: infinities in the calibration data, 2 in all,").count(), 1, "{stderr}");
+}
+
+/// Nobody reads stderr: the exit code says it.
+#[test]
+fn stderr_that_is_closed() {
+    let folder = tempfile::tempdir().expect("folder");
+    write_npy(&folder.path().join("x.npy"), &[40, 1, 8, 8], |i| (i % 5) as f32);
+    let closed = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quantc"));
+        command.args(args).current_dir(folder.path()).env("RUST_LOG", "debug").stderr(writer);
+        command.output().expect("quantc starts").status.code()
+    };
+    let model = demo("digits_cnn.onnx");
+    let quantize = ["quantize", arg(&model), "-o", "y.qtc", "--calibration"];
+    assert_eq!(closed(&[&quantize[..], &["missing.npy"]].concat()), Some(1));
+    assert_eq!(closed(&[&quantize[..], &["x.npy"]].concat()), Some(0));
+    fs::write(folder.path().join("m.json"), r#"{"": null}"#).expect("written");
+    assert_eq!(closed(&[&quantize[..], &["x.npy", "--qconfig-mapping", "m.json"]].concat()), Some(0), "a warning");
+    assert_eq!(closed(&["rewrite", arg(&model)]), Some(0), "a summary");
+    assert_eq!(closed(&["quantize"]), Some(2));
+}
+
+#[test]
+fn misspelt_names_are_told_the_nearest() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    let model = |forward: &str| {
+        format!(
+            r#"{{"inputs": {{"x": "f32[N,4]"}}, "outputs": ["y"], "modules": {{"fc": {{"type": "Linear", "in_features": 4, "out_features": 4}},
+            "relu": "ReLU"}}, "forward": ["{forward}"]}}"#
+        )
+    };
+    fs::write(at.join("m.json"), model("return relu(fc(x))")).expect("written");
+    fs::write(at.join("operator.json"), model("return sigmiod(fc(x))")).expect("written");
+    fs::write(at.join("other.json"), model("return hardtanh(fc(x))")).expect("written");
+    for (name, mapping) in [
+        ("preset", r#"{"": "default_qconfg"}"#),
+        ("type", r#"{"object_type": [["Liner", "x86"]]}"#),
+        ("module", r#"{"module_name": [["rely", "x86"]]}"#),
+        ("regex", r#"{"module_name_regex": [["fc[", null]]}"#),
+    ] {
+        fs::write(at.join(format!("{name}.map.json")), mapping).expect("written");
+    }
+    write_npy(&at.join("x.npy"), &[8, 4], |i| (i % 7) as f32 - 3.0);
+    let eager: &[&str] = &["--workflow", "eager", "--mode", "dynamic"];
+    let mapped = |name: &'static str| ["--workflow", "eager", "--calibration", "x.npy", "--qconfig-mapping", name];
+    let mut messages = Vec::new();
+    for (model, options) in [
+        ("m.json", vec!["--qconfig", "default_qconfg"]),
+        ("m.json", vec!["--qconfig", "best"]),
+        ("m.json", vec!["--backend", "x85"]),
+        ("m.json", vec!["--backend", "gpu"]),
+        ("m.json", vec!["--qconfig-mapping", "preset.map.json"]),
+        ("m.json", vec!["--qconfig-mapping", "regex.map.json"]),
+        ("m.json", mapped("type.map.json").to_vec()),
+        ("m.json", mapped("module.map.json").to_vec()),
+        ("m.json", [eager, &["--fuse", "fc,rely"]].concat()),
+        ("m.json", [eager, &["--qconfig-spec", "Linea"]].concat()),
+        ("m.json", [eager, &["--qconfig-spec", "Conv3d"]].concat()),
+        ("operator.json", vec![]),
+        ("other.json", vec![]),
+        ("m.json", vec!["-o", "nowhere/y.qtc"]),
+    ] {
+        let output: &[&str] = if options.contains(&"-o") { &[] } else { &["-o", "y.qtc"] };
+        let message = fails(at, &[&["quantize", model], output, &options[..]].concat());
+        messages.push(format!("{model} {}\n  {}", options.join(" "), message.trim_end()));
+    }
+    insta::assert_snapshot!(messages.join("\n"));
+}
+
+#[test]
 fn empty_calibration_set() {
     let folder = tempfile::tempdir().expect("folder");
     write_npy(&folder.path().join("x.npy"), &[0, 1, 8, 8], |_| 0.0);

@@ -327,7 +327,7 @@ fn what_is_made_far_apart_is_joined() {
         let dequantize = format!("dequantize_per_tensor(%x) {{scale=0.5, zero_point={i}}}");
         let quantize = "{scale=0.25, zero_point=3, dtype=u8}";
         write!(text, "  %a{i} = {dequantize}\n  %b{i} = neg(%a{i})\n  %c{i} = relu(%b{i})\n").expect("written");
-        write!(text, "  %q{i} = quantize_per_tensor(%c{i}) {quantize}\n").expect("written");
+        writeln!(text, "  %q{i} = quantize_per_tensor(%c{i}) {quantize}").expect("written");
         writeln!(text, "  %d{i} = dequantize_per_tensor(%q{i}) {{scale=0.25, zero_point=3}}").expect("written");
         all.push(format!("%d{i}"));
     }

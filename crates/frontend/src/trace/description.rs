@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use quantc_ir::Graph;
+use quantc_ops::names::suggest;
 use quantc_ops::{Attr, AttrDefault, Attrs, with_article};
 use quantc_tensor::{DType, TensorType};
 
@@ -464,9 +465,12 @@ impl Composite {
                     return call.map_err(|e| e.at(here));
                 }
                 let Some(op) = quantc_ops::lookup(callee) else {
-                    let names: Vec<_> = self.modules.iter().map(|(n, _)| n.as_str()).collect();
-                    return Err(fail(format!("there is no submodule or operator `{callee}`"))
-                        .with_hint(format!("submodules here: {}", names.join(", "))));
+                    let modules: Vec<_> = self.modules.iter().map(|(n, _)| n.as_str()).collect();
+                    let operators = quantc_ops::operators().map(|op| op.name());
+                    let hint = suggest(callee, modules.iter().copied().chain(operators)).unwrap_or_else(|| {
+                        format!("submodules here: {}; `quantc ops` lists the operators", modules.join(", "))
+                    });
+                    return Err(fail(format!("there is no submodule or operator `{callee}`")).with_hint(hint));
                 };
                 let given = self.attributes(op.name(), attrs).map_err(|e| e.at(here))?;
                 t.call(callee, &args, given).map_err(|e| e.at(here))

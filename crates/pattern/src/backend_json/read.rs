@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use quantc_ops::names::{nearest, suggest};
 use serde_json::{Map, Value as Json};
-
-use crate::source::{nearest, suggest};
 
 /// One thing wrong with the document, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

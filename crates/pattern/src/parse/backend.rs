@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use quantc_ops::OpRef;
+use quantc_ops::names::suggest;
 
 use crate::ast::{Phase, Rule, VarId, VarKind, family};
 use crate::backend::{BackendConfig, BackendPatternConfig, DTypeConfig, ObservationType, Role, Unsupported};
@@ -15,7 +16,7 @@ use crate::parse::pattern::{Style, pattern};
 use crate::parse::scope::{Scope, operator};
 use crate::parse::{phase, rule};
 use crate::reader::{Kind, Sexp};
-use crate::source::{QpatError, suggest};
+use crate::source::QpatError;
 
 /// A `(backend ...)` form before the backend it extends is known.
 pub(super) struct RawBackend<'a> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use quantc_ir::Graph;
+use quantc_ops::names::suggest;
 
 use crate::ast::VarKind;
 use crate::expr::{Arg, Env, Expr, FUNCTIONS, Function, Type, find_function};
 use crate::parse::scope::{Scope, attribute, check_word, describe, literal};
 use crate::reader::{Kind, Sexp};
-use crate::source::{QpatError, suggest};
+use crate::source::QpatError;
 
 const VALUES: &[VarKind] = &[VarKind::Value, VarKind::Optional];
 

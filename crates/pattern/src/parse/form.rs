@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use quantc_ops::names::suggest;
+
 use crate::reader::{Kind, Sexp};
-use crate::source::{QpatError, Span, suggest};
+use crate::source::{QpatError, Span};
 
 /// `(head positional ... :keyword value ... :keyword value ...)`.
 pub(super) struct Form<'a> {

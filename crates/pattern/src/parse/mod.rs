@@ -13,11 +13,13 @@ pub(crate) use dtypes::unsatisfiable;
 
 use std::sync::Arc;
 
+use quantc_ops::names::suggest;
+
 use crate::ast::{Phase, Rule};
 use crate::backend::BackendConfig;
 use crate::parse::form::Kernels;
 use crate::reader::{Sexp, read};
-use crate::source::{QpatError, Source, suggest};
+use crate::source::{QpatError, Source};
 
 /// Checks the forms of several files together: a backend may extend one of another file.
 pub(crate) fn check(sources: &[Arc<Source>]) -> (Vec<Rule>, Vec<BackendConfig>, Vec<QpatError>) {

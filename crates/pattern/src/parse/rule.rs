@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use quantc_ops::names::suggest;
 use quantc_ops::{Attr, Attrs, InputKind};
 use quantc_tensor::{DType, Dim, Shape, TensorType};
 
@@ -13,7 +14,7 @@ use crate::parse::pattern::{Style, check_arity, occurrences, pattern};
 use crate::parse::scope::{Scope, attr_literal, attribute, check_output, literal, operator};
 use crate::parse::template::template;
 use crate::reader::{Kind, Sexp};
-use crate::source::{QpatError, suggest};
+use crate::source::QpatError;
 
 /// Elements of an input of an example: it is evaluated, many times.
 const MAX_EXAMPLE: usize = 1 << 20;

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use quantc_ops::names::suggest;
 use quantc_ops::{Attr, AttrSpec, Float, OpRef, Signature, with_article};
 use quantc_tensor::DType;
 
 use crate::ast::{Var, VarId, VarKind};
 use crate::expr::Type;
 use crate::reader::{Kind, Sexp};
-use crate::source::{QpatError, Span, suggest};
+use crate::source::{QpatError, Span};
 
 /// The variables seen so far.
 #[derive(Default)]

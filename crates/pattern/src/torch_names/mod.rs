@@ -3,7 +3,8 @@
 
 mod table;
 
-use crate::source::nearest;
+use quantc_ops::names::nearest;
+
 use table::{ALIASES, ROWS};
 
 /// What a name is in PyTorch.

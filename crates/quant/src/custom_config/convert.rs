@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quantc_ir::Graph;
-use quantc_pattern::source::nearest;
+use quantc_ops::names::nearest;
 
 use super::custom_module::{QuantType, QuantizedCustomModule};
 use super::error::CustomConfigError;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use quantc_ir::{Graph, NodeId, ValueRef};
-use quantc_pattern::source::nearest;
+use quantc_ops::names::nearest;
 use quantc_pattern::torch_names;
 
 use super::{CustomConfigError, CustomModule, PrepareCustomConfig, StandaloneModuleConfigEntry};

@@ -12,12 +12,20 @@ pub enum EagerError {
     #[error(transparent)]
     Quant(#[from] QuantError),
     /// No module has that path.
-    #[error("there is no module `{path}` (hint: the modules are: {known})")]
+    #[error("there is no module `{path}` (hint: {hint})")]
     UnknownModule {
         /// The path.
         path: String,
-        /// Paths that exist.
-        known: String,
+        /// The nearest one, or those there are.
+        hint: String,
+    },
+    /// No module has that path or is of that type.
+    #[error("there is no module `{name}`, and none of that type (hint: {hint})")]
+    UnknownModuleOrType {
+        /// What was named.
+        name: String,
+        /// The nearest path or type, or those there are.
+        hint: String,
     },
     /// An entry of a QConfigMapping that eager mode has no equivalent of.
     #[error("QConfigMapping: `{entry}`: eager mode gives QConfigs to modules, {detail}")]

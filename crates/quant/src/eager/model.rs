@@ -1,10 +1,11 @@
 //! The model that the eager functions change: a traced graph and its tree of modules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use quantc_ir::{Graph, NodeId, Origin};
+use quantc_ops::names::nearest;
 use quantc_ops::{Attrs, lookup};
 
 use super::EagerError;
@@ -92,9 +93,33 @@ impl EagerModel {
         if self.modules.contains_key(path) { Ok(()) } else { Err(self.unknown(path)) }
     }
 
+    /// Whether there is a module at that path, or any of that type.
+    ///
+    /// # Errors
+    /// If not, with the nearest path or type, or those that there are.
+    pub fn check_module_or_type(&self, name: &str) -> Result<(), EagerError> {
+        let types = || self.modules().map(|m| m.1);
+        if self.modules.contains_key(name) || types().any(|ty| ty == name) {
+            return Ok(());
+        }
+        let hint = nearest(name, self.paths().chain(types())).map(did_you_mean).unwrap_or_else(|| {
+            let types: BTreeSet<&str> = types().collect();
+            format!("{}; their types: {}", self.listed(), types.into_iter().collect::<Vec<_>>().join(", "))
+        });
+        Err(EagerError::UnknownModuleOrType { name: name.to_owned(), hint })
+    }
+
     pub(super) fn unknown(&self, path: &str) -> EagerError {
-        let known: Vec<&str> = self.modules.keys().map(String::as_str).filter(|k| !k.is_empty()).collect();
-        EagerError::UnknownModule { path: path.to_owned(), known: known.join(", ") }
+        let hint = nearest(path, self.paths()).map(did_you_mean).unwrap_or_else(|| self.listed());
+        EagerError::UnknownModule { path: path.to_owned(), hint }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.modules.keys().map(String::as_str).filter(|k| !k.is_empty())
+    }
+
+    fn listed(&self) -> String {
+        format!("the modules are: {}", self.paths().collect::<Vec<_>>().join(", "))
     }
 
     pub(super) fn children(&self, path: &str) -> Vec<String> {
@@ -151,6 +176,10 @@ impl EagerModel {
             self.graph.set_origins(id, &renamed);
         }
     }
+}
+
+fn did_you_mean(name: String) -> String {
+    format!("did you mean `{name}`?")
 }
 
 /// QConfigs by module type and by module path: `qconfig_dict` of [`propagate_qconfig`], `qconfig_spec` of [`super::quantize_dynamic`].

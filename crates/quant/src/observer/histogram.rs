@@ -136,7 +136,7 @@ fn add(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
-/// Where values fall: the arithmetic of `torch.histc`.
+/// Where values fall: the arithmetic of `torch.histc`, but that it does not overflow.
 #[derive(Clone, Copy)]
 pub(super) struct Bins {
     min: f32,
@@ -147,7 +147,10 @@ pub(super) struct Bins {
 
 impl Bins {
     pub(super) fn new(range: Range, bins: usize) -> Bins {
-        Bins { min: range.min, width: range.max - range.min, bins: bins as f32, last: bins as i32 - 1 }
+        let (width, count) = (range.max - range.min, bins as f32);
+        // A power of two in both changes no rounding, and keeps the product of a value and the bins finite.
+        let factor = if (width * count).is_finite() { 1.0 } else { 1.0 / bins.next_power_of_two() as f32 };
+        Bins { min: range.min, width: width * factor, bins: count * factor, last: bins as i32 - 1 }
     }
 
     /// The bin of a value of the range. The last bin holds its right end. (A range of one value, where this is 0 / 0, gives bin 0: which

@@ -7,8 +7,12 @@ use super::Range;
 /// How far each step moves a quantile.
 const STEP: f64 = 1e-5;
 
-/// The range within `range`, the histogram's, that was found for a quantization to `destination_bins` values.
+/// The range within `range`, the histogram's, that was found for a quantization to `destination_bins` values. One that is too wide for
+/// f32 has no bins to search: it is given whole.
 pub(super) fn search(histogram: &[f32], range: Range, destination_bins: f64) -> Range {
+    if !(range.max - range.min).is_finite() {
+        return range;
+    }
     let bins = histogram.len();
     let bin_width = (range.max - range.min) / bins as f32;
     let mut sum = 0.0;

@@ -9,7 +9,8 @@ use quantc_tensor::{QParams, Tensor, Value};
 use super::error::Pt2eError;
 use super::prepare::{PreparedObserver, PreparedPt2e, observer_number, original};
 use crate::QuantError;
-use crate::observer::Observer;
+use crate::calibrate::first_infinity;
+use crate::observer::{Observer, ObserverError};
 
 /// The parameters of each observer: one entry for each, in order; `None` where the range is taken when the model runs, and of tables of
 /// embeddings, whose rows tell when they are converted.
@@ -67,13 +68,7 @@ impl<'p> Pt2eCalibrator<'p> {
     /// # Errors
     /// If the batch does not fit the graph, or holds a NaN, or an observed value does.
     pub fn observe(&mut self, inputs: &[(String, Tensor)]) -> Result<(), Pt2eError> {
-        for (name, tensor) in inputs {
-            if let Ok(data) = tensor.slice::<f32>()
-                && let Some(element) = data.iter().position(|v| v.is_nan())
-            {
-                return Err(QuantError::NaNInput { input: name.clone(), batch: self.batches, element }.into());
-            }
-        }
+        let infinity = first_infinity(inputs, self.batches)?;
         let Pt2eCalibrator { prepared, interpreter, observers, number_of, .. } = self;
         let mut result = Ok(());
         interpreter.run_with(inputs, |node, values: &[Value]| {
@@ -83,7 +78,12 @@ impl<'p> Pt2eCalibrator<'p> {
             }
         })?;
         self.batches += 1;
-        result
+        match (result, infinity) {
+            (Err(Pt2eError::Observer { at: value, source: ObserverError::NaN { .. } }), Some(infinity)) => {
+                Err(QuantError::NaNFromInfinity { value, infinity }.into())
+            }
+            (result, _) => result,
+        }
     }
 
     /// The parameters of each observer.
@@ -145,7 +145,7 @@ fn derive(prepared: &PreparedPt2e, number: usize, out: &mut ObservedPt2e) -> Res
     Ok(())
 }
 
-fn failed(prepared: &PreparedPt2e, number: usize, source: crate::observer::ObserverError) -> Pt2eError {
+fn failed(prepared: &PreparedPt2e, number: usize, source: ObserverError) -> Pt2eError {
     Pt2eError::Observer { at: prepared.describe(number), source }
 }
 

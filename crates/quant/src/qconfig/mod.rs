@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::observer::ObserverError;
+
 pub use dtype::{ObserverDType, UnknownObserverDType};
-pub use named::{NAMES, named};
+pub use named::{NAMES, UnknownQConfig, named, preset};
 pub use spec::{DEFAULT_EPS, FakeQuantizeKind, ObserverKind, ObserverSpec, RangeSearch};
 
 /// How one operator is quantized (PyTorch `QConfig`).
@@ -25,6 +27,14 @@ pub struct QConfig {
 }
 
 impl QConfig {
+    /// Whether both observers can be built.
+    ///
+    /// # Errors
+    /// For arguments that contradict each other.
+    pub fn check(&self) -> Result<(), ObserverError> {
+        [&self.activation, &self.weight].into_iter().try_for_each(|spec| spec.build().map(drop))
+    }
+
     /// Whether activations are quantized when the model runs, from each input's own range.
     pub fn is_dynamic(&self) -> bool {
         self.activation.is_dynamic

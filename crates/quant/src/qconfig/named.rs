@@ -1,5 +1,6 @@
 //! The QConfigs that quantc names itself.
 
+use quantc_ops::names::nearest;
 use quantc_tensor::QScheme;
 
 use super::presets;
@@ -24,6 +25,31 @@ pub const NAMES: &[(&str, &str)] = &[
     ("dynamic", "dynamic: activations u8 from each input's range, per-channel symmetric i8 weights -127..127"),
     ("per_tensor_dynamic", "dynamic: activations u8 from each input's range, per-tensor symmetric i8 weights"),
 ];
+
+/// A name that no preset has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown qconfig `{name}` (hint: {hint})")]
+pub struct UnknownQConfig {
+    name: String,
+    hint: String,
+}
+
+/// A preset as [`named`] gives it.
+///
+/// # Errors
+/// If there is none of that name, with the nearest one.
+pub fn preset(name: &str) -> Result<QConfig, UnknownQConfig> {
+    named(name).ok_or_else(|| {
+        let own = || NAMES.iter().map(|n| n.0);
+        let hint = match nearest(name, own().chain(presets::QCONFIGS.iter().map(|p| p.0))) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => {
+                format!("one of {}, or of PyTorch's, such as default_qconfig", own().collect::<Vec<_>>().join(", "))
+            }
+        };
+        UnknownQConfig { name: name.to_owned(), hint }
+    })
+}
 
 /// A preset, `None` if there is none of that name: one of [`NAMES`] or of [`presets::QCONFIGS`]. `fbgemm`, `qnnpack` and `onednn`
 /// are [`presets::get_default_qconfig`]'s; `x86` is not: it uses the full u8 range where PyTorch's reduces it, since quantc's kernels

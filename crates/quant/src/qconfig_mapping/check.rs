@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quantc_ir::Graph;
 use quantc_ops::lookup;
-use quantc_pattern::source::nearest;
+use quantc_ops::names::nearest;
 use quantc_pattern::torch_names;
 
 use super::entry::{Entry, ObjectType};

@@ -1,5 +1,7 @@
 //! A mapping as the dictionary of eager mode.
 
+use quantc_ops::lookup;
+use quantc_ops::names::nearest;
 use quantc_pattern::torch_names;
 
 use super::QConfigMapping;
@@ -34,8 +36,16 @@ impl QConfigMapping {
                     types.sort_unstable();
                     types.dedup();
                     if types.is_empty() && !is_class(wanted) {
-                        let class = "a type is the class of modules there (hint: such as Linear or torch.nn.Conv2d)";
-                        return Err(refused(format!("the functions that a forward calls have none: {class}")));
+                        return Err(refused(match nearest_class(wanted, model) {
+                            Some(class) => {
+                                format!("and no class of modules is called that (hint: did you mean `{class}`?)")
+                            }
+                            None => {
+                                "the functions that a forward calls have none: a type is the class of modules there \
+                                     (hint: such as Linear or torch.nn.Conv2d)"
+                                    .to_owned()
+                            }
+                        }));
                     }
                     if types.is_empty() {
                         tracing::warn!("the entry `{entry}` of the mapping has no effect: no module is of this type");
@@ -56,6 +66,19 @@ impl QConfigMapping {
         }
         Ok(dict)
     }
+}
+
+/// The class that a word which names neither a class nor an operator may have meant.
+fn nearest_class(wanted: &ObjectType, model: &EagerModel) -> Option<String> {
+    let name = wanted.name();
+    if wanted.is_torch() || lookup(name).is_some() {
+        return None;
+    }
+    if name.contains('.') {
+        return torch_names::suggest(name);
+    }
+    let classes = torch_names::all().iter().filter_map(|row| row.module_type());
+    nearest(name, classes.chain(model.modules().map(|m| m.1)))
 }
 
 /// Whether it is a class of PyTorch's modules, with its package or without.

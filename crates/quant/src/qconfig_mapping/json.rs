@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{MappingError, Order, QConfigMapping};
-use crate::qconfig::{MaybeQConfig, NAMES, QConfig, named};
+use crate::qconfig::{MaybeQConfig, QConfig, preset};
 
 impl QConfigMapping {
     /// Reads the JSON form, whose keys are those of PyTorch's `QConfigMapping.to_dict`: `{"": Q, "object_type": [["conv2d", Q], ...],
@@ -123,10 +123,11 @@ fn string<'a>(at: &str, value: &'a Json) -> Result<&'a str, MappingError> {
 fn parse_qconfig(at: &str, value: &Json) -> Result<Option<QConfig>, MappingError> {
     match value {
         Json::Null => Ok(None),
-        Json::String(name) => named(name).map(Some).ok_or_else(|| {
-            let known: Vec<_> = NAMES.iter().map(|n| n.0).collect();
-            form(at, format!("unknown qconfig `{name}` (the presets are: {})", known.join(", ")))
-        }),
-        other => serde_json::from_value(other.clone()).map(Some).map_err(|e| form(at, e.to_string())),
+        Json::String(name) => preset(name).map(Some).map_err(|e| form(at, e.to_string())),
+        other => {
+            let qconfig: QConfig = serde_json::from_value(other.clone()).map_err(|e| form(at, e.to_string()))?;
+            qconfig.check().map_err(|e| form(at, e.to_string()))?;
+            Ok(Some(qconfig))
+        }
     }
 }

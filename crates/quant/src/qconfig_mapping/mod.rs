@@ -118,8 +118,12 @@ impl QConfigMapping {
     /// # Errors
     /// If the regular expression is malformed.
     pub fn set_module_name_regex(mut self, regex: &str, qconfig: Option<QConfig>) -> Result<Self, MappingError> {
-        let anchored = Regex::new(&format!("^(?:{regex})"))
-            .map_err(|e| MappingError::Form { at: format!("module_name_regex `{regex}`"), message: e.to_string() })?;
+        let anchored = Regex::new(&format!("^(?:{regex})")).map_err(|e| {
+            // The message points at the place with lines of its own; the last one says what is wrong.
+            let text = e.to_string();
+            let message = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            MappingError::Form { at: format!("module_name_regex `{regex}`"), message }
+        })?;
         set(&mut self.module_name_regex, Anchored { text: regex.to_owned(), regex: anchored }, qconfig);
         Ok(self)
     }

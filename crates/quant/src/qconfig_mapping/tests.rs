@@ -90,6 +90,32 @@ fn json_comes_back_as_it_was() {
     assert!(both.to_string().contains("another name of the key"), "{both}");
 }
 
+/// What no observer can be built from is refused where it is read, with its place.
+#[test]
+fn qconfigs_that_contradict_themselves_are_refused() {
+    let activation = |of: &str| {
+        let text = format!(
+            r#"{{"module_name": [["a", "x86"], ["b", {{"activation": {{"dtype": "quint8", "qscheme": "per_tensor_affine", {of}}},
+            "weight": {{"observer": "min_max", "dtype": "qint8", "qscheme": "per_channel_symmetric"}}}}]]}}"#
+        );
+        QConfigMapping::from_json(&text).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(activation(r#""observer": "min_max", "quant_min": 0, "quant_max": 100"#), Ok(()));
+    for (bad, word) in [
+        (r#""observer": "min_max", "quant_min": 200, "quant_max": 100"#, "quant_min 200"),
+        (r#""observer": "min_max", "eps": -1"#, "eps"),
+        (r#""observer": {"aligned_histogram": {"search": {"percentile": 150}}}"#, "percentile"),
+        (r#""observer": {"moving_average_min_max": {"averaging_constant": 7}}"#, "averaging"),
+        (r#""observer": {"fixed_qparams": {"scale": 0, "zero_point": 300}}"#, "zero point 300"),
+    ] {
+        let message = activation(bad).expect_err(bad);
+        assert!(message.starts_with("QConfigMapping: module_name[1]: ") && message.contains(word), "{message}");
+    }
+    for (name, preset) in presets::QCONFIGS {
+        assert_eq!(preset().check(), Ok(()), "{name}");
+    }
+}
+
 fn check(mapping: QConfigMapping) -> Result<(), String> {
     mapping.check(&net(), ["ConvTranspose"]).map_err(|e| e.to_string())
 }

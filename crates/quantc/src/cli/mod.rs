@@ -21,7 +21,7 @@ mod rewrite;
 mod run;
 mod trace;
 mod tune;
-mod ui;
+pub mod ui;
 
 use clap::{Parser, Subcommand};
 use quantc::Error;

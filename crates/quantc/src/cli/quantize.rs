@@ -225,7 +225,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let warnings = warnings(args, &options.mapping, &quantized);
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        ui::tell(format_args!("warning: {warning}"));
     }
     let size = qtc::write(&args.output, &quantized.stages.quantized, &quantized.report)?;
     report(args, &model, &quantized, &warnings, batches.map_or(0, |b| b.samples()), size as u64)
@@ -253,6 +253,12 @@ fn warnings(args: &Args, mapping: &QConfigMapping, quantized: &Quantized) -> Vec
     }
     warnings.extend(quantized.unused.iter().cloned());
     warnings.extend(quantized.report.overruled.iter().map(ToString::to_string));
+    if args.patterns.dir().is_some() && args.workflow == Workflow::Eager {
+        warnings.push(
+            "--patterns: in eager mode the QConfigs of modules say what is quantized, so that only rules of the phase lower have an effect"
+                .to_owned(),
+        );
+    }
     if args.qconfig_mapping.is_some() && args.workflow == Workflow::Fx {
         let resolver = mapping.resolver(&quantized.stages.canonical);
         let unused = resolver.unused();
@@ -355,12 +361,12 @@ fn report(
         }));
     }
     ui::print(&format!(
-        "{}: {done} of {} calls quantized, {} -> {} ({:.2}x smaller), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
+        "{}: {done} of {} calls quantized, {} -> {} ({}), {samples} calibration samples, {:.2} s + {:.2} s calibration\n",
         args.output.display(),
         nodes.len(),
         ui::size(model.size),
         ui::size(size),
-        model.size as f64 / size.max(1) as f64,
+        ui::ratio(model.size, size),
         t.without_calibration().as_secs_f64(),
         t.calibrate.as_secs_f64(),
     ))

@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 /// What happened in a few lines on stderr, so that stdout is the answer alone.
 fn summary(report: &RewriteReport) {
     for phase in &report.phases {
-        eprintln!(
+        ui::tell(format_args!(
             "{}: {} after {} rounds, {} e-nodes, {} applications; cost {} -> {}",
             phase.phase,
             phase.stop,
@@ -150,7 +150,7 @@ fn summary(report: &RewriteReport) {
             report.applications,
             phase.cost_before,
             phase.cost
-        );
+        ));
     }
 }
 

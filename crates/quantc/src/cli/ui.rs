@@ -19,6 +19,25 @@ pub fn progress(what: &str, samples: usize) -> ProgressBar {
     bar
 }
 
+/// Stderr, of which what it does not take is lost: if its pipe is closed, nobody can be told.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prints a line to stderr, if that takes it.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+}
+
 /// Prints to stdout; a closed pipe ends quietly.
 ///
 /// # Errors
@@ -47,6 +66,12 @@ pub fn size(bytes: u64) -> String {
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.2} MB", bytes as f64 / 1e6),
     }
+}
+
+/// What became of a size: `3.72x smaller`, `19.47x larger`.
+pub fn ratio(before: u64, after: u64) -> String {
+    let (before, after) = (before.max(1) as f64, after.max(1) as f64);
+    if after > before { format!("{:.2}x larger", after / before) } else { format!("{:.2}x smaller", before / after) }
 }
 
 /// Aligns columns: the first to the left, the others, numbers, to the right.
@@ -82,5 +107,12 @@ mod tests {
         let rows = [["a", "1", "long text"], ["bcd", "20", "text"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "a     1  long text\nbcd  20       text\n");
         assert_eq!(text_table(&rows), "a    1   long text\nbcd  20  text\n");
+    }
+
+    #[test]
+    fn what_became_larger_is_called_so() {
+        assert_eq!(ratio(4_950_000, 1_330_000), "3.72x smaller");
+        assert_eq!(ratio(6_000, 116_800), "19.47x larger");
+        assert_eq!(ratio(0, 0), "1.00x smaller");
     }
 }

@@ -1,15 +1,18 @@
 //! Arrays of samples: in memory, or in a file of which only the rows asked for are read.
 
 use std::fs::File;
-use std::io::Cursor;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use ndarray_npy::NpzWriter;
 use quantc_tensor::Tensor;
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
-use super::npy::{Header, decode_npy};
+use super::npy::Header;
 use crate::{Error, files};
+
+/// What archives start with.
+const ZIP_START: &[u8] = b"PK";
 
 /// An array whose rows can be read.
 #[derive(Debug)]
@@ -34,8 +37,17 @@ impl From<Tensor> for Array {
 }
 
 impl Array {
-    fn in_memory(path: &Path, tensor: Tensor) -> Array {
-        Array { path: Some(path.to_owned()), ..tensor.into() }
+    /// The `.npy` array from byte `start` to byte `end` of a file. `path` is for messages.
+    fn in_file(path: &Path, file: File, start: u64, end: u64) -> Result<Array, String> {
+        (&file).seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
+        let header = Header::read(&mut &file, end)?;
+        let data = if header.fortran {
+            let rows = header.shape.first().copied().unwrap_or(0);
+            Data::Memory(header.rows(&mut &file, 0, rows)?)
+        } else {
+            Data::File(file, header)
+        };
+        Ok(Array { data, path: Some(path.to_owned()), limit: None })
     }
 
     /// The sizes.
@@ -94,45 +106,60 @@ impl Array {
     }
 }
 
-/// The arrays of a `.npy` file (one without a name) or a `.npz` file (arrays with names). The elements of a row-major `.npy` file stay
-/// in the file.
+/// The arrays of a `.npy` file (one without a name) or a `.npz` file (arrays with names). The elements of row-major arrays stay in the
+/// file; what is compressed is inflated once, to a temporary file without a name.
 ///
 /// # Errors
 /// If it cannot be read, is damaged or empty, or an array has no supported type.
 pub fn read_arrays(path: &Path) -> Result<Vec<(Option<String>, Array)>, Error> {
     let unreadable = |source| Error::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    let mut file = File::open(path).map_err(unreadable)?;
     // A pipe can only be read from its start to its end.
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return from_bytes(path, files::read(path)?);
+        file = spooled(&mut file).map_err(unreadable)?;
     }
-    match Header::read(&mut &file) {
-        Ok(header) if !header.fortran => {
-            Ok(vec![(None, Array { data: Data::File(file, header), path: Some(path.to_owned()), limit: None })])
-        }
-        _ => from_bytes(path, files::read(path)?),
+    let mut start = Vec::new();
+    (&file).take(ZIP_START.len() as u64).read_to_end(&mut start).map_err(unreadable)?;
+    if start == ZIP_START {
+        return members(path, &file);
     }
+    let end = file.metadata().map_err(unreadable)?.len();
+    let array = Array::in_file(path, file, 0, end).map_err(|message| Error::file(path, message))?;
+    Ok(vec![(None, array)])
 }
 
-fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vec<(Option<String>, Array)>, Error> {
-    if !bytes.starts_with(b"PK") {
-        return Ok(vec![(None, Array::in_memory(path, decode_npy(path, &bytes)?))]);
-    }
+/// The arrays of an archive.
+fn members(path: &Path, file: &File) -> Result<Vec<(Option<String>, Array)>, Error> {
     let bad = |e: &dyn std::fmt::Display| Error::file(path, format!("is a damaged .npz file: {e}"));
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| bad(&e))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| bad(&e))?;
     let mut out = Vec::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|e| bad(&e))?;
         let name = entry.name().strip_suffix(".npy").unwrap_or(entry.name()).to_owned();
-        let mut bytes = Vec::new();
-        std::io::copy(&mut entry, &mut bytes).map_err(|e| bad(&e))?;
-        let array = decode_npy(&path.join(&name), &bytes)?;
-        out.push((Some(name), Array::in_memory(path, array)));
+        let (data, start, size) = if entry.compression() == CompressionMethod::Stored {
+            (file.try_clone().map_err(|e| bad(&e))?, entry.data_start(), entry.compressed_size())
+        } else {
+            (spooled(&mut entry).map_err(|e| bad(&e))?, 0, u64::MAX)
+        };
+        // A damaged directory may promise more than there is.
+        let end = start.saturating_add(size).min(data.metadata().map_err(|e| bad(&e))?.len());
+        drop(entry);
+        let array =
+            Array::in_file(path, data, start, end).map_err(|message| Error::file(&path.join(&name), message))?;
+        out.push((Some(name), array));
     }
     if out.is_empty() {
         return Err(Error::file(path, "holds no arrays"));
     }
     Ok(out)
+}
+
+/// All that can be read, in a temporary file without a name, from its start.
+fn spooled(from: &mut impl Read) -> std::io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    std::io::copy(from, &mut file)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Writes named arrays to a `.npz` file, atomically; those of f16 as f32, which holds the same numbers.
@@ -159,4 +186,41 @@ pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<(), Error> 
         npz.finish().map_err(std::io::Error::other)?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, ShapeBuilder};
+
+    use super::*;
+
+    #[test]
+    fn members_of_archives_are_read_in_rows() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("x.npz");
+        let x = Array2::from_shape_fn((1000, 4), |(i, j)| (i * 4 + j) as f32);
+        let columns = Array2::from_shape_fn((5, 3).f(), |(i, j)| (i * 3 + j) as f32);
+        for writer in [NpzWriter::new, NpzWriter::new_compressed] {
+            let mut npz = writer(File::create(&path).expect("created"));
+            npz.add_array("a", &x).expect("added");
+            npz.add_array("b", &columns).expect("added");
+            npz.add_array("c", &(&x + 1.0)).expect("added");
+            npz.finish().expect("written");
+            let arrays = read_arrays(&path).expect("reads");
+            let [(Some(a), first), (Some(b), second), (Some(c), third)] = &arrays[..] else { panic!("{arrays:?}") };
+            assert_eq!((&a[..], &b[..], &c[..]), ("a", "b", "c"));
+            assert!(matches!((&first.data, &third.data), (Data::File(..), Data::File(..))), "read whole");
+            for (array, first) in [(first, 2000.0), (third, 2001.0)] {
+                assert_eq!(array.shape(), [1000, 4]);
+                let rows = array.rows(500, 502).expect("there are").to_f32_vec();
+                assert_eq!(rows, (0..8).map(|i| first + i as f32).collect::<Vec<_>>());
+            }
+            assert_eq!(second.rows(1, 3).expect("there are").to_f32_vec(), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        }
+        let mut bytes = std::fs::read(&path).expect("reads");
+        bytes[200] ^= 0xff;
+        std::fs::write(&path, &bytes).expect("written");
+        let message = read_arrays(&path).expect_err("damaged").to_string();
+        assert!(message.contains("x.npz: is a damaged .npz file"), "{message}");
+    }
 }

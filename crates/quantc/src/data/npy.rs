@@ -60,8 +60,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header and checks that `len` bytes hold the elements it promises.
-    pub fn read(reader: &mut (impl Read + Seek)) -> Result<Header, String> {
+    /// Reads the header, where the reader is, and checks that the bytes from there to `end` hold the elements it promises.
+    pub fn read(reader: &mut (impl Read + Seek), end: u64) -> Result<Header, String> {
         let truncated = |e: io::Error| match e.kind() {
             io::ErrorKind::UnexpectedEof => "is a truncated .npy file".to_owned(),
             _ => e.to_string(),
@@ -86,7 +86,6 @@ impl Header {
         let text = String::from_utf8_lossy(&bytes(length)?).into_owned();
         let mut header = Header::parse(&text)?;
         header.start = reader.stream_position().map_err(truncated)?;
-        let end = reader.seek(SeekFrom::End(0)).map_err(truncated)?;
         // Without its dimensions of size 0, too, the size must be a number.
         let full = header.shape.iter().try_fold(header.size, |n, d| n.checked_mul(*d.max(&1)));
         let wanted = if header.shape.contains(&0) { full.map(|_| 0) } else { full };
@@ -94,7 +93,7 @@ impl Header {
             Some(n) if header.start.checked_add(n as u64).is_some_and(|all| all <= end) => Ok(header),
             _ => Err(format!(
                 "is a truncated .npy file: {} bytes do not hold an array of shape {:?}",
-                end - header.start,
+                end.saturating_sub(header.start),
                 header.shape
             )),
         }
@@ -189,7 +188,8 @@ fn tensor<T: Element>(shape: &[usize], values: Vec<T>) -> Result<Tensor, String>
 /// If the bytes are no array of numbers, or a number is above i64's largest.
 pub fn decode_npy(path: &Path, bytes: &[u8]) -> Result<Tensor, Error> {
     let mut reader = Cursor::new(bytes);
-    let all = Header::read(&mut reader).and_then(|h| h.rows(&mut reader, 0, h.shape.first().copied().unwrap_or(0)));
+    let all = Header::read(&mut reader, bytes.len() as u64)
+        .and_then(|h| h.rows(&mut reader, 0, h.shape.first().copied().unwrap_or(0)));
     all.map_err(|message| Error::file(path, message))
 }
 
@@ -236,7 +236,7 @@ mod tests {
         let data: Vec<u8> = (0..4000u32).flat_map(|v| (v as f32).to_le_bytes()).collect();
         let bytes = file("'<f4'", "False", "(1000, 4)", &data);
         let mut reader = Counting(Cursor::new(&bytes), 0);
-        let header = Header::read(&mut reader).expect("a header");
+        let header = Header::read(&mut reader, bytes.len() as u64).expect("a header");
         let rows = header.rows(&mut reader, 500, 502).expect("there are");
         assert_eq!(rows.slice::<f32>().expect("f32"), [2000., 2001., 2002., 2003., 2004., 2005., 2006., 2007.]);
         assert_eq!(reader.1, bytes.len() - data.len() + 2 * 16);

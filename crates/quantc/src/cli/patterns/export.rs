@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let library = args.patterns.library()?;
     let exported = export_backend(library.backend(&args.backend)?);
     for warning in &exported.warnings {
-        eprintln!("warning: {warning}");
+        ui::tell(format_args!("warning: {warning}"));
     }
     match &args.output {
         Some(path) => files::write(path, |sink| sink.write_all(exported.to_text().as_bytes())).map(drop),

@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let imported = import_backend(&text, args.name.as_deref())
         .map_err(|e| Error::Data(format!("{}: {e}", args.file.display())))?;
     for warning in &imported.warnings {
-        eprintln!("warning: {warning}");
+        ui::tell(format_args!("warning: {warning}"));
     }
     match &args.output {
         Some(path) => files::write(path, |sink| sink.write_all(imported.text.as_bytes())).map(drop),

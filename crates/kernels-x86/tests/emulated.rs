@@ -3,6 +3,8 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod emulator;
+#[path = "../../kernels/tests/support/refusals.rs"]
+mod refusals;
 #[path = "../../kernels/tests/support/mod.rs"]
 mod support;
 
@@ -35,6 +37,13 @@ proptest! {
     #[test]
     fn matmul(case in support::matmul_case()) {
         support::check_matmul(&tiers(), &case);
+    }
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    for kernels in tiers() {
+        refusals::every_kernel(&kernels);
     }
 }
 

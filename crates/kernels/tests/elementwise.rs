@@ -7,6 +7,8 @@ mod elem;
 mod pool;
 #[path = "support/recurrent.rs"]
 mod recurrent;
+#[path = "support/refusals.rs"]
+mod refusals;
 mod support;
 
 use proptest::prelude::*;
@@ -47,6 +49,11 @@ proptest! {
         let want = case.run(&Kernels::PORTABLE, &data);
         prop_assert_eq!(case.run(&elem::depthwise_as_conv(&Kernels::PORTABLE), &data), want);
     }
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    refusals::every_kernel(&Kernels::PORTABLE);
 }
 
 #[test]

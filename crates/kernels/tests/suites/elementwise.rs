@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use quantc_kernels::Kernels;
 
-use super::{elem, pool, recurrent, support, tiers};
+use super::{elem, pool, recurrent, refusals, support, tiers};
 
 /// Fails unless every tier gives what the portable set gives.
 fn agree<R: PartialEq + std::fmt::Debug>(run: impl Fn(&Kernels) -> R) -> Result<(), TestCaseError> {
@@ -47,5 +47,12 @@ proptest! {
     fn depthwise_agrees(case in elem::depthwise_case()) {
         let data = case.data();
         agree(|kernels| case.run(&elem::depthwise_as_conv(kernels), &data))?;
+    }
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    for kernels in tiers() {
+        refusals::every_kernel(&kernels);
     }
 }

@@ -9,6 +9,8 @@ mod integer;
 mod pool;
 #[path = "../support/recurrent.rs"]
 mod recurrent;
+#[path = "../support/refusals.rs"]
+mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
 

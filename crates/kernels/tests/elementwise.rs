@@ -3,6 +3,8 @@
 
 #[path = "support/elem.rs"]
 mod elem;
+#[path = "support/layout.rs"]
+mod layout;
 #[path = "support/pool.rs"]
 mod pool;
 #[path = "support/recurrent.rs"]
@@ -28,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn layout_kernels_are_their_definitions(case in elem::layout_case()) {
+    fn layout_kernels_are_their_definitions(case in layout::layout_case()) {
         prop_assert_eq!(case.run(Some(&Kernels::PORTABLE)), case.run(None));
     }
 

@@ -4,7 +4,11 @@
 #[path = "../support/elem.rs"]
 mod elem;
 mod elementwise;
+#[path = "../support/fuzz.rs"]
+mod fuzz;
 mod integer;
+#[path = "../support/layout.rs"]
+mod layout;
 #[path = "../support/pool.rs"]
 mod pool;
 #[path = "../support/recurrent.rs"]

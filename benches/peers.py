@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
-"""Time quantc's int8 models against onnxruntime's (QDQ, per-channel weights), interleaved: peers.py GRAPHS --quantc BINARY [options]
+"""Time quantc's int8 models against onnxruntime's and OpenVINO's, interleaved: peers.py GRAPHS --quantc BINARY [options]
 
-    pip install onnxruntime==1.31.1 onnx==1.23.2 numpy==2.4.6
+    pip install onnxruntime==1.31.1 onnx==1.23.2 numpy==2.4.6 openvino==2026.4.1 nncf==3.4.0
     cargo build --release
     benches/peers.py GRAPHS --quantc target/release/quantc --models resnet50,mobilenet_v2 --threads 1 --rounds 7
 
 GRAPHS holds NAME.onnx with weights and static shapes (`make_graphs.py` writes some). Both sides start from the same float file and the same
 four random samples, take float input and give float output. In each round every contestant does `--runs` inferences, and the order is
-reversed from round to round; the round's figure is the ratio of the medians, quantc / onnxruntime, and the figure to quote is the median of
-the rounds' ratios: absolute times do not carry over to another machine or even to another hour. The SQNR of each int8 model against the
+reversed from round to round; the round's figure is the ratio of the medians, quantc / the fastest peer, and the figure to quote is the median
+of the rounds' ratios: absolute times do not carry over to another machine or even to another hour. The SQNR of each int8 model against the
 float one is printed too: a time without it means nothing.
+
+`--openvino` adds three peers to onnxruntime (QDQ, per-channel weights): NNCF's int8 model on OpenVINO, onnxruntime's file on OpenVINO, and the
+float model on OpenVINO, which computes in bf16 where the CPU has it. Without it nothing of OpenVINO is needed.
 
 `--float` adds quantc's own float model. `--isa TIER` forces quantc's kernels (QUANTC_ISA). JSON on the last line.
 """
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -64,6 +68,7 @@ class Onnxruntime:
             str(prepared), str(quantized), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )
+        self.quantized = quantized
         self.session = self.open(quantized, threads)
         self.feed = {name: samples[0]}
         self.reference = self.open(graph, threads).run(None, self.feed)[0]
@@ -81,6 +86,31 @@ class Onnxruntime:
 
     def time_ms(self, runs: int) -> float:
         return median_ms(lambda: self.session.run(None, self.feed), runs)
+
+
+class OpenVino:
+    """A file on OpenVINO, quantized by NNCF first if it says how."""
+
+    def __init__(self, graph: Path, samples: list, threads: int, nncf_type: str | None = None):
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(graph)
+        if nncf_type:
+            import nncf
+
+            nncf.set_log_level(logging.ERROR)
+            kind = nncf.ModelType.TRANSFORMER if nncf_type == "transformer" else None
+            model = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), model_type=kind)
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        self.request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self.feed = [samples[0]]
+
+    def output(self) -> np.ndarray:
+        return self.request.infer(self.feed)[0]
+
+    def time_ms(self, runs: int) -> float:
+        return median_ms(lambda: self.request.infer(self.feed), runs)
 
 
 class Quantc:
@@ -122,6 +152,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--float", action="store_true")
+    parser.add_argument("--openvino", action="store_true")
     parser.add_argument("--isa")
     args = parser.parse_args()
     if args.isa:
@@ -130,7 +161,7 @@ def main():
     for name in args.models.split(","):
         graph = args.graphs / f"{name}.onnx"
         if not graph.exists():
-            sys.exit(f"{graph} does not exist; make_graphs.py writes resnet50 and mobilenet_v2")
+            sys.exit(f"{graph} does not exist; make_graphs.py writes some")
         dims = [d.dim_value for d in onnx.load(graph, load_external_data=False).graph.input[0].type.tensor_type.shape.dim]
         if not dims or 0 in dims:
             sys.exit(f"{graph}: the input's shape {dims} is not static")
@@ -139,7 +170,14 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             peer = Onnxruntime(graph, samples, work, args.threads)
-            contestants = {"onnxruntime": peer, "quantc": Quantc(args.quantc, graph, samples, work, args.threads, dims[0], True)}
+            contestants = {"onnxruntime": peer}
+            if args.openvino:
+                kind = "transformer" if name == "encoder" else "convolutional"
+                contestants["openvino"] = OpenVino(graph, samples, args.threads, kind)
+                contestants["openvino_qdq"] = OpenVino(peer.quantized, samples, args.threads)
+                contestants["openvino_float"] = OpenVino(graph, samples, args.threads)
+            peers = list(contestants)
+            contestants["quantc"] = Quantc(args.quantc, graph, samples, work, args.threads, dims[0], True)
             sqnr = {who: sqnr_db(c.output(), peer.reference) for who, c in contestants.items()}
             if args.float:
                 contestants["quantc_float"] = Quantc(args.quantc, graph, samples, work, args.threads, dims[0], False)
@@ -149,16 +187,16 @@ def main():
             for i in range(args.rounds):
                 order.reverse()
                 rounds.append({who: contestants[who].time_ms(args.runs) for who in order})
-                ratio = rounds[-1]["quantc"] / rounds[-1]["onnxruntime"]
+                rounds[-1]["ratio"] = rounds[-1]["quantc"] / min(rounds[-1][who] for who in peers)
                 times = "  ".join(f"{who} {rounds[-1][who]:.2f} ms" for who in contestants)
-                print(f"{name} round {i + 1}: {times}  ratio {ratio:.3f}", file=sys.stderr, flush=True)
+                print(f"{name} round {i + 1}: {times}  ratio {rounds[-1]['ratio']:.3f}", file=sys.stderr, flush=True)
         row = {f"{who}_ms": round(statistics.median(r[who] for r in rounds), 3) for who in contestants}
-        row["ratio"] = round(statistics.median(r["quantc"] / r["onnxruntime"] for r in rounds), 3)
+        row["ratio"] = round(statistics.median(r["ratio"] for r in rounds), 3)
         if args.float:
             row["speedup_over_float"] = round(statistics.median(r["quantc_float"] / r["quantc"] for r in rounds), 3)
         row |= {f"{who}_sqnr_db": round(v, 2) for who, v in sqnr.items()}
         report[name] = row
-        print(f"{name}: quantc / onnxruntime = {row['ratio']} (median of {args.rounds} rounds, {args.threads} thread(s)); {row}", flush=True)
+        print(f"{name}: quantc / fastest of {', '.join(peers)} = {row['ratio']} (median of {args.rounds} rounds, {args.threads} thread(s)); {row}", flush=True)
     print(json.dumps({"threads": args.threads, "rounds": args.rounds, "runs": args.runs, "isa": args.isa, "models": report}))
 
 

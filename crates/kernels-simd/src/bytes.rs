@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use quantc_kernels::quantize::body::dequantize_one;
-use quantc_kernels::rows::{for_each_row, for_each_row_pair};
+use quantc_kernels::quantize::body::{check_pixels, dequantize_one};
+use quantc_kernels::rows::{for_each_row, for_each_row_pair, row_start, span};
 use quantc_kernels::{AddParams, AffineParams, DequantizeParams, MulParams, Operand, QuantizeParams, RowsMut};
 
 use crate::simd::{PackU8, Simd};
@@ -300,14 +300,14 @@ pub unsafe fn affine<S: Simd>(
             long_term[..n].copy_from_slice(term);
             for (index, row) in rows.enumerate() {
                 let (mut from, mut to) = ([0; MOST], [0; MOST]);
-                from[..n].copy_from_slice(&x[row * x_stride..][..n]);
+                from[..n].copy_from_slice(&x[row_start(row, x_stride)..][..n]);
                 S::store(to.as_mut_ptr(), vector.apply(from.as_ptr(), long_factor.as_ptr(), long_term.as_ptr()));
                 out.row(index, n).copy_from_slice(&to[..n]);
             }
             return;
         }
         for (index, row) in rows.enumerate() {
-            let (x, out) = (&x[row * x_stride..][..n], out.row(index, n));
+            let (x, out) = (&x[row_start(row, x_stride)..][..n], out.row(index, n));
             for start in starts::<S>(n) {
                 let (x, factor, term) = (x.as_ptr().add(start), factor.as_ptr().add(start), term.as_ptr().add(start));
                 S::store(out.as_mut_ptr().add(start), vector.apply(x, factor, term));
@@ -376,6 +376,7 @@ pub unsafe fn quantize_to_nhwc<S: Simd, T: Tiles>(
     mut out: RowsMut<'_, u8>,
 ) {
     let Some(plane) = image.len().checked_div(channels) else { return };
+    check_pixels(&pixels, plane);
     let mut tile = [0; CHANNELS * PIXELS];
     for start in pixels.clone().step_by(PIXELS) {
         let count = PIXELS.min(pixels.end - start);
@@ -412,7 +413,7 @@ pub unsafe fn dequantize_to_nchw<T: Tiles>(
     if plane == 0 {
         return;
     }
-    assert!(image.len() >= (plane - 1) * x_stride + channels.end, "image too short");
+    assert!(image.len() >= span(plane, x_stride, channels.end), "image too short");
     let mut tile = [0; CHANNELS * PIXELS];
     for start in (0..plane).step_by(PIXELS) {
         let count = PIXELS.min(plane - start);

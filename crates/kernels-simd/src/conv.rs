@@ -122,7 +122,8 @@ impl<T: Tier> QConv for Conv<T> {
         }
         let layout = Layout::new::<T>(&plan.geometry().weight_shape());
         let patches = Patches::new::<T>(plan, &layout);
-        patches.rows.min(plan.geometry().rows()) * patches.stride + LINE
+        // More than there is memory for, where the blocking asks for it: `check` then finds any scratch too short.
+        patches.rows.min(plan.geometry().rows()).saturating_mul(patches.stride).saturating_add(LINE)
     }
 
     fn run(&self, args: &ConvArgs<'_>, rows: Range<usize>, mut out: Output<'_>, scratch: &mut [u8]) {

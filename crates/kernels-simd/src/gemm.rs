@@ -156,7 +156,12 @@ impl PanelLayout {
     }
 
     /// Bytes of all panels.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn bytes(&self) -> usize {
-        self.columns.next_multiple_of(self.lanes) * self.steps * self.depth
+        let columns = self.columns.checked_next_multiple_of(self.lanes);
+        let bytes = columns.and_then(|columns| columns.checked_mul(self.steps)?.checked_mul(self.depth));
+        bytes.expect("packed length overflows usize")
     }
 }

@@ -28,7 +28,8 @@ type Pack = fn(&[u8], usize, usize, usize, &mut [u8], &mut [i32]);
 
 /// Bytes of the offsets, whole cache lines.
 fn offsets_len(n: usize) -> usize {
-    (n * size_of::<i32>()).next_multiple_of(64)
+    let len = n.checked_mul(size_of::<i32>()).and_then(|len| len.checked_next_multiple_of(64));
+    len.expect("packed length overflows usize")
 }
 
 impl<T: Tier> QMatmul for Matmul<T> {
@@ -37,7 +38,8 @@ impl<T: Tier> QMatmul for Matmul<T> {
     }
 
     fn packed_len(&self, k: usize, n: usize) -> usize {
-        offsets_len(n) + PanelLayout::new::<T>(k, n).bytes()
+        let panels = PanelLayout::new::<T>(k, n).bytes();
+        offsets_len(n).checked_add(panels).expect("packed length overflows usize")
     }
 
     fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {

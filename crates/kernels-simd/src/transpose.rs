@@ -1,6 +1,7 @@
 //! Transposes by the tiles of a tier.
 
 use quantc_kernels::RowsMut;
+use quantc_kernels::rows::span;
 
 /// Rows walked together: one cache line of u8 of each output row is written at a time.
 const BAND: usize = 64;
@@ -63,7 +64,7 @@ fn check<T>(
     if rows == 0 || columns == 0 {
         return None;
     }
-    assert!(x.len() >= (rows - 1) * x_stride + columns, "matrix too short");
+    assert!(x.len() >= span(rows, x_stride, columns), "matrix too short");
     let (out, out_stride) = out.rows_from(0, columns, rows);
     Some((out.as_mut_ptr(), out_stride))
 }

@@ -2,7 +2,15 @@
 //! their instructions emulated.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "../../kernels/tests/support/elem.rs"]
+mod elem;
 mod emulator;
+#[path = "../../kernels/tests/support/fuzz.rs"]
+mod fuzz;
+#[path = "../../kernels/tests/support/pool.rs"]
+mod pool;
+#[path = "../../kernels/tests/support/refusals.rs"]
+mod refusals;
 #[path = "../../kernels/tests/support/mod.rs"]
 mod support;
 
@@ -38,6 +46,13 @@ proptest! {
     }
 }
 
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    for kernels in tiers() {
+        refusals::every_kernel(&kernels);
+    }
+}
+
 /// Numbers of rows, columns and weights around the sizes of tiles.
 #[test]
 fn tails() {
@@ -57,4 +72,23 @@ fn tails() {
             }
         }
     }
+}
+
+/// Nothing to compute is no error, and no products leave the offsets.
+#[test]
+fn empty_sizes() {
+    for case in support::empty_convs() {
+        check_conv(&case);
+    }
+    for case in support::empty_matmuls() {
+        support::check_matmul(&tiers(), &case);
+    }
+}
+
+/// Random products until both tiers have computed 2 * 10^5 outputs: a small part of what the tiers of the machine compute, since each
+/// emulated instruction takes a signal. Their other kernels are those of the tiers below.
+#[test]
+#[ignore = "2 * 10^5 outputs of each tier; CI runs it"]
+fn two_hundred_thousand_outputs() {
+    fuzz::run(&tiers(), fuzz::products(), 200_000);
 }

@@ -20,6 +20,7 @@ pub use panels::Panels;
 pub use plan::ConvPlan;
 
 use crate::epilogue::Epilogue;
+use crate::rows::span;
 
 /// Bytes that must be readable after the last element of an activation buffer: kernels load whole vectors, and what lies
 /// past a row meets zero weights.
@@ -94,10 +95,6 @@ impl<'a> Output<'a> {
 fn check_u8((lo, hi): (i32, i32), zero_point: i32) {
     assert!(0 <= lo && lo <= hi && hi <= 255, "clamp {lo}..={hi} outside u8");
     assert!((0..=255).contains(&zero_point), "zero point {zero_point} outside u8");
-}
-
-fn span(rows: usize, stride: usize, channels: usize) -> usize {
-    (rows - 1).checked_mul(stride).and_then(|v| v.checked_add(channels)).expect("row span overflows usize")
 }
 
 /// What one call of a convolution reads.

@@ -150,7 +150,7 @@ impl Elementwise for PortableElementwise {
 /// The definitions, inlined always so that a tier can compile them with its own instructions.
 pub mod body {
     use super::*;
-    use crate::rows::{for_each_row, for_each_row_pair, map, zip_map};
+    use crate::rows::{for_each_row, for_each_row_pair, map, row_start, zip_map};
     use quantc_tensor::round::round_saturate;
 
     /// One element of [`Elementwise::add`].
@@ -200,7 +200,7 @@ pub mod body {
         let p = params;
         let columns = p.factor.len().min(p.term.len());
         for (index, row) in rows.enumerate() {
-            let x = &x[row * x_stride..][..columns];
+            let x = &x[row_start(row, x_stride)..][..columns];
             let columns = x.iter().zip(&*p.factor).zip(&*p.term);
             for (o, ((&x, &factor), &term)) in out.row(index, x.len()).iter_mut().zip(columns) {
                 let x = (i32::from(x) - p.x_zero_point) as f32 * p.x_scale;

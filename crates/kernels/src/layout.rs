@@ -1,6 +1,6 @@
 //! Transposes and permutations of u8 and f32.
 
-use crate::rows::RowsMut;
+use crate::rows::{RowsMut, span};
 
 /// Axes that [`Layout::permute_u8`] and [`Layout::permute_f32`] take.
 pub const MAX_RANK: usize = 6;
@@ -70,6 +70,10 @@ pub mod body {
     /// [`Layout::transpose_u8`] for any element.
     #[inline(always)]
     pub fn transpose<T: Copy>(rows: usize, columns: usize, x: &[T], x_stride: usize, mut out: RowsMut<'_, T>) {
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        assert!(x.len() >= span(rows, x_stride, columns), "matrix too short");
         for first_row in (0..rows).step_by(BLOCK) {
             let last_row = rows.min(first_row + BLOCK);
             for first_column in (0..columns).step_by(BLOCK) {
@@ -85,11 +89,8 @@ pub mod body {
 
     /// The output axes: length and stride in `x`. Axes that stay neighbours are one, axes of length 1 are none.
     fn merged_axes(shape: &[usize], permutation: &[usize]) -> ([(usize, usize); MAX_RANK], usize) {
-        let rank = shape.len();
-        assert!(rank <= MAX_RANK && permutation.len() == rank, "permutation {permutation:?} of {shape:?}");
-        assert!((0..rank).all(|axis| permutation.contains(&axis)), "{permutation:?} is no permutation");
         let mut strides = [1; MAX_RANK];
-        for axis in (1..rank).rev() {
+        for axis in (1..shape.len()).rev() {
             strides[axis - 1] = strides[axis] * shape[axis];
         }
         let mut axes = [(1, 0); MAX_RANK];
@@ -115,10 +116,16 @@ pub mod body {
         out: &mut [T],
         transpose: impl Fn(usize, usize, &[T], usize, RowsMut<'_, T>),
     ) {
-        let len: usize = shape.iter().product();
+        let rank = shape.len();
+        assert!(rank <= MAX_RANK && permutation.len() == rank, "permutation {permutation:?} of {shape:?}");
+        assert!((0..rank).all(|axis| permutation.contains(&axis)), "{permutation:?} is no permutation");
+        if shape.contains(&0) {
+            return;
+        }
+        let len = shape.iter().try_fold(1usize, |len, &axis| len.checked_mul(axis)).expect("tensor overflows usize");
         let (x, out) = (&x[..len], &mut out[..len]);
         let (axes, count) = merged_axes(shape, permutation);
-        if len == 0 || count < 2 {
+        if count < 2 {
             return out.copy_from_slice(x);
         }
         let mut out_strides = [1; MAX_RANK];

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::conv::portable::{ROWS, multiply, store};
 use crate::conv::{ConvPlan, Output, SLACK};
 use crate::epilogue::Epilogue;
+use crate::rows::span;
 
 /// How the right matrix lies in memory; strides in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,17 +39,22 @@ pub struct MatmulShape {
 
 impl MatmulShape {
     /// Elements of the left matrix that must be readable, slack included.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn a_len(&self) -> usize {
-        matrix_len(self.m, self.a_stride, self.k) + SLACK
+        matrix_len(self.m, self.a_stride, self.k)
     }
 
     /// Elements of the right matrix that must be readable, slack included.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn b_len(&self) -> usize {
-        SLACK
-            + match self.b {
-                RightLayout::RowMajor { stride } => matrix_len(self.k, stride, self.n),
-                RightLayout::Transposed { stride } => matrix_len(self.n, stride, self.k),
-            }
+        match self.b {
+            RightLayout::RowMajor { stride } => matrix_len(self.k, stride, self.n),
+            RightLayout::Transposed { stride } => matrix_len(self.n, stride, self.k),
+        }
     }
 
     /// Checks everything an unchecked `pack` relies on.
@@ -80,9 +86,10 @@ impl MatmulShape {
     }
 }
 
+/// Elements of a matrix, slack included.
 fn matrix_len(rows: usize, stride: usize, columns: usize) -> usize {
-    let last = rows.saturating_sub(1).checked_mul(stride).expect("matrix length overflows usize");
-    if rows == 0 { 0 } else { last.checked_add(columns + SLACK).expect("matrix length overflows usize") - SLACK }
+    let len = if rows == 0 { 0 } else { span(rows, stride, columns) };
+    len.checked_add(SLACK).expect("matrix length overflows usize")
 }
 
 /// The zero points of both operands.
@@ -100,6 +107,9 @@ pub trait QMatmul: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Bytes that `pack` fills for a `[k][n]` matrix. A buffer aligned to 64 bytes is fastest, none is needed.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     fn packed_len(&self, k: usize, n: usize) -> usize;
 
     /// Packs the right matrix.
@@ -136,7 +146,8 @@ impl QMatmul for PortableMatmul {
     }
 
     fn packed_len(&self, k: usize, n: usize) -> usize {
-        n * (size_of::<i32>() + k * size_of::<i16>())
+        let column = k.checked_mul(size_of::<i16>()).and_then(|values| values.checked_add(size_of::<i32>()));
+        column.and_then(|column| column.checked_mul(n)).expect("packed length overflows usize")
     }
 
     fn pack(&self, shape: &MatmulShape, b: &[u8], zero_points: ZeroPoints, packed: &mut [u8]) {

@@ -51,18 +51,20 @@ impl PoolGeometry {
     /// windows then reach beyond the padding.
     ///
     /// # Panics
-    /// If a stride or dilation is 0: an error of the caller.
+    /// If a stride or dilation is 0, or a padded size is more than a `usize` counts: errors of the caller.
     pub fn new(n: usize, c: usize, input: [usize; 3], output: [usize; 3], window: &PoolWindow) -> Self {
         let axis = |d: usize| {
             let (kernel, dilation, pad) = (window.kernel[d], window.dilation[d], window.pad_begin[d]);
             assert!(window.stride[d] > 0 && dilation > 0, "zero in {window:?}");
+            let padded_size = pad.checked_add(input[d]).and_then(|size| size.checked_add(window.pad_end[d]));
+            let padded_size = padded_size.expect("padded size overflows usize");
             let taps = |o: usize| {
-                let start = o * window.stride[d];
+                let start = o.checked_mul(window.stride[d]).expect("window overflows usize");
                 // Taps before a coordinate that lies `distance` after the window's start.
                 let before = |distance: usize| distance.div_ceil(dilation).min(kernel);
                 let skipped = before(pad.saturating_sub(start));
                 let inside = before((pad + input[d]).saturating_sub(start));
-                let padded = before((pad + input[d] + window.pad_end[d]).saturating_sub(start));
+                let padded = before(padded_size.saturating_sub(start));
                 let count = inside.saturating_sub(skipped);
                 let first = if count == 0 { 0 } else { start + skipped * dilation - pad };
                 Taps { first, count, padded }
@@ -75,10 +77,12 @@ impl PoolGeometry {
     /// Windows that share the input evenly: the `i`-th of `m` over a size `s` is `floor(i s / m)..ceil((i + 1) s / m)`.
     ///
     /// # Panics
-    /// If an output size is 0: an error of the caller.
+    /// If the product of an input and an output size is more than a `usize` counts: an error of the caller.
     pub fn adaptive(n: usize, c: usize, input: [usize; 3], output: [usize; 3]) -> Self {
         let axis = |d: usize| {
             let (size, windows) = (input[d], output[d]);
+            // No product below is larger.
+            product([size, windows]);
             let taps = |i: usize| {
                 let first = i * size / windows;
                 let count = ((i + 1) * size).div_ceil(windows) - first;
@@ -95,13 +99,21 @@ impl PoolGeometry {
     }
 
     /// Output pixels.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn rows(&self) -> usize {
-        self.n * self.taps.iter().map(Vec::len).product::<usize>()
+        let [depth, height, width] = self.taps.each_ref().map(Vec::len);
+        product([self.n, depth, height, width])
     }
 
     /// Elements of the input.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn x_len(&self) -> usize {
-        self.n * self.input.iter().product::<usize>() * self.c
+        let [depth, height, width] = self.input;
+        product([self.n, depth, height, width, self.c])
     }
 
     /// The taps of the windows along an axis (depth, height, width).
@@ -110,8 +122,11 @@ impl PoolGeometry {
     }
 
     /// Most taps that a window has inside the image and its padding.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn most_taps(&self) -> usize {
-        self.taps.iter().map(|axis| axis.iter().map(|t| t.padded).max().unwrap_or(0)).product()
+        product(self.taps.each_ref().map(|axis| axis.iter().map(|t| t.padded).max().unwrap_or(0)))
     }
 
     /// Calls `f(index, window)` for the output pixels `rows`: their index from the first of them, and their window.
@@ -142,6 +157,11 @@ impl PoolGeometry {
         assert!(rows.start <= rows.end && rows.end <= self.rows(), "rows {rows:?} of {}", self.rows());
         assert!(x_len >= self.x_len(), "x holds {x_len} of {} elements", self.x_len());
     }
+}
+
+/// A product of sizes, refused where it would wrap around.
+fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().try_fold(1usize, usize::checked_mul).expect("pooling size overflows usize")
 }
 
 /// The taps of one window.

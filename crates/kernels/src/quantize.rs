@@ -48,7 +48,7 @@ pub trait Quantize: Send + Sync {
     /// the first of these pixels.
     ///
     /// # Panics
-    /// If the image does not hold `channels * plane` elements, or the output is too short.
+    /// If the image does not hold `channels` planes with these pixels, or the output is too short.
     fn quantize_to_nhwc(
         &self,
         params: &QuantizeParams,
@@ -160,11 +160,20 @@ impl Quantize for PortableQuantize {
 /// The definitions, inlined always so that a tier can compile them with its own instructions.
 pub mod body {
     use super::*;
-    use crate::rows::{for_each_row, map};
+    use crate::rows::{for_each_row, map, span};
     use quantc_tensor::round;
 
     /// Pixels whose rows stay in the first-level cache while the channels are walked.
     const PIXEL_BLOCK: usize = 64;
+
+    /// Checks that an image's planes of `plane` pixels hold the pixels.
+    ///
+    /// # Panics
+    /// If they do not.
+    #[inline(always)]
+    pub fn check_pixels(pixels: &Range<usize>, plane: usize) {
+        assert!(pixels.end <= plane, "pixels {pixels:?} of {plane}");
+    }
 
     /// One element of [`Quantize::quantize`].
     #[inline(always)]
@@ -200,6 +209,7 @@ pub mod body {
         mut out: RowsMut<'_, u8>,
     ) {
         let Some(plane) = image.len().checked_div(channels) else { return };
+        check_pixels(&pixels, plane);
         let first = pixels.start;
         for start in pixels.clone().step_by(PIXEL_BLOCK) {
             let end = pixels.end.min(start + PIXEL_BLOCK);
@@ -234,6 +244,10 @@ pub mod body {
     ) {
         let Some(plane) = out.len().checked_div(channels.len()) else { return };
         assert_eq!(plane * channels.len(), out.len(), "planes of one size");
+        if plane == 0 {
+            return;
+        }
+        assert!(image.len() >= span(plane, x_stride, channels.end), "image too short");
         for start in (0..plane).step_by(PIXEL_BLOCK) {
             let end = plane.min(start + PIXEL_BLOCK);
             for (i, c) in channels.clone().enumerate() {

@@ -2,6 +2,24 @@
 
 use std::ops::Range;
 
+/// Where row `index` starts, where each starts `stride` elements after the one before.
+///
+/// # Panics
+/// If that is no `usize`: release builds would wrap around, and read another row.
+#[inline(always)]
+pub fn row_start(index: usize, stride: usize) -> usize {
+    index.checked_mul(stride).expect("row offset overflows usize")
+}
+
+/// Elements from the start of the first of `rows` rows (1 at least) to the end of the last one's `columns`.
+///
+/// # Panics
+/// If that is no `usize`: kernels that go on with pointers would otherwise trust a length that wrapped around.
+#[inline(always)]
+pub fn span(rows: usize, stride: usize, columns: usize) -> usize {
+    (rows - 1).checked_mul(stride).and_then(|last| last.checked_add(columns)).expect("row span overflows usize")
+}
+
 /// What a row-wise kernel reads. Row `r` of the result reads this operand's row `r / repeat`.
 ///
 /// | operand, for a result `[N, HW, C]` seen as `N * HW` rows of `C` | constructor |
@@ -58,8 +76,7 @@ impl<'a, T> Operand<'a, T> {
     #[inline(always)]
     pub fn row(&self, row: usize, columns: usize) -> &'a [T] {
         let index = if self.repeat == 1 { row } else { row / self.repeat };
-        let at = index * self.stride;
-        &self.data[at..at + if self.splat { 1 } else { columns }]
+        &self.data[row_start(index, self.stride)..][..if self.splat { 1 } else { columns }]
     }
 
     /// Whether consecutive rows of a result with `columns` columns are consecutive here too (or all one element).
@@ -88,8 +105,7 @@ impl<'a, T> RowsMut<'a, T> {
     /// If the output is too short.
     #[inline(always)]
     pub fn row(&mut self, index: usize, columns: usize) -> &mut [T] {
-        let at = index * self.stride;
-        &mut self.data[at..at + columns]
+        &mut self.data[row_start(index, self.stride)..][..columns]
     }
 
     /// The memory of `count` rows (1 at least) from row `index` on, ending with the last one's `columns` elements, and
@@ -99,8 +115,8 @@ impl<'a, T> RowsMut<'a, T> {
     /// If the output is too short.
     #[inline(always)]
     pub fn rows_from(&mut self, index: usize, count: usize, columns: usize) -> (&mut [T], usize) {
-        let (first, last) = (index * self.stride, (index + count - 1) * self.stride);
-        (&mut self.data[first..last + columns], self.stride)
+        let len = span(count, self.stride, columns);
+        (&mut self.data[row_start(index, self.stride)..][..len], self.stride)
     }
 }
 
@@ -119,7 +135,7 @@ pub fn for_each_row<T, U>(
     mut f: impl FnMut(&[T], &mut [U]),
 ) {
     let merged = x.is_block(columns) && out.stride == columns;
-    let (count, len) = if merged { (1, rows.len() * columns) } else { (rows.len(), columns) };
+    let (count, len) = if merged { (1, row_start(rows.len(), columns)) } else { (rows.len(), columns) };
     for index in 0..count {
         f(x.row(rows.start + index, len), out.row(index, len));
     }
@@ -141,7 +157,7 @@ pub fn for_each_row_pair<T, U>(
     mut f: impl FnMut(&[T], &[T], &mut [U]),
 ) {
     let merged = a.is_block(columns) && b.is_block(columns) && out.stride == columns;
-    let (count, len) = if merged { (1, rows.len() * columns) } else { (rows.len(), columns) };
+    let (count, len) = if merged { (1, row_start(rows.len(), columns)) } else { (rows.len(), columns) };
     for index in 0..count {
         let row = rows.start + index;
         f(a.row(row, len), b.row(row, len), out.row(index, len));

@@ -3,10 +3,14 @@
 
 #[path = "support/elem.rs"]
 mod elem;
+#[path = "support/layout.rs"]
+mod layout;
 #[path = "support/pool.rs"]
 mod pool;
 #[path = "support/recurrent.rs"]
 mod recurrent;
+#[path = "support/refusals.rs"]
+mod refusals;
 mod support;
 
 use proptest::prelude::*;
@@ -26,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn layout_kernels_are_their_definitions(case in elem::layout_case()) {
+    fn layout_kernels_are_their_definitions(case in layout::layout_case()) {
         prop_assert_eq!(case.run(Some(&Kernels::PORTABLE)), case.run(None));
     }
 
@@ -47,6 +51,11 @@ proptest! {
         let want = case.run(&Kernels::PORTABLE, &data);
         prop_assert_eq!(case.run(&elem::depthwise_as_conv(&Kernels::PORTABLE), &data), want);
     }
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    refusals::every_kernel(&Kernels::PORTABLE);
 }
 
 #[test]

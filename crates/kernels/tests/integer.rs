@@ -165,19 +165,8 @@ fn geometry_errors_name_the_field() {
 /// Nothing to compute is no error.
 #[test]
 fn empty_sizes() {
-    for (rows, k, n) in [(0, 5, 5), (3, 0, 5), (3, 5, 0), (0, 0, 0)] {
-        for stage in [Stage::Requantize, Stage::AddRequantize, Stage::Dequantize] {
-            check_conv(&ConvCase {
-                geometry: ConvGeometry::linear(rows, k, n),
-                fill: Fill::Full,
-                stage,
-                x_zero_point: 3,
-                gap: 1,
-                cuts: vec![1],
-                seed: 1,
-            });
-        }
-    }
+    support::empty_convs().iter().for_each(check_conv);
+    support::empty_matmuls().iter().for_each(check_matmul);
 }
 
 #[test]

@@ -13,6 +13,11 @@ pub struct ConvWeightShape {
     pub groups: usize,
 }
 
+/// A product of sizes: shapes of weights are not validated before they are packed.
+fn product(a: usize, b: usize) -> usize {
+    a.checked_mul(b).expect("number of weights overflows usize")
+}
+
 impl ConvWeightShape {
     /// The shape of a linear layer's weights `[out_features][in_features]`.
     pub fn linear(in_features: usize, out_features: usize) -> Self {
@@ -30,18 +35,27 @@ impl ConvWeightShape {
     }
 
     /// Number of taps.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        product(self.kernel[0], self.kernel[1])
     }
 
     /// Products summed for one output: `kh * kw * c / groups`.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn k(&self) -> usize {
-        self.taps() * self.group_c()
+        product(self.taps(), self.group_c())
     }
 
     /// Number of weights.
+    ///
+    /// # Panics
+    /// If they are more than a `usize` counts.
     pub fn len(&self) -> usize {
-        self.oc * self.k()
+        product(self.oc, self.k())
     }
 
     /// Whether there are no weights at all.
@@ -213,8 +227,8 @@ impl ConvGeometry {
         self.n * self.h * self.w * self.c
     }
 
-    /// Multiply-accumulates of the whole convolution, padding included.
+    /// Multiply-accumulates of the whole convolution, padding included; `usize::MAX` if there are more.
     pub fn macs(&self) -> usize {
-        self.rows() * self.weight_shape().len()
+        self.rows().saturating_mul(self.weight_shape().len())
     }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use quantc_kernels::Kernels;
 
-use super::{elem, pool, recurrent, support, tiers};
+use super::{elem, layout, pool, recurrent, refusals, support, tiers};
 
 /// Fails unless every tier gives what the portable set gives.
 fn agree<R: PartialEq + std::fmt::Debug>(run: impl Fn(&Kernels) -> R) -> Result<(), TestCaseError> {
@@ -29,7 +29,7 @@ proptest! {
     }
 
     #[test]
-    fn layout_kernels_agree(case in elem::layout_case()) {
+    fn layout_kernels_agree(case in layout::layout_case()) {
         agree(|kernels| case.run(Some(kernels)))?;
     }
 
@@ -47,5 +47,28 @@ proptest! {
     fn depthwise_agrees(case in elem::depthwise_case()) {
         let data = case.data();
         agree(|kernels| case.run(&elem::depthwise_as_conv(kernels), &data))?;
+    }
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    for kernels in tiers() {
+        refusals::every_kernel(&kernels);
+    }
+}
+
+/// No rows and no columns, whatever the operands.
+#[test]
+fn empty_sizes() {
+    use elem::Kind;
+    for (rows, columns) in [(0..0, 5), (2..2, 70), (0..3, 0), (1..1, 0)] {
+        for a in
+            [Kind::Rows { gap: 0 }, Kind::Rows { gap: 2 }, Kind::Vector, Kind::Repeated { repeat: 2 }, Kind::SplatRows]
+        {
+            let (rows, fill) = (rows.clone(), support::Fill::Full);
+            let case = elem::RowsCase { rows, columns, a, b: Kind::Scalar, gap: 1, fill, seed: 1 };
+            agree(|kernels| case.run(kernels)).expect("equal results");
+            agree(|kernels| case.run_row_functions(kernels)).expect("equal results");
+        }
     }
 }

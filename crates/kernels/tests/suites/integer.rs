@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use quantc_kernels::{Blocking, ConvGeometry, Kernels};
 
 use super::support::{self, ConvCase, Fill, Stage};
-use super::tiers;
+use super::{fuzz, tiers};
 
 fn check_conv(case: &ConvCase) -> usize {
     support::check_conv(&tiers(), case, &case.data())
@@ -160,24 +160,20 @@ fn blocks_and_first_layers() {
     }
 }
 
-/// Random cases until every tier has computed 10^8 outputs: convolutions, linear layers and products of activations in turn.
+/// Nothing to compute is no error, and no products leave the offsets.
+#[test]
+fn empty_sizes() {
+    for case in support::empty_convs() {
+        check_conv(&case);
+    }
+    for case in support::empty_matmuls() {
+        support::check_matmul(&tiers(), &case);
+    }
+}
+
+/// Random cases until every tier has computed 10^8 outputs, of every kind of integer kernel as many.
 #[test]
 #[ignore = "10^8 outputs of each tier; CI runs it"]
 fn a_hundred_million_outputs() {
-    use proptest::strategy::ValueTree as _;
-    use proptest::test_runner::TestRunner;
-
-    const OUTPUTS: usize = 100_000_000;
-    let mut runner = TestRunner::new(support::config(1));
-    let (conv, linear, matmul) = (support::conv_case(), support::linear_case(), support::matmul_case());
-    let (mut outputs, mut cases) = (0, 0);
-    while outputs < OUTPUTS {
-        outputs += match cases % 3 {
-            0 => check_conv(&conv.new_tree(&mut runner).expect("a case").current()),
-            1 => check_conv(&linear.new_tree(&mut runner).expect("a case").current()),
-            _ => support::check_matmul(&tiers(), &matmul.new_tree(&mut runner).expect("a case").current()),
-        };
-        cases += 1;
-    }
-    eprintln!("{cases} cases, {outputs} outputs of each of {:?}", tiers().iter().map(|k| k.isa).collect::<Vec<_>>());
+    fuzz::run(&tiers(), fuzz::all(), 100_000_000);
 }

@@ -4,11 +4,17 @@
 #[path = "../support/elem.rs"]
 mod elem;
 mod elementwise;
+#[path = "../support/fuzz.rs"]
+mod fuzz;
 mod integer;
+#[path = "../support/layout.rs"]
+mod layout;
 #[path = "../support/pool.rs"]
 mod pool;
 #[path = "../support/recurrent.rs"]
 mod recurrent;
+#[path = "../support/refusals.rs"]
+mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,4 +1,5 @@
 //! Random poolings: how to run them on a set of kernels, and what they must give by definition.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::ops::Range;
 
@@ -128,6 +129,18 @@ impl PoolCase {
             }
         }
         Window { inside, padded: pz * py * px }
+    }
+
+    /// Elements that one pooling computes.
+    pub fn outputs(&self) -> usize {
+        self.rows.len() * self.c
+    }
+
+    /// The poolings of u8.
+    pub fn run_integer(&self, kernels: &Kernels) -> Results {
+        let mut results = self.run(Some(kernels));
+        results.retain(|(name, _)| !name.ends_with("_f32"));
+        results
     }
 
     /// All poolings of the set, or their definitions where there is no set.

@@ -274,11 +274,13 @@ fn unpack(graph: &mut Graph, weights: HashMap<String, StoredWeights>) -> Result<
     Ok(())
 }
 
+/// A message about a file that is not what was written.
+fn damaged(what: &str) -> String {
+    format!("the file is damaged, {what} (hint: copy it again, or `quantc quantize` the model again)")
+}
+
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], String> {
-    bytes
-        .get(at..at + N)
-        .and_then(|s| s.try_into().ok())
-        .ok_or_else(|| "is truncated: its header is not complete".to_owned())
+    bytes.get(at..at + N).and_then(|s| s.try_into().ok()).ok_or_else(|| damaged("its header is not complete"))
 }
 
 /// The metadata and the data of a file whose checksums are right.
@@ -289,29 +291,26 @@ fn sections(file: &SharedBytes) -> Result<(SharedBytes, SharedBytes), String> {
     }
     let stored = u32::from_le_bytes(field(bytes, 32)?);
     if stored != crc32fast::hash(&bytes[..32]) || field::<28>(bytes, 36)? != [0; 28] {
-        return Err("is damaged: the header's checksum does not match".to_owned());
+        return Err(damaged("the header's checksum does not match"));
     }
     let version = u32::from_le_bytes(field(bytes, 4)?);
     if version != VERSION {
         return Err(format!("has the format version {version}, this quantc reads {VERSION} (hint: quantize again)"));
     }
     let length = |at| field(bytes, at).map(u64::from_le_bytes).map(usize::try_from);
-    let too_large = |_| "is damaged: impossible section length".to_owned();
+    let too_large = |_| damaged("a section's length is impossible");
     let (meta_len, data_len) = (length(8)?.map_err(too_large)?, length(16)?.map_err(too_large)?);
     let expected = HEADER.checked_add(meta_len).and_then(|n| n.checked_add(data_len));
     let sections = file.part(HEADER, meta_len).zip(file.part(HEADER.saturating_add(meta_len), data_len));
     let Some((meta, data)) = sections.filter(|_| expected == Some(bytes.len())) else {
-        return Err(format!(
-            "is truncated or has been appended to: {} bytes, the header says {}",
-            bytes.len(),
-            expected.map_or("more than any file has".to_owned(), |n| n.to_string())
-        ));
+        let expected = expected.map_or("more than any file has".to_owned(), |n| n.to_string());
+        return Err(damaged(&format!("it has {} bytes, its header says {expected}", bytes.len())));
     };
     if u32::from_le_bytes(field(bytes, 24)?) != crc32fast::hash(meta.as_slice()) {
-        return Err("is damaged: the metadata's checksum does not match".to_owned());
+        return Err(damaged("the metadata's checksum does not match"));
     }
     if u32::from_le_bytes(field(bytes, 28)?) != crc32fast::hash(data.as_slice()) {
-        return Err("is damaged: the data's checksum does not match".to_owned());
+        return Err(damaged("the data's checksum does not match"));
     }
     Ok((meta, data))
 }

@@ -8,6 +8,7 @@ use quantc::{Compiled, InputShapes, Mode, Model, QuantizeOptions, quantize};
 use quantc_ir::Graph;
 use quantc_runtime::{Executor, Plan, Threads};
 use quantc_tensor::{DType, Tensor, TensorType};
+use quantc_testkit::data_or_skip;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -65,6 +66,8 @@ fn runs_allocate_nothing_but_their_outputs() {
         ("../../models/resnet18.json", "x86", Mode::Static),
         ("../../models/resnet18.json", "native", Mode::Dynamic),
         ("../../models/transformer_encoder.json", "x86", Mode::Static),
+        ("../../models/mobilenet_v2.json", "x86", Mode::Static),
+        ("../../models/lstm_classifier.json", "native", Mode::Dynamic),
     ] {
         let (shapes, plan) = int8_plan(file, backend, mode);
         let integer = |op: &str| op.starts_with("quantized.") && op.ends_with("_dynamic") == (mode == Mode::Dynamic);
@@ -97,18 +100,29 @@ fn runs_allocate_nothing_but_their_outputs() {
 
     // Where products stay in float, the `gemm` crate allocates what it packs its operands into: those steps do, no others.
     let (shapes, plan) = int8_plan("../../models/transformer_encoder.json", "x86", Mode::Dynamic);
+    assert_only_products_allocate(&plan, &inputs(&shapes));
+    if let Some(folder) = data_or_skip("the allocations of silero_vad") {
+        let file = folder.join("silero_vad_16k.onnx");
+        for backend in ["native", "x86"] {
+            let (shapes, plan) = int8_plan(file.to_str().expect("UTF-8"), backend, Mode::Dynamic);
+            assert_only_products_allocate(&plan, &inputs(&shapes));
+        }
+    }
+}
+
+/// Fails if a step of a run allocates that is no product of f32.
+fn assert_only_products_allocate(plan: &std::sync::Arc<Plan>, inputs: &[Tensor]) {
     let kernels: Vec<String> = plan.describe().map(|step| step.kernel.clone()).collect();
     let mut counts = vec![0; kernels.len()];
-    let mut executor = Executor::new(plan, Threads::new(1).expect("starts"));
-    let inputs = inputs(&shapes);
-    executor.run(&inputs).expect("runs");
+    let mut executor = Executor::new(plan.clone(), Threads::new(1).expect("starts"));
+    executor.run(inputs).expect("runs");
     let mut region = Region::new(COUNTED);
     let inspect = |step, _| {
         // What comes before the first step is no step's.
         let change = region.change_and_reset();
         counts[step] = if step == 0 { 0 } else { change.allocations + change.reallocations };
     };
-    executor.run_inspected(&inputs, inspect).expect("runs");
+    executor.run_inspected(inputs, inspect).expect("runs");
     for (kernel, count) in kernels.iter().zip(counts) {
         assert!(count == 0 || kernel == "gemm", "{kernel}: {count}");
     }

@@ -4,12 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{arg, demo, ok, quantc, quantize_demo, refused};
+use common::{arg, demo, ok, ok_json, quantc, quantize_demo, refused};
 use serde_json::Value;
-
-fn ok_json(folder: &Path, args: &[&str]) -> Value {
-    serde_json::from_str(&ok(folder, args)).expect("JSON")
-}
 
 /// Writes a graph in the text form.
 fn write_graph(folder: &Path, name: &str, text: &str) {
@@ -164,4 +160,16 @@ fn bad_options_are_refused_and_leave_nothing() {
         assert_eq!(quantc(at, args).status.code(), Some(2), "{args:?}");
     }
     assert_eq!(before(), count);
+}
+
+#[test]
+fn shapes_that_the_model_does_not_take_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = folder.path();
+    write_graph(at, "m.qg", PRODUCT);
+    let message = refused(at, &["bench", "m.qg", "--runs", "1", "--batch", "4"]);
+    assert!(message.contains("--batch 4: the model's batch is fixed (x: f32[2,3], w: f32[3,4])"), "{message}");
+    ok(at, &["bench", "m.qg", "--runs", "1", "--batch", "2"]);
+    let message = refused(at, &["bench", "m.qg", "--runs", "1", "--shape", "y=2,3"]);
+    assert!(message.contains("the model has no input `y`, its inputs are `x`, `w`"), "{message}");
 }

@@ -4,12 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{arg, demo, ok, quantc, quantize_demo, refused};
-
-/// Runs the command, which must succeed and print JSON.
-fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
-    serde_json::from_str(&ok(folder, args)).expect("JSON")
-}
+use common::{arg, demo, ok, ok_json, quantc, quantc_where, quantize_demo, refused};
 
 #[test]
 fn quantize_eval_compare_bench_inspect_explain() {
@@ -491,4 +486,18 @@ fn the_eager_workflow_fuses_calibrates_and_quantizes_dynamically() {
         by_mapping.join("; "),
         dynamic.join("\n")
     ));
+}
+
+#[test]
+fn isa_lists_the_tiers_whatever_is_asked_for() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = quantc_where("foo", folder.path(), &["isa"]);
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    assert!(out.status.success() && text.contains("portable") && !text.contains(" selected\n"), "{text}");
+    assert!(text.contains("none is selected: unknown ISA tier `foo`"), "{text}");
+    let out = quantc_where("foo", folder.path(), &["isa", "--json"]);
+    let tiers: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert!(tiers.as_array().expect("tiers").iter().all(|tier| tier["selected"] == false), "{tiers}");
+    let out = quantc_where("portable", folder.path(), &["isa"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("selected"));
 }

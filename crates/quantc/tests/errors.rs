@@ -215,7 +215,7 @@ fn damaged_qtc() {
     for keep in [0, 3, 20, 63, 64, 200, good.len() / 2, good.len() - 1] {
         fs::write(&model, &good[..keep]).expect("written");
         let message = fails(folder.path(), &run);
-        assert!(message.contains("digits.qtc"), "{message}");
+        assert!(message.contains("digits.qtc") && message.contains("(hint: "), "{message}");
     }
     // One flipped bit, anywhere.
     let step = good.len() / 97;
@@ -224,7 +224,7 @@ fn damaged_qtc() {
         bad[at] ^= 1 << (at % 8);
         fs::write(&model, &bad).expect("written");
         let message = fails(folder.path(), &run);
-        assert!(message.contains("digits.qtc"), "byte {at}: {message}");
+        assert!(message.contains("digits.qtc") && message.contains("(hint: "), "byte {at}: {message}");
     }
     let longer = [&good[..], &[0]].concat();
     fs::write(&model, longer).expect("written");

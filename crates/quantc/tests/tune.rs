@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{arg, demo, ok, quantc_on, quantize_demo, refused, stored};
+use common::{arg, demo, ok, ok_json, quantc_on, quantize_demo, refused, stored};
 use quantc::tuning::{Choice, Machine, Tuning};
 use quantc::{Compiled, Model, ModelKind, qtc};
 use quantc_kernels::{Blocking, Isa};
@@ -29,6 +29,14 @@ fn write_tuned(at: &Path, name: &str, machine: Machine, blocking: Blocking) {
     let (plan, _) = plan(&at.join("digits.qtc"), 1);
     let choices = plan.blocked().flatten().map(|layer| Choice::new(layer.geometry(), blocking)).collect();
     qtc::write_tuned(&at.join(name), &model.graph, report, Some(&Tuning { machine, choices })).expect("written");
+}
+
+/// The model `from` again as `to`, with changed blockings.
+fn rewrite(at: &Path, from: &str, to: &str, change: impl FnOnce(&mut Tuning)) {
+    let qtc::QtcFile { graph, report, tuning, .. } = qtc::read(&at.join(from)).expect("reads");
+    let mut tuning = tuning.expect("blockings");
+    change(&mut tuning);
+    qtc::write_tuned(&at.join(to), &graph, &report, Some(&tuning)).expect("written");
 }
 
 fn here(threads: usize) -> Machine {
@@ -88,7 +96,16 @@ fn stored_choices_are_used_where_they_hold() {
     assert_eq!(run("digits.qtc"), run("tuned.qtc"));
 
     let says = |args: &[&str]| ok(at, &[&["bench", "tuned.qtc", "--runs", "1"][..], args].concat());
-    assert!(says(&[]).contains("blocking: tuned\n"));
+    assert!(says(&[]).contains("blocking: tuned (5 of 5 layers)\n"));
+    assert!(says(&["--batch", "8"]).contains("blocking: default; tuned for other shapes\n"));
+    let json = ok_json(at, &["bench", "tuned.qtc", "--runs", "1", "--batch", "8", "--json"]);
+    assert_eq!(json["blocking"], "default; tuned for other shapes");
+    rewrite(at, "tuned.qtc", "some.qtc", |tuning| tuning.choices.truncate(2));
+    let text = ok(at, &["bench", "some.qtc", "--runs", "1"]);
+    // Two layers have the same shape.
+    assert!(text.contains("blocking: tuned (3 of 5 layers)\n"), "{text}");
+    rewrite(at, "tuned.qtc", "none.qtc", |tuning| tuning.choices.clear());
+    assert!(ok(at, &["bench", "none.qtc", "--runs", "1"]).contains("blocking: default; tuning found none"));
     assert!(says(&["--threads", "2"]).contains("blocking: default; the model is tuned for "));
     assert!(!ok(at, &["bench", "digits.qtc", "--runs", "1"]).contains("blocking"));
     for isa in Isa::available().into_iter().filter(|isa| isa.name() != here(1).isa) {
@@ -116,7 +133,7 @@ fn a_damaged_choice_is_one_error() {
     let place = bytes.windows(key.len()).position(|w| w == key).expect("stored");
     bytes[place + 2] ^= 1;
     fs::write(at.join("bad.qtc"), bytes).expect("written");
-    assert!(refused(at, &["bench", "bad.qtc"]).contains("is damaged: the metadata's checksum"));
+    assert!(refused(at, &["bench", "bad.qtc"]).contains("damaged, the metadata's checksum does not match (hint: "));
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub struct Report {
     isa: String,
     threads: usize,
     peak_rss_mb: Option<f64>,
-    /// Whether the blockings in the model's file are used, if there are any.
+    /// How many layers use a blocking in the model's file, if it was tuned.
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking: Option<String>,
     #[serde(flatten)]
@@ -78,10 +78,12 @@ pub fn rounded(value: f64, places: i32) -> f64 {
     (value * factor).round() / factor
 }
 
-/// The value that this share of the values lies below.
+/// The value that this share of the values lies below; between two values in proportion.
 fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get((values.len().saturating_sub(1) as f64 * share).round() as usize).copied().unwrap_or(0.0)
+    let place = values.len().saturating_sub(1) as f64 * share;
+    let below = values.get(place as usize).copied().unwrap_or(0.0);
+    values.get(place as usize + 1).map_or(below, |above| below + (above - below) * place.fract())
 }
 
 impl Report {
@@ -94,7 +96,7 @@ impl Report {
             p90_ms: rounded(at(0.9), 4),
             isa: isa.to_owned(),
             threads,
-            peak_rss_mb: memory::peak().map(|bytes| rounded(bytes as f64 / 1048576.0, 1)),
+            peak_rss_mb: memory::peak().map(|bytes| rounded(bytes as f64 / 1e6, 1)),
             blocking: None,
             per_layer: None,
         }
@@ -146,10 +148,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let times = (0..args.runs).map(|_| model.time()).collect::<Result<Vec<_>, _>>()?;
     let Contestant { compiled, inputs } = &mut model;
     let mut report = Report::new(times, compiled.isa().name(), args.threads);
-    report.blocking = compiled.tuning().map(|tuning| match compiled.tuning_used() {
-        Some(_) => "tuned".to_owned(),
-        None => format!("default; the model is tuned for {}", tuning.machine),
-    });
+    report.blocking = blocking(compiled, &shapes)?;
     if args.per_layer || args.roofline.is_some() {
         report.per_layer = Some(Layers::measure(compiled, inputs, &shapes, args.threads, args.runs)?);
     }
@@ -179,6 +178,25 @@ pub fn run(args: &Args) -> Result<(), Error> {
     report.per_layer.map_or(Ok(()), |layers| ui::print(&layers.text()))
 }
 
+/// Which blockings a tuned model runs with for these input shapes.
+fn blocking(compiled: &mut Compiled, shapes: &InputShapes) -> Result<Option<String>, Error> {
+    let Some(tuning) = compiled.tuning() else { return Ok(None) };
+    if compiled.tuning_used().is_none() {
+        return Ok(Some(format!("default; the model is tuned for {}", tuning.machine)));
+    }
+    let chosen = tuning.blockings();
+    if chosen.is_empty() {
+        return Ok(Some("default; tuning found none that is faster".to_owned()));
+    }
+    let plan = compiled.plan(shapes)?;
+    let layers = plan.blocked().flatten().count();
+    let tuned = plan.blocked().flatten().filter(|layer| chosen.contains_key(layer.geometry())).count();
+    Ok(Some(match tuned {
+        0 => "default; tuned for other shapes".to_owned(),
+        _ => format!("tuned ({tuned} of {layers} layers)"),
+    }))
+}
+
 /// Times two models in turns.
 fn compare(args: &Args, other: &Path) -> Result<(), Error> {
     let rounds = args.rounds.map_or(Ok(args.runs.min(ROUNDS)), |n| within("--rounds", n, args.runs))?;
@@ -187,4 +205,19 @@ fn compare(args: &Args, other: &Path) -> Result<(), Error> {
     let runs = args.runs.div_ceil(rounds);
     let comparison = rounds::compare([&args.model, other], [a, b], args.threads, rounds, runs)?;
     if args.json { ui::print_json(&comparison) } else { ui::print(&comparison.text()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn quantiles_lie_between_values() {
+        assert_eq!(quantile(vec![3.0, 1.0], 0.5), 2.0);
+        assert_eq!(quantile(vec![4.0, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(vec![4.0, 1.0, 2.0, 8.0, 16.0], 0.25), 2.0);
+        assert_eq!([0.0, 1.0].map(|share| quantile(vec![4.0, 1.0, 2.0], share)), [1.0, 4.0]);
+        assert_eq!(quantile(vec![5.0], 0.9), 5.0);
+        assert_eq!(quantile(vec![], 0.5), 0.0);
+    }
 }

@@ -120,7 +120,8 @@ impl std::str::FromStr for ShapeOption {
 /// Input types with every dimension known: from `--shape`, equal symbols alike, the first dimension from `--batch` (1 if not given).
 ///
 /// # Errors
-/// If a dimension stays unknown, a shape does not fit or contradicts another option, or a tensor would be too large.
+/// If a dimension stays unknown, a shape does not fit or contradicts another option, the first dimension of every input is another than
+/// `--batch`, or a tensor would be too large.
 pub fn bind_shapes(
     graph: &Graph,
     shapes: &[ShapeOption],
@@ -134,7 +135,8 @@ pub fn bind_shapes(
     for ShapeOption { name, shape } in shapes {
         let fail = |why: String| Err(Error::Data(format!("--shape {name}={}: {why}", comma_separated(shape))));
         let Some((_, ty)) = inputs.iter().find(|i| i.0 == *name) else {
-            return fail(format!("the model has no input `{name}`"));
+            let names: Vec<String> = inputs.iter().map(|(name, _)| format!("`{name}`")).collect();
+            return fail(format!("the model has no input `{name}`, its inputs are {}", names.join(", ")));
         };
         if given.insert(name, shape).is_some() {
             return fail("the input has a --shape already".to_owned());
@@ -151,6 +153,14 @@ pub fn bind_shapes(
             {
                 return fail(format!("`{symbol}` is {other} elsewhere"));
             }
+        }
+    }
+    if let Some(n) = batch {
+        let takes =
+            |(_, ty): &(_, TensorType)| ty.shape.dims().first().is_some_and(|d| d.known().is_none_or(|k| k == n));
+        if !inputs.iter().any(takes) {
+            let types: Vec<String> = inputs.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
+            return Err(Error::Data(format!("--batch {n}: the model's batch is fixed ({})", types.join(", "))));
         }
     }
     let size = |name: &str, ty: &TensorType, i: usize| match &ty.shape.dims()[i] {

@@ -27,13 +27,20 @@ struct Tier {
 
 /// Runs the command: every ISA tier, whether this machine runs it, and why not.
 ///
+/// Where `QUANTC_ISA` cannot be satisfied, none is selected.
+///
 /// # Errors
-/// If `QUANTC_ISA` cannot be satisfied.
+/// If stdout can't be written.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let selected = select()?;
+    let selected = select();
     let tier = |&isa: &Isa| {
         let refusal = isa.refusal();
-        Tier { name: isa.name(), available: refusal.is_none(), refusal, selected: isa == selected }
+        Tier {
+            name: isa.name(),
+            available: refusal.is_none(),
+            refusal,
+            selected: selected.as_ref().is_ok_and(|selected| isa == *selected),
+        }
     };
     let tiers: Vec<Tier> = Isa::ALL.iter().map(tier).collect();
     if args.json {
@@ -44,5 +51,6 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let note = tier.refusal.unwrap_or(if tier.selected { "selected" } else { "" });
         rows.push([tier.name, if tier.available { "yes" } else { "no" }, note].map(str::to_owned).to_vec());
     }
-    ui::print(&ui::table(&rows))
+    ui::print(&ui::table(&rows))?;
+    selected.map_or_else(|e| ui::print(&format!("none is selected: {e}\n")), |_| Ok(()))
 }

@@ -19,8 +19,13 @@ pub fn quantc(folder: &Path, args: &[&str]) -> Output {
 
 /// Runs the command in a folder on an ISA tier.
 pub fn quantc_on(isa: Isa, folder: &Path, args: &[&str]) -> Output {
+    quantc_where(isa.name(), folder, args)
+}
+
+/// Runs the command in a folder with this value of `QUANTC_ISA`.
+pub fn quantc_where(isa: &str, folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quantc"));
-    command.args(args).current_dir(folder).env("QUANTC_ISA", isa.name()).output().expect("quantc starts")
+    command.args(args).current_dir(folder).env("QUANTC_ISA", isa).output().expect("quantc starts")
 }
 
 /// Runs the command, which must succeed; gives stdout.
@@ -29,6 +34,11 @@ pub fn ok(folder: &Path, args: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "quantc {}: {stderr}", args.join(" "));
     String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+/// Runs the command, which must succeed and print JSON.
+pub fn ok_json(folder: &Path, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&ok(folder, args)).expect("JSON")
 }
 
 /// Runs the command, which must fail as a user's error and print nothing else; gives the message.

@@ -1,5 +1,5 @@
 //! Runs a graph by reference evaluation and as a plan on every tier, and holds the plan to the reference bit for bit.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod tiers;
 

@@ -1,8 +1,6 @@
 //! Dynamically quantized convolutions: plans give what the reference evaluation gives on every tier, without falling back to it.
 
-mod common;
-
-use common::{Random, check, graph, no_reference};
+use crate::common::{Random, check, graph, no_reference};
 
 /// Holds the plans to the reference, for sizes of the batch, and to kernels; how often an input is quantized.
 fn holds(seed: u64, text: &str) -> usize {

@@ -1,10 +1,8 @@
 //! Plans of layers beyond feed-forward convolution: pooling of every kind, recurrent layers, transposed convolution, single rows.
 //! Every step has a kernel, every output the reference's bits.
 
-mod common;
-
-use common::tiers::tiers;
-use common::{Random, check, check_on, graph, no_reference, typed};
+use crate::common::tiers::tiers;
+use crate::common::{Random, check, check_on, graph, no_reference, typed};
 
 /// Holds the plans of a graph to the reference, and to have no reference step.
 fn holds(seed: u64, sizes: &[usize], text: &str) {

@@ -1,11 +1,9 @@
 //! Weights that are stored packed for one tier run on every other, with the same bits.
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use common::{Random, graph, inputs, plan};
+use crate::common::{Random, graph, inputs, plan};
 use quantc_ir::{Graph, text::parse};
 use quantc_kernels::{Isa, SharedBytes};
 use quantc_lower::{StoredForm, StoredWeights, WeightCache};

@@ -1,10 +1,8 @@
 //! Running into tensors that the caller gives.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Random, graph, inputs, plan};
+use crate::common::{Random, graph, inputs, plan};
 use quantc_kernels::Isa;
 use quantc_lower::WeightCache;
 use quantc_runtime::{Executor, RunError, Threads};

@@ -1,8 +1,6 @@
 //! Plans compute what the reference evaluation computes, bit for bit.
 
-mod common;
-
-use common::{Random, check, graph, inputs, no_reference, plan};
+use crate::common::{Random, check, graph, inputs, no_reference, plan};
 use quantc_kernels::Isa;
 use quantc_lower::WeightCache;
 

@@ -1,8 +1,6 @@
 //! Plans of recurrent layers and embeddings, float and quantized: every step has a kernel, every output the reference's bits.
 
-mod common;
-
-use common::{Random, check, graph, no_reference};
+use crate::common::{Random, check, graph, no_reference};
 
 /// Holds the plans of a graph to the reference, and to have no reference step.
 fn holds(seed: u64, sizes: &[usize], text: &str) {

@@ -1,8 +1,6 @@
 //! Plans of fused quantized graphs: every step has a kernel, every output the reference's bits.
 
-mod common;
-
-use common::{Random, check, graph, no_reference, typed};
+use crate::common::{Random, check, graph, no_reference, typed};
 use quantc_tensor::Tensor;
 
 #[test]

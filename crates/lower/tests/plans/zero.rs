@@ -1,11 +1,9 @@
 //! Tensors without elements: plans give what the reference evaluation gives for a size of 0 anywhere, at every operator that has a
 //! kernel. Every test of `check` also covers a batch of 0.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Random, check, graph, inputs, plan};
+use crate::common::{Random, check, graph, inputs, plan};
 use quantc_interp::Interpreter;
 use quantc_kernels::Isa;
 use quantc_lower::WeightCache;

@@ -159,7 +159,7 @@ pub fn quantize(
     };
     options.mapping.check(graph, onnx::operators()).map_err(QuantError::from)?;
     let unused = options.prepare_custom_config.check_mappings(graph, onnx::operators())?;
-    let wide = stored_half::widen(graph)?;
+    let (source, wide) = (graph, stored_half::widen(graph)?);
     let (graph, widened) = wide.as_ref().map_or((graph, None), |(graph, widened)| (graph, Some(widened)));
     let mut graph = for_backend(graph, &options.backend)?;
     if let Some(fenced) = fence(&graph, &options.prepare_custom_config)? {
@@ -177,7 +177,7 @@ pub fn quantize(
     // What is folded before prepare could not be found at the end.
     let preserved =
         [prepare_custom_config.preserved_attributes(), convert_custom_config.preserved_attributes()].concat();
-    preserve_attributes(&graph, &preserved, &mut canonical).map_err(QuantError::from)?;
+    preserve_attributes(source, &preserved, &mut canonical).map_err(QuantError::from)?;
     let names: Vec<&str> = preserved.iter().map(String::as_str).collect();
     let prepare_custom_config = prepare_custom_config.clone().set_preserved_attributes(&names);
     let prepared = prepare_fx_custom(&canonical, mapping, backend, *placement, &prepare_custom_config)?;
@@ -294,9 +294,15 @@ mod tests {
   return y=%b
 }";
         let graph = quantc_ir::text::parse(text).unwrap_or_else(|e| panic!("{e}"));
-        let options = QuantizeOptions::new(Mode::Dynamic, "x86", None).unwrap_or_else(|e| panic!("{e}"));
-        let made = quantize(&graph, &options, None, |_| {}).unwrap_or_else(|e| panic!("{e}"));
-        let quantized = made.stages.quantized;
+        let mut options = QuantizeOptions::new(Mode::Dynamic, "x86", None).unwrap_or_else(|e| panic!("{e}"));
+        let quantized = |options: &QuantizeOptions| {
+            quantize(&graph, options, None, |_| {}).unwrap_or_else(|e| panic!("{e}")).stages.quantized
+        };
+        options.prepare_custom_config = options.prepare_custom_config.clone().set_preserved_attributes(&["w"]);
+        let preserved = quantized(&options);
+        assert_eq!(preserved.params()["w"].ty.dtype, DType::F16, "{preserved}");
+        options.prepare_custom_config = PrepareCustomConfig::new();
+        let quantized = quantized(&options);
         assert!(quantized.calls().any(|id| quantized.node(id).is_op("quantized.linear_dynamic")), "{quantized}");
         let mut dtypes: Vec<DType> = quantized.params().values().map(|param| param.ty.dtype).collect();
         dtypes.sort_unstable();

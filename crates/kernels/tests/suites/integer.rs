@@ -160,15 +160,9 @@ fn blocks_and_first_layers() {
     }
 }
 
-/// Nothing to compute is no error, and no products leave the offsets.
 #[test]
 fn empty_sizes() {
-    for case in support::empty_convs() {
-        check_conv(&case);
-    }
-    for case in support::empty_matmuls() {
-        support::check_matmul(&tiers(), &case);
-    }
+    support::check_empty_sizes(&tiers());
 }
 
 /// Random cases until every tier has computed 10^8 outputs, of every kind of integer kernel as many.

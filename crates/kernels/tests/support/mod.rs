@@ -416,3 +416,13 @@ pub fn check_matmul(tiers: &[Kernels], case: &MatmulCase) -> usize {
     }
     case.shape.m * case.shape.n
 }
+
+/// Nothing to compute is no error, and no products leave the offsets.
+pub fn check_empty_sizes(tiers: &[Kernels]) {
+    for case in empty_convs() {
+        check_conv(tiers, &case, &case.data());
+    }
+    for case in empty_matmuls() {
+        check_matmul(tiers, &case);
+    }
+}

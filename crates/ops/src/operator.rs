@@ -145,7 +145,8 @@ pub enum OpClass {
     Unary,
     /// Elementwise with broadcasting over several inputs.
     Elementwise,
-    /// Moves elements without computing (reshape, transpose, slice, concat, pad with zeros, gather).
+    /// Moves elements without computing (reshape, transpose, slice, concat, pad with zeros, gather). All that a result holds are elements of inputs of its
+    /// type; `pad` alone fills in others.
     Movement,
     /// Pooling windows.
     Pool,

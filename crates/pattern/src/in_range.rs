@@ -27,12 +27,12 @@ fn search<H: Host>(host: &H, value: H::Value, low: i64, high: i64, depth: usize)
     if depth == 0 {
         return false;
     }
-    let input_is = |node, i| host.input(node, i).is_some_and(|v| search(host, v, low, high, depth - 1));
-    let moves = |node| match host.call(node).0.name() {
-        // What is filled in comes from elsewhere.
-        "pad" => false,
-        "cat" => (0..host.input_count(node)).all(|i| input_is(node, i)),
-        _ => moves_elements(host, node) && input_is(node, 0),
+    // Elements may come of every input of the type; indices are of another.
+    let dtype = |value| host.ty(value).map(|ty| ty.dtype);
+    let other_type = |v: H::Value| dtype(v).zip(dtype(value)).is_some_and(|(input, result)| input != result);
+    let input_is = |v: H::Value| other_type(v) || search(host, v, low, high, depth - 1);
+    let moves = |node| {
+        moves_elements(host, node) && (0..host.input_count(node)).all(|i| host.input(node, i).is_none_or(input_is))
     };
     definitions.into_iter().any(moves)
         || host.projections(value).into_iter().any(|(_, whole)| host.definitions(whole).into_iter().any(moves))
@@ -57,7 +57,7 @@ fn clamped_to<H: Host>(host: &H, node: H::Node) -> Option<(i32, i32)> {
     Some((range.qmin, range.qmax))
 }
 
-/// Whether every element of a call's result is one of its first input.
+/// Whether every element of a call's result is one of its inputs'.
 fn moves_elements<H: Host>(host: &H, node: H::Node) -> bool {
     let (op, attrs) = host.call(node);
     let sig = op.signature();
@@ -73,6 +73,8 @@ fn moves_elements<H: Host>(host: &H, node: H::Node) -> bool {
             let smallest = kernel.iter().min();
             list("dilation").iter().all(|d| *d == 1) && padding.iter().all(|p| smallest.is_some_and(|k| p < k))
         }
+        // What is filled in comes from elsewhere.
+        "pad" => false,
         "interpolate" => sig.attr(attrs, "mode") == Some(Attr::from("nearest")),
         _ => sig.class == OpClass::Movement,
     }
